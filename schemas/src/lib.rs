@@ -1,1 +1,26 @@
-//! Under construction.
+//! Contracts of the auction pipeline, pure: no runtime, no AWS client, no clock and no chance.
+//!
+//! Read in this order: [`ids`], [`money`], [`time`] and [`geometry`] say what a slot, a price and a window are;
+//! [`bid`] and [`intake`] what is offered; [`record`] how bids travel in a stream; [`hash`] which shard owns
+//! them; [`attr`], [`keys`] and [`item`] what stands in DynamoDB; [`lease`] who reads what; [`settlement`] and
+//! [`sql`] what stands in the ledger; [`limits`] what the services allow.
+//!
+//! What is absent: anything that waits, fails for a reason outside its arguments, or gives two answers to one
+//! question.
+
+pub mod ids;
+pub mod money;
+pub mod time;
+pub mod geometry;
+pub mod bid;
+pub mod intake;
+pub mod hash;
+pub mod record;
+pub mod attr;
+pub mod keys;
+pub mod item;
+pub mod lease;
+pub mod settlement;
+pub mod sql;
+pub mod limits;
+pub mod exit;

@@ -1,1 +1,12 @@
-//! Under construction.
+//! Effects every stage shares: clients, clock, chance, back-off, shutdown, telemetry.
+//!
+//! What is absent: any business rule. A module stands here when two stages use it.
+
+pub mod attrs;
+pub mod backoff;
+pub mod chance;
+pub mod clients;
+pub mod clock;
+pub mod failure;
+pub mod shutdown;
+pub mod telemetry;

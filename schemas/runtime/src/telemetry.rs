@@ -1,0 +1,21 @@
+//! Logs to standard error: JSON lines on a pipe, readable lines on a terminal.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// What is logged when `RUST_LOG` says nothing.
+const FILTER_DEFAULT: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn,tokio_postgres=warn,dynoxide=warn";
+
+/// Starts logging for this process; a second call changes nothing.
+pub fn init(default_filter: Option<&str>) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(default_filter.unwrap_or(FILTER_DEFAULT)));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber is refused; the first stays, which is what a test that starts two stages wants.
+    let _ = if std::io::stderr().is_terminal() {
+        builder.with_target(false).try_init()
+    } else {
+        builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+    };
+}

@@ -1,0 +1,174 @@
+//! A scanner for one flat JSON object over borrowed text: a bid needs no tree.
+//!
+//! Owns the grammar (RFC 8259) of what a bid's line may hold: texts and numbers. A number stays the digits it was
+//! written with. Never recurses and never allocates, but for a text with escapes.
+
+use std::borrow::Cow;
+
+/// A field's value, not yet understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    /// A text without its quotes and escapes.
+    Text(Cow<'a, str>),
+    /// A number as it was written; it keeps the grammar of JSON.
+    Number(&'a str),
+    /// `null`.
+    Null,
+    /// `true`, `false`, or the beginning of an object or array, which is not read further.
+    Other,
+}
+
+/// The text is no JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// A place in a line.
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// A scanner past the object's opening brace.
+    pub(super) fn open(text: &'a str) -> Result<Self, Malformed> {
+        let mut scanner = Self { text, at: 0 };
+        scanner.expect(b'{', "does not begin with {")?;
+        Ok(scanner)
+    }
+
+    /// The next field's name, nothing after the last; `first` when no field has been read yet.
+    pub(super) fn poll_name(&mut self, first: bool) -> Result<Option<Cow<'a, str>>, Malformed> {
+        if self.accept(b'}') {
+            return if self.rest().is_empty() { Ok(None) } else { Err(Malformed("goes on after the object")) };
+        }
+        if !first {
+            self.expect(b',', "lacks a comma between fields")?;
+        }
+        self.expect(b'"', "has a field name without quotes")?;
+        let name = self.text_to_quote()?;
+        self.expect(b':', "lacks a colon after a field name")?;
+        Ok(Some(name))
+    }
+
+    /// The value after a name.
+    pub(super) fn value(&mut self) -> Result<Value<'a>, Malformed> {
+        if self.accept(b'"') {
+            return self.text_to_quote().map(Value::Text);
+        }
+        let rest = self.rest();
+        if rest.starts_with(['{', '[']) {
+            return Ok(Value::Other);
+        }
+        let length = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)).count();
+        let word = &rest[..length];
+        self.at += length;
+        match word {
+            "null" => Ok(Value::Null),
+            "true" | "false" => Ok(Value::Other),
+            word if is_number(word.as_bytes()) => Ok(Value::Number(word)),
+            _ => Err(Malformed("has a value that is neither text nor number")),
+        }
+    }
+
+    fn rest(&mut self) -> &'a str {
+        let blanks = self.text.as_bytes()[self.at..].iter().take_while(|b| b" \t\r\n".contains(b)).count();
+        self.at += blanks;
+        &self.text[self.at..]
+    }
+
+    fn accept(&mut self, byte: u8) -> bool {
+        let found = self.rest().as_bytes().first() == Some(&byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8, otherwise: &'static str) -> Result<(), Malformed> {
+        if self.accept(byte) { Ok(()) } else { Err(Malformed(otherwise)) }
+    }
+
+    /// The text up to the closing quote; the opening one has been read.
+    fn text_to_quote(&mut self) -> Result<Cow<'a, str>, Malformed> {
+        let rest = &self.text[self.at..];
+        let stop = rest.bytes().position(|b| b == b'"' || b == b'\\' || b < b' ');
+        match stop.map(|stop| (stop, rest.as_bytes()[stop])) {
+            Some((stop, b'"')) => {
+                self.at += stop + 1;
+                Ok(Cow::Borrowed(&rest[..stop]))
+            }
+            Some((_, b'\\')) => self.escaped_text(rest),
+            Some(_) => Err(Malformed("has a control character in a text")),
+            None => Err(Malformed("ends within a text")),
+        }
+    }
+
+    fn escaped_text(&mut self, rest: &'a str) -> Result<Cow<'a, str>, Malformed> {
+        let length = quoted_length(rest.as_bytes()).ok_or(Malformed("ends within a text"))?;
+        let quoted = &self.text[self.at - 1..self.at + length];
+        self.at += length;
+        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| Malformed("has a bad escape in a text"))
+    }
+}
+
+/// Bytes up to and including the closing quote.
+fn quoted_length(rest: &[u8]) -> Option<usize> {
+    let mut escaped = false;
+    let closing = rest.iter().position(|&b| {
+        let closes = b == b'"' && !escaped;
+        escaped = b == b'\\' && !escaped;
+        closes
+    });
+    closing.map(|at| at + 1)
+}
+
+/// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
+fn is_number(word: &[u8]) -> bool {
+    let digits = |from: &[u8]| from.iter().take_while(|b| b.is_ascii_digit()).count();
+    let word = word.strip_prefix(b"-").unwrap_or(word);
+    let whole = digits(word);
+    if whole == 0 || (whole > 1 && word[0] == b'0') {
+        return false;
+    }
+    let mut rest = &word[whole..];
+    if let Some(decimals) = rest.strip_prefix(b".") {
+        let count = digits(decimals);
+        if count == 0 {
+            return false;
+        }
+        rest = &decimals[count..];
+    }
+    match rest {
+        [] => true,
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => {
+            !exponent.is_empty() && digits(exponent) == exponent.len()
+        }
+        _ => false,
+    }
+}
+
+/// The elements of a JSON array as they are written, each to be read as a line of its own.
+///
+/// Only brackets, braces, commas and texts are understood here; what is wrong within an element is that element's
+/// refusal.
+pub(super) fn elements(body: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
+    let inner = body.trim_ascii().strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+    let inner = inner.ok_or(Malformed("is no array from [ to ]"))?;
+    if inner.trim_ascii().is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut found, mut start, mut depth, mut at) = (Vec::new(), 0, 0_u32, 0);
+    while let Some(&byte) = inner.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at += quoted_length(&inner[at..]).ok_or(Malformed("ends within a text"))?,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1).ok_or(Malformed("closes what was never opened"))?,
+            b',' if depth == 0 => {
+                found.push(inner[start..at - 1].trim_ascii());
+                start = at;
+            }
+            _ => {}
+        }
+    }
+    found.push(inner[start..].trim_ascii());
+    if depth == 0 { Ok(found) } else { Err(Malformed("opens what is never closed")) }
+}

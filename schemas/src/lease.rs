@@ -1,0 +1,225 @@
+//! The lease item of a shard, in the names of the KCL 3 lease table, with four attributes of our own.
+//!
+//! `replayClock`, `closedThrough`, `tailCheckpoint` and `tails` are ours; tools that know the table ignore them.
+
+use std::str::FromStr;
+
+use crate::attr::{Attr, AttrError, Attrs, maps, millis, n, number, s, text};
+use crate::hash::HashRange;
+use crate::ids::{SequenceNumber, ShardId};
+use crate::time::Millis;
+
+/// From where a shard would be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// From its oldest record.
+    TrimHorizon,
+    /// From its tip; other tools write it, ours never do.
+    Latest,
+    /// After this record: it and everything before it is durable.
+    After(SequenceNumber),
+    /// It is finished.
+    ShardEnd,
+}
+
+impl Checkpoint {
+    /// The word or the number in the item.
+    #[must_use]
+    pub fn as_text(&self) -> &str {
+        match self {
+            Self::TrimHorizon => "TRIM_HORIZON",
+            Self::Latest => "LATEST",
+            Self::After(sequence) => sequence.as_str(),
+            Self::ShardEnd => "SHARD_END",
+        }
+    }
+}
+
+impl FromStr for Checkpoint {
+    type Err = crate::ids::SequenceNumberError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "TRIM_HORIZON" => Self::TrimHorizon,
+            "LATEST" => Self::Latest,
+            "SHARD_END" => Self::ShardEnd,
+            number => Self::After(number.parse()?),
+        })
+    }
+}
+
+/// What a child reads again of a parent that ended with open windows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The parent.
+    pub shard_id: ShardId,
+    /// What it owned.
+    pub range: HashRange,
+    /// From where it is read again.
+    pub checkpoint: Checkpoint,
+    /// Its clock there.
+    pub replay_clock: Millis,
+    /// The clock up to which it wrote everything.
+    pub closed_through: Millis,
+    /// Its own tails, when it still had some.
+    pub tails: Vec<Tail>,
+}
+
+/// Who reads a shard, and from where it would be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The shard.
+    pub shard_id: ShardId,
+    /// Its reader, none when it is free.
+    pub owner: Option<String>,
+    /// Raised by every change; a lease whose counter stands still is expired.
+    pub counter: u64,
+    /// Changes of owner since the last checkpoint.
+    pub owner_switches: u64,
+    /// From where it would be read again.
+    pub checkpoint: Checkpoint,
+    /// Its parents.
+    pub parents: Vec<ShardId>,
+    /// Its children, once it has ended.
+    pub children: Vec<ShardId>,
+    /// What it owns.
+    pub range: HashRange,
+    /// Who may still checkpoint during a graceful hand-off.
+    pub checkpoint_owner: Option<String>,
+    /// The shard clock at the checkpoint.
+    pub replay_clock: Millis,
+    /// The clock up to which everything that it closes is durable; never goes down.
+    pub closed_through: Millis,
+    /// Where its own tail begins, once it has ended.
+    pub tail_checkpoint: Option<Checkpoint>,
+    /// What it inherited and has not finished.
+    pub tails: Vec<Tail>,
+}
+
+impl Lease {
+    /// A free lease of a shard that was never read.
+    #[must_use]
+    pub fn new(shard_id: ShardId, range: HashRange, parents: Vec<ShardId>) -> Self {
+        Self {
+            shard_id,
+            owner: None,
+            counter: 0,
+            owner_switches: 0,
+            checkpoint: Checkpoint::TrimHorizon,
+            parents,
+            children: Vec::new(),
+            range,
+            checkpoint_owner: None,
+            replay_clock: Millis(0),
+            closed_through: Millis(0),
+            tail_checkpoint: None,
+            tails: Vec::new(),
+        }
+    }
+
+    /// The item as it is written.
+    #[must_use]
+    pub fn to_attrs(&self) -> Attrs {
+        let mut attrs = Attrs::from([
+            ("leaseKey".to_owned(), s(&self.shard_id)),
+            ("leaseCounter".to_owned(), n(self.counter)),
+            ("ownerSwitchesSinceCheckpoint".to_owned(), n(self.owner_switches)),
+            ("checkpoint".to_owned(), s(self.checkpoint.as_text())),
+            ("checkpointSubSequenceNumber".to_owned(), n(0)),
+            ("startingHashKey".to_owned(), s(self.range.start)),
+            ("endingHashKey".to_owned(), s(self.range.end)),
+            ("replayClock".to_owned(), n(self.replay_clock.0)),
+            ("closedThrough".to_owned(), n(self.closed_through.0)),
+            ("tails".to_owned(), tails_to_attr(&self.tails)),
+        ]);
+        let mut optional = |name: &str, value: Option<Attr>| value.map(|value| attrs.insert(name.to_owned(), value));
+        let set = |ids: &[ShardId]| {
+            (!ids.is_empty()).then(|| Attr::Ss(ids.iter().map(ToString::to_string).collect()))
+        };
+        optional("leaseOwner", self.owner.as_ref().map(s));
+        optional("checkpointOwner", self.checkpoint_owner.as_ref().map(s));
+        optional("parentShardId", set(&self.parents));
+        optional("childShardIds", set(&self.children));
+        optional("tailCheckpoint", self.tail_checkpoint.as_ref().map(|checkpoint| s(checkpoint.as_text())));
+        attrs
+    }
+
+    /// Reads an item; rows that other tools made lack our own attributes, which then are empty.
+    ///
+    /// # Errors
+    /// The first attribute that is absent or of another form.
+    pub fn from_attrs(attrs: &Attrs) -> Result<Self, AttrError> {
+        let has = |name: &str| attrs.contains_key(name);
+        let ids = |name: &str| match attrs.get(name) {
+            Some(Attr::Ss(ids)) => ids.iter().cloned().map(ShardId).collect(),
+            _ => Vec::new(),
+        };
+        let clock = |name: &str| if has(name) { number(attrs, name).map(Millis) } else { Ok(Millis(0)) };
+        let maybe = |name: &str| if has(name) { text(attrs, name).map(Some) } else { Ok(None) };
+        Ok(Self {
+            shard_id: ShardId(text(attrs, "leaseKey")?),
+            owner: maybe("leaseOwner")?,
+            counter: number(attrs, "leaseCounter")?,
+            owner_switches: if has("ownerSwitchesSinceCheckpoint") { number(attrs, "ownerSwitchesSinceCheckpoint")? } else { 0 },
+            checkpoint: text(attrs, "checkpoint")?,
+            parents: ids("parentShardId"),
+            children: ids("childShardIds"),
+            range: HashRange { start: text(attrs, "startingHashKey")?, end: text(attrs, "endingHashKey")? },
+            checkpoint_owner: maybe("checkpointOwner")?,
+            replay_clock: clock("replayClock")?,
+            closed_through: clock("closedThrough")?,
+            tail_checkpoint: if has("tailCheckpoint") { Some(text(attrs, "tailCheckpoint")?) } else { None },
+            tails: if has("tails") { tails_from_attr(attrs)? } else { Vec::new() },
+        })
+    }
+}
+
+fn tails_to_attr(tails: &[Tail]) -> Attr {
+    let one = |tail: &Tail| {
+        Attr::M(Attrs::from([
+            ("shard".to_owned(), s(&tail.shard_id)),
+            ("startingHashKey".to_owned(), s(tail.range.start)),
+            ("endingHashKey".to_owned(), s(tail.range.end)),
+            ("checkpoint".to_owned(), s(tail.checkpoint.as_text())),
+            ("replayClock".to_owned(), s(tail.replay_clock)),
+            ("closedThrough".to_owned(), s(tail.closed_through)),
+            ("tails".to_owned(), tails_to_attr(&tail.tails)),
+        ]))
+    };
+    Attr::L(tails.iter().map(one).collect())
+}
+
+fn tails_from_attr(attrs: &Attrs) -> Result<Vec<Tail>, AttrError> {
+    let one = |attrs: &Attrs| {
+        Ok(Tail {
+            shard_id: ShardId(text(attrs, "shard")?),
+            range: HashRange { start: text(attrs, "startingHashKey")?, end: text(attrs, "endingHashKey")? },
+            checkpoint: text(attrs, "checkpoint")?,
+            replay_clock: millis(attrs, "replayClock")?,
+            closed_through: millis(attrs, "closedThrough")?,
+            tails: tails_from_attr(attrs)?,
+        })
+    };
+    maps(attrs, "tails")?.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_with_nested_tails_survives_its_item() {
+        let tail = |tails| Tail {
+            shard_id: ShardId("shardId-000000000001".to_owned()),
+            range: HashRange::ALL,
+            checkpoint: Checkpoint::After("42".parse().unwrap()),
+            replay_clock: Millis(7),
+            closed_through: Millis(8),
+            tails,
+        };
+        let mut lease = Lease::new(ShardId("shardId-000000000002".to_owned()), HashRange::ALL, vec![ShardId("p".into())]);
+        lease.tails = vec![tail(vec![tail(Vec::new())])];
+        lease.owner = Some("worker".to_owned());
+        lease.tail_checkpoint = Some(Checkpoint::TrimHorizon);
+        assert_eq!(Lease::from_attrs(&lease.to_attrs()), Ok(lease));
+    }
+}

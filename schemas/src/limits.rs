@@ -1,0 +1,39 @@
+//! What the services allow, each with the page it comes from.
+
+/// PutRecords: entries in one request (Kinesis API reference, PutRecords).
+pub const PUT_RECORDS_ENTRIES_MAX: usize = 500;
+/// PutRecords: bytes of one request, partition keys included (Kinesis developer guide, quotas).
+pub const PUT_RECORDS_BYTES_MAX: usize = 10 * 1_048_576;
+/// Bytes of one record that every engine and every stream accepts; 10 MiB records need a newer stream setting.
+pub const RECORD_BYTES_MAX: usize = 1_048_576;
+/// Records a shard takes per second (Kinesis developer guide, quotas).
+pub const SHARD_WRITE_RECORDS_PER_S: u32 = 1_000;
+/// Bytes a shard takes per second (Kinesis developer guide, quotas).
+pub const SHARD_WRITE_BYTES_PER_S: u32 = 1_048_576;
+/// GetRecords calls per shard and second (Kinesis API reference, GetRecords).
+pub const SHARD_READ_CALLS_PER_S: u32 = 5;
+/// Bytes a shard gives per second without enhanced fan-out (Kinesis API reference, GetRecords).
+pub const SHARD_READ_BYTES_PER_S: u32 = 2 * 1_048_576;
+/// Records of one GetRecords page (Kinesis API reference, GetRecords).
+pub const GET_RECORDS_MAX: i32 = 10_000;
+/// How long an iterator lives, in ms (Kinesis API reference, GetShardIterator).
+pub const ITERATOR_TTL_MS: u64 = 300_000;
+/// Bytes of a DynamoDB item (DynamoDB developer guide, quotas).
+pub const ITEM_BYTES_MAX: usize = 400 * 1_024;
+/// Items of BatchWriteItem (DynamoDB API reference).
+pub const BATCH_WRITE_ITEMS_MAX: usize = 25;
+/// Rows one DSQL transaction may change (Aurora DSQL user guide, quotas).
+pub const DSQL_ROWS_MAX: usize = 3_000;
+/// Bytes one DSQL transaction may change (Aurora DSQL user guide, quotas).
+pub const DSQL_BYTES_MAX: usize = 10 * 1_048_576;
+/// How long a DSQL connection may live, in s (Aurora DSQL user guide, quotas).
+pub const DSQL_CONNECTION_S_MAX: u64 = 3_600;
+
+/// Most bids one record may hold: what a decoder allocates is bounded by it and by its input.
+pub const BIDS_PER_RECORD_MAX: usize = 65_536;
+/// Buckets of the outbox index: one index key serves 1,000 writes a second, and these are spread over 64.
+pub const OUTBOX_BUCKETS: u32 = 16;
+/// Sub-buckets by slot within a bucket.
+pub const OUTBOX_SUBS: u32 = 4;
+/// How many of a shard's busiest slots are listed per window.
+pub const HOT_SLOTS: usize = 10;

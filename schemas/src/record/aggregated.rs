@@ -1,0 +1,185 @@
+//! The KPL's aggregated format: magic, protobuf, MD5 of the protobuf; one bid per item.
+//!
+//! Source: `aggregation-format.md` of the Kinesis Producer Library. A record that fails the test (magic, more than 16
+//! bytes after it, MD5, protobuf) is a plain record, whole; past the test a bad item is rejected alone. Never looks at
+//! an item's key beyond its being in the table: a bid's own slot says where it belongs.
+
+use md5::{Digest, Md5};
+
+use super::protobuf::{Field, Fields, Malformed, put_bytes, put_number};
+use super::{Kind, Rejected, plain};
+use crate::bid::Bid;
+use crate::limits::BIDS_PER_RECORD_MAX;
+
+const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
+/// What an aggregate's first byte is, and no other envelope's.
+pub(super) const MAGIC_FIRST: u8 = MAGIC[0];
+const MD5_BYTES: usize = 16;
+
+// AggregatedRecord
+const PARTITION_KEY: u8 = 1;
+const EXPLICIT_HASH_KEY: u8 = 2;
+const RECORD: u8 = 3;
+// Record
+const PARTITION_KEY_INDEX: u8 = 1;
+const EXPLICIT_HASH_KEY_INDEX: u8 = 2;
+const DATA: u8 = 3;
+
+/// An aggregate of any items, as `(partition key, explicit hash key, data)`, in their order.
+///
+/// Equal keys share one place in their table. Without items nothing but a consumer's MD5 check would hold, so at
+/// least one is needed for what comes out to be an aggregate; [`super::tick`] is the one without.
+#[must_use]
+pub fn encode_items(items: &[(&str, Option<u128>, &[u8])]) -> Vec<u8> {
+    let mut keys = Table::default();
+    let mut hash_keys = Table::default();
+    let mut records = Vec::new();
+    for (partition_key, explicit_hash_key, data) in items {
+        let key = keys.place((*partition_key).to_owned());
+        let hash_key = explicit_hash_key.map(|hash_key| hash_keys.place(hash_key.to_string()));
+        put_record(key, hash_key, data, &mut records);
+    }
+    seal(&keys.texts, &hash_keys.texts, &records)
+}
+
+pub(super) fn encode(bids: &[Bid]) -> Vec<u8> {
+    if bids.is_empty() {
+        return tick();
+    }
+    let mut keys = Table::default();
+    let mut records = Vec::new();
+    let mut data = Vec::new();
+    for bid in bids {
+        data.clear();
+        plain::encode_into(bid, &mut data);
+        put_record(keys.place(bid.slot_id), None, &data, &mut records);
+    }
+    let texts: Vec<String> = keys.texts.iter().map(ToString::to_string).collect();
+    seal(&texts, &[], &records)
+}
+
+pub(super) fn tick() -> Vec<u8> {
+    seal(&["a".to_owned()], &[], &[])
+}
+
+/// Keys by first appearance; a key's place is its index.
+struct Table<K> {
+    texts: Vec<K>,
+    places: std::collections::HashMap<K, u64>,
+}
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Self { texts: Vec::new(), places: std::collections::HashMap::new() }
+    }
+}
+
+impl<K: Clone + Eq + std::hash::Hash> Table<K> {
+    fn place(&mut self, key: K) -> u64 {
+        if let Some(&place) = self.places.get(&key) {
+            return place;
+        }
+        let place = u64::try_from(self.texts.len()).expect("memory is below 2^64");
+        self.texts.push(key.clone());
+        self.places.insert(key, place);
+        place
+    }
+}
+
+fn put_record(key: u64, hash_key: Option<u64>, data: &[u8], out: &mut Vec<u8>) {
+    let mut record = Vec::with_capacity(data.len() + 16);
+    put_number(PARTITION_KEY_INDEX, key, &mut record);
+    if let Some(hash_key) = hash_key {
+        put_number(EXPLICIT_HASH_KEY_INDEX, hash_key, &mut record);
+    }
+    put_bytes(DATA, data, &mut record);
+    put_bytes(RECORD, &record, out);
+}
+
+fn seal(keys: &[String], hash_keys: &[String], records: &[u8]) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    for key in keys {
+        put_bytes(PARTITION_KEY, key.as_bytes(), &mut out);
+    }
+    for hash_key in hash_keys {
+        put_bytes(EXPLICIT_HASH_KEY, hash_key.as_bytes(), &mut out);
+    }
+    out.extend_from_slice(records);
+    let digest = Md5::digest(&out[MAGIC.len()..]);
+    out.extend_from_slice(&digest);
+    out
+}
+
+/// Reads an aggregate; nothing when the record is none.
+pub(super) fn decode(data: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Option<Kind> {
+    let body = data.strip_prefix(&MAGIC)?;
+    let (message, digest) = body.split_at_checked(body.len().checked_sub(MD5_BYTES)?)?;
+    if message.is_empty() || Md5::digest(message).as_slice() != digest {
+        return None;
+    }
+    let tables = measure(message).ok().filter(|tables| tables.records <= BIDS_PER_RECORD_MAX)?;
+    items.reserve(tables.records);
+    let mut fields = Fields::new(message);
+    while let Ok(Some(field)) = fields.poll() {
+        if let Field::Bytes(number, record) = field
+            && number == u64::from(RECORD)
+        {
+            items.push(read_item(record, &tables));
+        }
+    }
+    Some(if tables.records == 0 { Kind::Tick } else { Kind::Aggregated })
+}
+
+/// How many entries each table has; they may stand after the records that point into them.
+struct Tables {
+    keys: u64,
+    hash_keys: u64,
+    records: usize,
+}
+
+/// The first pass: the whole message parses, or it is no aggregate.
+fn measure(message: &[u8]) -> Result<Tables, Malformed> {
+    let mut tables = Tables { keys: 0, hash_keys: 0, records: 0 };
+    let mut fields = Fields::new(message);
+    while let Some(field) = fields.poll()? {
+        let Field::Bytes(number, bytes) = field else { continue };
+        match u8::try_from(number) {
+            Ok(PARTITION_KEY) => tables.keys += 1,
+            Ok(EXPLICIT_HASH_KEY) => tables.hash_keys += 1,
+            Ok(RECORD) => {
+                parse_record(bytes)?;
+                tables.records += 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(tables)
+}
+
+struct Record<'a> {
+    key: u64,
+    hash_key: Option<u64>,
+    data: &'a [u8],
+}
+
+fn parse_record(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
+    let (mut key, mut hash_key, mut data) = (None, None, None);
+    let mut fields = Fields::new(bytes);
+    while let Some(field) = fields.poll()? {
+        match field {
+            Field::Varint(1, index) => key = Some(index),
+            Field::Varint(2, index) => hash_key = Some(index),
+            Field::Bytes(3, bytes) => data = Some(bytes),
+            _ => {}
+        }
+    }
+    Ok(Record { key: key.ok_or(Malformed)?, hash_key, data: data.ok_or(Malformed)? })
+}
+
+fn read_item(bytes: &[u8], tables: &Tables) -> Result<Bid, Rejected> {
+    let record = parse_record(bytes).map_err(|Malformed| Rejected::because("an item does not parse"))?;
+    if record.key >= tables.keys || record.hash_key.is_some_and(|index| index >= tables.hash_keys) {
+        return Err(Rejected::because("an item's key is not in the table"));
+    }
+    plain::decode(record.data)
+}
