@@ -1,2 +1,34 @@
-//! Under construction.
-fn main() {}
+//! `producer`: puts bids into Kinesis.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use producer::{Config, Metrics};
+use runtime::{clients::Clients, shutdown, telemetry};
+use schemas::exit;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = match Config::try_parse() {
+        Ok(config) => config,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    telemetry::init(None);
+    let (trigger, shutdown) = shutdown::channel();
+    tokio::spawn(shutdown::on_signals(trigger));
+    match producer::run(config, Clients::from_env().await, shutdown, Arc::new(Metrics::default())).await {
+        Ok(summary) => {
+            let _ = writeln!(std::io::stderr(), "{summary}");
+            ExitCode::from(summary.exit_code())
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "producer: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

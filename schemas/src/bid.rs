@@ -1,7 +1,7 @@
 //! A bid: one offer of an account for a slot.
 
-use crate::ids::{AccountId, BidId, Region, SlotId};
 use crate::geometry::Ranking;
+use crate::ids::{AccountId, BidId, Region, SlotId};
 use crate::money::{BasisPoints, Price};
 use crate::time::Millis;
 

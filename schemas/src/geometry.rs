@@ -46,7 +46,14 @@ pub struct Geometry {
 
 impl Default for Geometry {
     fn default() -> Self {
-        Self { window_ms: 10_000, grace_ms: 2_000, ahead_max_ms: 1_000, ranking: Ranking::Amount, pricing: Pricing::First, candidates: 4 }
+        Self {
+            window_ms: 10_000,
+            grace_ms: 2_000,
+            ahead_max_ms: 1_000,
+            ranking: Ranking::Amount,
+            pricing: Pricing::First,
+            candidates: 4,
+        }
     }
 }
 

@@ -70,7 +70,10 @@ mod tests {
         // `printf a | md5sum` prints 0cc175b9c0f1b6a831c399e269772661
         assert_eq!(HashKey::of_partition_key("a").0, 0x0cc1_75b9_c0f1_b6a8_31c3_99e2_6977_2661);
         let slot: SlotId = "AAAAAAAA-0000-4000-8000-000000000001".parse().unwrap();
-        assert_eq!(HashKey::of_slot(&slot), HashKey::of_partition_key("aaaaaaaa-0000-4000-8000-000000000001"));
+        assert_eq!(
+            HashKey::of_slot(&slot),
+            HashKey::of_partition_key("aaaaaaaa-0000-4000-8000-000000000001")
+        );
         assert!(HashRange::ALL.owns(HashKey(u128::MAX)));
     }
 }

@@ -116,7 +116,11 @@ fn read_field(name: &str, from: &mut Scanner<'_>, draft: &mut Draft, region: Reg
     }
 }
 
-fn set<T>(field: &mut Option<T>, name: &str, read: impl FnOnce() -> Result<T, Refusal>) -> Result<(), Refusal> {
+fn set<T>(
+    field: &mut Option<T>,
+    name: &str,
+    read: impl FnOnce() -> Result<T, Refusal>,
+) -> Result<(), Refusal> {
     if field.is_some() {
         return Err(Refusal::new(name, "is given twice; give it once"));
     }
@@ -144,7 +148,8 @@ fn finish(draft: Draft, region: Region) -> Result<Bid, Refusal> {
 /// The time within a version 7 id, so that sending the same line again is the same bid.
 fn time_of_id(bid_id: BidId) -> Result<Millis, Refusal> {
     if bid_id.0.get_version_num() != 7 || bid_id.0.get_variant() != uuid::Variant::RFC4122 {
-        let reason = "is missing and bid_id is no version 7 UUID; give an RFC 3339 time or a version 7 bid_id";
+        let reason =
+            "is missing and bid_id is no version 7 UUID; give an RFC 3339 time or a version 7 bid_id";
         return Err(Refusal::new("timestamp", reason));
     }
     let ms = bid_id.0.as_bytes()[..6].iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte));
@@ -166,7 +171,8 @@ fn wrong_type(name: &str, value: &Value<'_>, expected: &str) -> Refusal {
 fn uuid(name: &str, value: Value<'_>) -> Result<Uuid, Refusal> {
     const EXPECTED: &str = "a UUID in quotes, 8-4-4-4-12 hexadecimal digits";
     let Value::Text(text) = value else { return Err(wrong_type(name, &value, EXPECTED)) };
-    let hyphenated = (text.len() == uuid::fmt::Hyphenated::LENGTH).then(|| Uuid::try_parse(&text).ok()).flatten();
+    let hyphenated =
+        (text.len() == uuid::fmt::Hyphenated::LENGTH).then(|| Uuid::try_parse(&text).ok()).flatten();
     hyphenated.ok_or_else(|| Refusal::new(name, format!("is no UUID; give {EXPECTED}")))
 }
 
@@ -178,7 +184,9 @@ fn amount(value: Value<'_>) -> Result<Price, Refusal> {
     };
     text.parse().map_err(|error| {
         let reason = match error {
-            MoneyError::NotDecimal => "is no decimal number; write digits with at most one point, such as \"5.4000\"",
+            MoneyError::NotDecimal => {
+                "is no decimal number; write digits with at most one point, such as \"5.4000\""
+            }
             MoneyError::TooPrecise => "has more than 4 decimals; round it to 4",
             MoneyError::TooLarge => "has more than 14 digits before the point; offer less",
             MoneyError::NotPositive => "is not above zero; offer more",
@@ -196,8 +204,9 @@ fn latency(value: Value<'_>) -> Result<u32, Refusal> {
 fn quality(value: Value<'_>) -> Result<BasisPoints, Refusal> {
     const EXPECTED: &str = "a number from 0 to 1 without exponent";
     let Value::Number(digits) = value else { return Err(wrong_type("quality_score", &value, EXPECTED)) };
-    basis_points(digits)
-        .ok_or_else(|| Refusal::new("quality_score", format!("is out of range or has an exponent; give {EXPECTED}")))
+    basis_points(digits).ok_or_else(|| {
+        Refusal::new("quality_score", format!("is out of range or has an exponent; give {EXPECTED}"))
+    })
 }
 
 /// Rounds to the nearest basis point, halves up, from at most five decimals; those after the fifth are only held to be
@@ -219,7 +228,8 @@ fn basis_points(digits: &str) -> Option<BasisPoints> {
 }
 
 fn timestamp(value: Value<'_>) -> Result<Millis, Refusal> {
-    const EXPECTED: &str = "an RFC 3339 time between 1970 and 9999 in quotes, such as \"2026-11-23T21:20:10.123Z\"";
+    const EXPECTED: &str =
+        "an RFC 3339 time between 1970 and 9999 in quotes, such as \"2026-11-23T21:20:10.123Z\"";
     let Value::Text(text) = value else { return Err(wrong_type("timestamp", &value, EXPECTED)) };
     moment::read(&text).ok_or_else(|| Refusal::new("timestamp", format!("is no time; give {EXPECTED}")))
 }
@@ -228,7 +238,8 @@ fn same_region(value: Value<'_>, region: Region) -> Result<(), Refusal> {
     match &value {
         Value::Text(text) if text == region.as_str() => Ok(()),
         Value::Text(_) => {
-            let reason = format!("is not this producer's, {region}; leave it out or send the bid to its own region");
+            let reason =
+                format!("is not this producer's, {region}; leave it out or send the bid to its own region");
             Err(Refusal::new("region", reason))
         }
         _ => Err(wrong_type("region", &value, "the producer's own region in quotes, or leave it out")),

@@ -131,7 +131,8 @@ impl Lease {
             ("closedThrough".to_owned(), n(self.closed_through.0)),
             ("tails".to_owned(), tails_to_attr(&self.tails)),
         ]);
-        let mut optional = |name: &str, value: Option<Attr>| value.map(|value| attrs.insert(name.to_owned(), value));
+        let mut optional =
+            |name: &str, value: Option<Attr>| value.map(|value| attrs.insert(name.to_owned(), value));
         let set = |ids: &[ShardId]| {
             (!ids.is_empty()).then(|| Attr::Ss(ids.iter().map(ToString::to_string).collect()))
         };
@@ -159,7 +160,11 @@ impl Lease {
             shard_id: ShardId(text(attrs, "leaseKey")?),
             owner: maybe("leaseOwner")?,
             counter: number(attrs, "leaseCounter")?,
-            owner_switches: if has("ownerSwitchesSinceCheckpoint") { number(attrs, "ownerSwitchesSinceCheckpoint")? } else { 0 },
+            owner_switches: if has("ownerSwitchesSinceCheckpoint") {
+                number(attrs, "ownerSwitchesSinceCheckpoint")?
+            } else {
+                0
+            },
             checkpoint: text(attrs, "checkpoint")?,
             parents: ids("parentShardId"),
             children: ids("childShardIds"),
@@ -216,7 +221,8 @@ mod tests {
             closed_through: Millis(8),
             tails,
         };
-        let mut lease = Lease::new(ShardId("shardId-000000000002".to_owned()), HashRange::ALL, vec![ShardId("p".into())]);
+        let mut lease =
+            Lease::new(ShardId("shardId-000000000002".to_owned()), HashRange::ALL, vec![ShardId("p".into())]);
         lease.tails = vec![tail(vec![tail(Vec::new())])];
         lease.owner = Some("worker".to_owned());
         lease.tail_checkpoint = Some(Checkpoint::TrimHorizon);

@@ -8,19 +8,19 @@
 //! What is absent: anything that waits, fails for a reason outside its arguments, or gives two answers to one
 //! question.
 
-pub mod ids;
-pub mod money;
-pub mod time;
-pub mod geometry;
-pub mod bid;
-pub mod intake;
-pub mod hash;
-pub mod record;
 pub mod attr;
-pub mod keys;
+pub mod bid;
+pub mod exit;
+pub mod geometry;
+pub mod hash;
+pub mod ids;
+pub mod intake;
 pub mod item;
+pub mod keys;
 pub mod lease;
+pub mod limits;
+pub mod money;
+pub mod record;
 pub mod settlement;
 pub mod sql;
-pub mod limits;
-pub mod exit;
+pub mod time;

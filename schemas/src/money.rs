@@ -95,7 +95,8 @@ impl FromStr for Money {
         if decimals.len() > 4 {
             return Err(MoneyError::TooPrecise);
         }
-        let digits = whole.bytes().chain(decimals.bytes()).chain(std::iter::repeat_n(b'0', 4 - decimals.len()));
+        let digits =
+            whole.bytes().chain(decimals.bytes()).chain(std::iter::repeat_n(b'0', 4 - decimals.len()));
         let units = digits.fold(0_i128, |sum, b| sum * 10 + i128::from(b - b'0'));
         Ok(Self(if negative { -units } else { units }))
     }
@@ -143,12 +144,22 @@ mod tests {
 
     #[test]
     fn amounts_are_read_from_their_digits() {
-        for (text, units) in [("5.4", 54_000), ("0.0001", 1), ("007.10", 71_000), ("99999999999999.9999", Price::MAX.0)] {
+        for (text, units) in
+            [("5.4", 54_000), ("0.0001", 1), ("007.10", 71_000), ("99999999999999.9999", Price::MAX.0)]
+        {
             assert_eq!(text.parse::<Price>().map(Price::units), Ok(units), "{text}");
         }
-        let bad = [("0", MoneyError::NotPositive), ("-1", MoneyError::NotPositive), ("1.00001", MoneyError::TooPrecise),
-            ("100000000000000", MoneyError::TooLarge), ("1e3", MoneyError::NotDecimal), ("", MoneyError::NotDecimal),
-            (".5", MoneyError::NotDecimal), ("5.", MoneyError::NotDecimal), ("+5", MoneyError::NotDecimal)];
+        let bad = [
+            ("0", MoneyError::NotPositive),
+            ("-1", MoneyError::NotPositive),
+            ("1.00001", MoneyError::TooPrecise),
+            ("100000000000000", MoneyError::TooLarge),
+            ("1e3", MoneyError::NotDecimal),
+            ("", MoneyError::NotDecimal),
+            (".5", MoneyError::NotDecimal),
+            ("5.", MoneyError::NotDecimal),
+            ("+5", MoneyError::NotDecimal),
+        ];
         for (text, error) in bad {
             assert_eq!(text.parse::<Price>(), Err(error), "{text}");
         }

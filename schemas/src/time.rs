@@ -60,7 +60,13 @@ impl fmt::Display for Millis {
         write!(
             f,
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            date.year(), u8::from(date.month()), date.day(), clock.hour(), clock.minute(), clock.second(), ms % 1_000
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            clock.hour(),
+            clock.minute(),
+            clock.second(),
+            ms % 1_000
         )
     }
 }
@@ -72,7 +78,9 @@ mod tests {
 
     #[test]
     fn offsets_and_fractions_are_understood() {
-        for text in ["2026-11-23T21:20:10.123Z", "2026-11-23T22:20:10.123+01:00", "2026-11-23T21:20:10.123999Z"] {
+        for text in
+            ["2026-11-23T21:20:10.123Z", "2026-11-23T22:20:10.123+01:00", "2026-11-23T21:20:10.123999Z"]
+        {
             assert_eq!(text.parse::<Millis>().unwrap().to_string(), "2026-11-23T21:20:10.123Z");
         }
         for bad in ["1969-12-31T23:59:59.999Z", "2026-11-23", "yesterday", "2026-13-01T00:00:00Z"] {

@@ -1,1 +1,22 @@
-//! Under construction.
+//! Turns closed auctions into settlements: one decision each, true in the ledger before anything says so.
+//!
+//! [`core`] decides who wins and what is tried again; [`runner`] is the one place where a transaction is run and
+//! retried; [`outbox`] and [`mark`] are the edges to DynamoDB; [`drive`] has the only loop. What is absent: leases.
+//! Two settlers may pick the same auction; the ledger arbitrates.
+
+pub mod config;
+pub mod conflicts;
+pub mod core;
+pub mod db;
+pub mod drive;
+pub mod error;
+pub mod metrics;
+pub mod outbox;
+pub mod provision;
+pub mod runner;
+mod statements;
+
+pub use config::Config;
+pub use drive::run;
+pub use error::Error;
+pub use metrics::Metrics;

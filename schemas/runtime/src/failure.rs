@@ -68,8 +68,10 @@ where
     let message = chain(error);
     match error {
         SdkError::ConstructionFailure(_) => Failure::Refused { code: "Construction".to_owned(), message },
-        SdkError::DispatchFailure(failure) if failure.is_io() && connecting(&message) => Failure::Unreachable { message },
-        SdkError::DispatchFailure(failure) if failure.is_user() || failure.is_other().is_some() => {
+        SdkError::DispatchFailure(failure) if failure.is_io() && connecting(&message) => {
+            Failure::Unreachable { message }
+        }
+        SdkError::DispatchFailure(failure) if failure.is_user() => {
             Failure::Refused { code: "Dispatch".to_owned(), message }
         }
         SdkError::ServiceError(service) => {
@@ -88,7 +90,9 @@ where
 }
 
 fn connecting(message: &str) -> bool {
-    ["onnect error", "onnection refused", "dns error", "tcp connect"].iter().any(|words| message.contains(words))
+    ["onnect error", "onnection refused", "dns error", "tcp connect"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

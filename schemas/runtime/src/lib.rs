@@ -2,6 +2,7 @@
 //!
 //! What is absent: any business rule. A module stands here when two stages use it.
 
+pub mod agreed;
 pub mod attrs;
 pub mod backoff;
 pub mod chance;

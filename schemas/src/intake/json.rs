@@ -39,7 +39,11 @@ impl<'a> Scanner<'a> {
     /// The next field's name, nothing after the last; `first` when no field has been read yet.
     pub(super) fn poll_name(&mut self, first: bool) -> Result<Option<Cow<'a, str>>, Malformed> {
         if self.accept(b'}') {
-            return if self.rest().is_empty() { Ok(None) } else { Err(Malformed("goes on after the object")) };
+            return if self.rest().is_empty() {
+                Ok(None)
+            } else {
+                Err(Malformed("goes on after the object"))
+            };
         }
         if !first {
             self.expect(b',', "lacks a comma between fields")?;

@@ -33,7 +33,8 @@ fn a_line_is_read_and_written_alike() {
 #[test]
 fn blanks_order_escapes_and_the_own_region_do_not_matter() {
     let bid = parse(LINE).unwrap();
-    let spaced = LINE.replace(',', " ,\t").replace("\":", "\" : ").replace('{', " { ").replace('}', " } \r\n");
+    let spaced =
+        LINE.replace(',', " ,\t").replace("\":", "\" : ").replace('{', " { ").replace('}', " } \r\n");
     assert_eq!(parse(&spaced), Ok(bid));
     assert_eq!(with("\"amount\"", "\"\\u0061mount\""), Ok(bid));
     assert_eq!(with("\"amount\"", "\"region\":\"eu-central-1\",\"amount\""), Ok(bid));
@@ -50,8 +51,15 @@ fn an_amount_keeps_every_digit_that_a_float_would_lose() {
 
 #[test]
 fn a_quality_is_rounded_to_basis_points() {
-    for (text, points) in [("0", 0), ("1", 10_000), ("1.000000", 10_000), ("0.12344", 1_234), ("0.12345", 1_235),
-        ("0.9299999999999999", 9_300), ("0.99999", 10_000)] {
+    for (text, points) in [
+        ("0", 0),
+        ("1", 10_000),
+        ("1.000000", 10_000),
+        ("0.12344", 1_234),
+        ("0.12345", 1_235),
+        ("0.9299999999999999", 9_300),
+        ("0.99999", 10_000),
+    ] {
         assert_eq!(with("0.93", text).map(|bid| bid.quality.get()), Ok(points), "{text}");
     }
 }

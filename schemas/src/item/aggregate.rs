@@ -79,7 +79,10 @@ impl State {
 impl FromStr for State {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Pending, Self::Settled, Self::NoSale, Self::Held].into_iter().find(|s| s.as_str() == text).ok_or(())
+        [Self::Pending, Self::Settled, Self::NoSale, Self::Held]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .ok_or(())
     }
 }
 
@@ -203,7 +206,9 @@ pub(super) fn price(attrs: &Attrs, name: &str) -> Result<Price, AttrError> {
 
 fn quality(attrs: &Attrs, name: &str) -> Result<BasisPoints, AttrError> {
     let points = u16::try_from(money(attrs, name)?.0).ok();
-    points.and_then(BasisPoints::new).ok_or_else(|| AttrError { name: name.to_owned(), wanted: "a share of one" })
+    points
+        .and_then(BasisPoints::new)
+        .ok_or_else(|| AttrError { name: name.to_owned(), wanted: "a share of one" })
 }
 
 impl RegionStats {
@@ -272,7 +277,8 @@ impl Aggregate {
     #[must_use]
     pub fn to_attrs(&self, buckets: u32) -> Attrs {
         let (pk, sk) = self.key();
-        let regions = self.regions.iter().map(|(region, stats)| (region.to_string(), Attr::M(stats.to_attrs())));
+        let regions =
+            self.regions.iter().map(|(region, stats)| (region.to_string(), Attr::M(stats.to_attrs())));
         let candidates = self.candidates.iter().map(|candidate| Attr::M(candidate.to_attrs()));
         let mut attrs = Attrs::from([
             ("PK".to_owned(), s(pk)),
@@ -292,7 +298,8 @@ impl Aggregate {
             ("shard_id".to_owned(), s(&self.shard_id)),
             ("state".to_owned(), s(self.state.as_str())),
         ]);
-        let mut optional = |name: &str, value: Option<Attr>| value.map(|value| attrs.insert(name.to_owned(), value));
+        let mut optional =
+            |name: &str, value: Option<Attr>| value.map(|value| attrs.insert(name.to_owned(), value));
         optional("next_amount", self.next_amount.map(n));
         optional("next_score", self.next_score.map(n));
         optional("ttl", self.ttl.map(n));
@@ -322,11 +329,13 @@ impl Aggregate {
     /// The first attribute that is absent or of another form.
     pub fn from_attrs(attrs: &Attrs) -> Result<Self, AttrError> {
         let mut regions = BTreeMap::new();
-        for (name, _) in map(attrs, "regions")? {
-            let region = name.parse().map_err(|_| AttrError { name: "regions".into(), wanted: "a map of regions" })?;
+        for name in map(attrs, "regions")?.keys() {
+            let region =
+                name.parse().map_err(|_| AttrError { name: "regions".into(), wanted: "a map of regions" })?;
             regions.insert(region, RegionStats::from_attrs(map(map(attrs, "regions")?, name)?)?);
         }
-        let candidates: Result<_, _> = maps(attrs, "candidates")?.into_iter().map(Candidate::from_attrs).collect();
+        let candidates: Result<_, _> =
+            maps(attrs, "candidates")?.into_iter().map(Candidate::from_attrs).collect();
         let present = |name: &str| attrs.contains_key(name);
         let when = |name: &str| if present(name) { price(attrs, name).map(Some) } else { Ok(None) };
         Ok(Self {

@@ -118,7 +118,9 @@ impl GeometryItem {
             candidates: number(attrs, "candidates")?,
         };
         Ok(Self {
-            geometry: geometry.check().map_err(|_| wrong("window_ms", "part of a geometry within its ranges"))?,
+            geometry: geometry
+                .check()
+                .map_err(|_| wrong("window_ms", "part of a geometry within its ranges"))?,
             ttl_after_ms: number(attrs, "ttl_after_ms")?,
             outbox_buckets: number(attrs, "outbox_buckets")?,
         })

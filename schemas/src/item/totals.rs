@@ -109,7 +109,11 @@ impl RegionTotals {
             shard_id: ShardId(text(attrs, "shard_id")?),
             bids: number(attrs, "bids")?,
             amount_sum: money(attrs, "amount_sum")?,
-            amount_max: if attrs.contains_key("amount_max") { Some(price(attrs, "amount_max")?) } else { None },
+            amount_max: if attrs.contains_key("amount_max") {
+                Some(price(attrs, "amount_max")?)
+            } else {
+                None
+            },
             top_ranked: number(attrs, "top_ranked")?,
             latency_ms_sum: number(attrs, "latency_ms_sum")?,
             late: number(attrs, "late")?,
@@ -156,7 +160,8 @@ impl HotSlots {
     /// The digest over everything that the log decides.
     #[must_use]
     pub fn digest(&self) -> String {
-        let mut fields = Fields::new("hot").with(self.window_start.0).with(&self.shard_id).with(self.slots.len());
+        let mut fields =
+            Fields::new("hot").with(self.window_start.0).with(&self.shard_id).with(self.slots.len());
         for slot in &self.slots {
             fields = fields.with(slot.slot_id).with(slot.bids).with(slot.amount_max.units());
         }

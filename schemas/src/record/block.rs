@@ -1,18 +1,253 @@
-//! Columns (first draft).
+//! The block: bids as columns, by slot, then event time, then bid id.
+//!
+//! `B1 | CRC-32 of the rest (4 bytes, little-endian) | bincode 2 of [`Body`]`. A record whose checksum differs is no
+//! block but a plain record, whole; past the checksum a body that does not hold together is one rejected bid, and a
+//! value that no bid may have rejects its own bid alone. Never trusts a count: at most [`BIDS_PER_RECORD_MAX`] bids,
+//! and columns are read to exactly the length that was promised.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use bincode::{BorrowDecode, Encode};
+
+use super::column::{Broken, Column};
+use super::ids::Ids;
+use super::plain::Values;
 use super::{Kind, Rejected};
 use crate::bid::Bid;
+use crate::ids::{AccountId, BidId, Region, SlotId};
+use crate::limits::BIDS_PER_RECORD_MAX;
+
+/// The first byte of a block of version 1.
 pub(super) const MARK: u8 = 0xB1;
+const HEAD_BYTES: usize = 5;
+/// Between the codes of the region dictionary; no code has one.
+const COMMA: char = ',';
+
+/// What a block holds, in the order in which it is stored. Columns have one value per bid unless it says otherwise.
+#[derive(Encode, BorrowDecode)]
+struct Body<'a> {
+    bids: u32,
+    slots: u32,
+    accounts: u32,
+    /// Region codes by first appearance, with commas between them.
+    regions: Cow<'a, str>,
+    /// The lowest event time.
+    start: u64,
+    /// One per slot, ascending.
+    slot_ids: Ids<'a>,
+    /// One per slot: how many bids follow the first one.
+    slot_more: Column<'a>,
+    /// One per account, by first appearance.
+    account_ids: Ids<'a>,
+    /// 0 for the next account of the dictionary, else 1 + the place of one that has appeared.
+    account_refs: Column<'a>,
+    region_refs: Column<'a>,
+    /// From the slot's bid before, or from `start` at a slot's first bid.
+    time_steps: Column<'a>,
+    amounts: Column<'a>,
+    latencies: Column<'a>,
+    qualities: Column<'a>,
+    /// Beside the event times.
+    bid_ids: Ids<'a>,
+}
+
 pub(super) fn encode(bids: &[Bid]) -> Vec<u8> {
-    let mut out = vec![MARK];
-    for bid in bids { let b = super::plain::encode(bid); out.push(u8::try_from(b.len()).expect("short")); out.extend(b); }
+    let mut sorted = bids.to_vec();
+    sorted.sort_unstable_by_key(|bid| (bid.slot_id, bid.event_time, bid.bid_id));
+    let mut out = vec![MARK, 0, 0, 0, 0];
+    bincode::encode_into_std_write(body_of(&sorted), &mut out, bincode::config::standard())
+        .expect("memory takes every write");
+    let checksum = crc32fast::hash(&out[HEAD_BYTES..]);
+    out[1..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
     out
 }
+
+fn body_of(bids: &[Bid]) -> Body<'static> {
+    let column = |value: fn(&Bid) -> u64| Column::of(&bids.iter().map(value).collect::<Vec<_>>());
+    let start = bids.iter().map(|bid| bid.event_time.0).min().unwrap_or_default();
+    let slots: Vec<&[Bid]> = bids.chunk_by(|a, b| a.slot_id == b.slot_id).collect();
+    let slot_more: Vec<u64> = slots.iter().map(|run| count_of(run.len() - 1)).collect();
+    let time_steps: Vec<u64> = slots.iter().flat_map(|run| steps(run, start)).collect();
+    let times: Vec<u64> = bids.iter().map(|bid| bid.event_time.0).collect();
+    let (accounts, account_refs) = accounts_of(bids);
+    let (regions, region_refs) = regions_of(bids);
+    Body {
+        bids: small(bids.len()),
+        slots: small(slots.len()),
+        accounts: small(accounts.len()),
+        regions: Cow::Owned(regions),
+        start,
+        slot_ids: Ids::of(slots.iter().map(|run| *run[0].slot_id.as_bytes())),
+        slot_more: Column::of(&slot_more),
+        account_ids: Ids::of(accounts.iter().map(|account| *account.as_bytes())),
+        account_refs: Column::of(&account_refs),
+        region_refs: Column::of(&region_refs),
+        time_steps: Column::of(&time_steps),
+        amounts: column(|bid| bid.amount.units()),
+        latencies: column(|bid| u64::from(bid.latency_ms)),
+        qualities: column(|bid| u64::from(bid.quality.get())),
+        bid_ids: Ids::of_timed(bids.iter().map(|bid| *bid.bid_id.as_bytes()), &times),
+    }
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).expect("at most BIDS_PER_RECORD_MAX")
+}
+
+fn count_of(count: usize) -> u64 {
+    u64::try_from(count).expect("at most BIDS_PER_RECORD_MAX")
+}
+
+/// The run is in the order of event time, and nothing in it is before `start`.
+fn steps(run: &[Bid], start: u64) -> impl Iterator<Item = u64> {
+    let before = std::iter::once(start).chain(run.iter().map(|bid| bid.event_time.0));
+    run.iter().zip(before).map(|(bid, before)| bid.event_time.0 - before)
+}
+
+fn accounts_of(bids: &[Bid]) -> (Vec<AccountId>, Vec<u64>) {
+    let mut places = HashMap::new();
+    let mut accounts = Vec::new();
+    let refer = |bid: &Bid| match places.get(&bid.account_id) {
+        Some(&place) => place,
+        None => {
+            accounts.push(bid.account_id);
+            places.insert(bid.account_id, count_of(accounts.len()));
+            0
+        }
+    };
+    let refs = bids.iter().map(refer).collect();
+    (accounts, refs)
+}
+
+/// Few regions, most often one: a search is shorter than a hash.
+fn regions_of(bids: &[Bid]) -> (String, Vec<u64>) {
+    let mut regions: Vec<Region> = Vec::new();
+    let refer = |bid: &Bid| {
+        let place = regions.iter().position(|region| *region == bid.region).unwrap_or_else(|| {
+            regions.push(bid.region);
+            regions.len() - 1
+        });
+        count_of(place)
+    };
+    let refs = bids.iter().map(refer).collect();
+    let texts: Vec<&str> = regions.iter().map(Region::as_str).collect();
+    (texts.join(","), refs)
+}
+
+/// Reads a block; nothing when the record is none.
 pub(super) fn decode(data: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Option<Kind> {
-    let mut rest = &data[1..];
-    while let Some((&n, r)) = rest.split_first() {
-        let (a, b) = r.split_at_checked(usize::from(n))?;
-        items.push(super::plain::decode(a));
-        rest = b;
+    let (head, rest) = data.split_first_chunk::<HEAD_BYTES>()?;
+    let [MARK, checksum @ ..] = head else { return None };
+    if crc32fast::hash(rest) != u32::from_le_bytes(*checksum) {
+        return None;
+    }
+    if read(rest, items).is_err() {
+        items.clear();
+        items.push(Err(Rejected::because("a block does not hold together")));
     }
     Some(Kind::Block)
+}
+
+fn read(bytes: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Result<(), Broken> {
+    let (body, used) = bincode::borrow_decode_from_slice::<Body<'_>, _>(bytes, bincode::config::standard())
+        .map_err(|_| Broken)?;
+    let count = |count: u32| usize::try_from(count).map_err(|_| Broken);
+    let (bids, slots, accounts) = (count(body.bids)?, count(body.slots)?, count(body.accounts)?);
+    if used != bytes.len() || bids > BIDS_PER_RECORD_MAX || slots > bids || accounts > bids {
+        return Err(Broken);
+    }
+    let slot_ids = body.slot_ids.read(slots, &[])?;
+    let runs = runs(&body.slot_more.read(slots)?, bids)?;
+    let times = times(body.start, &body.time_steps.read(bids)?, &runs);
+    let rows = Rows {
+        account_ids: body.account_ids.read(accounts, &[])?,
+        account_refs: body.account_refs.read(bids)?,
+        regions: body.regions.split(COMMA).take(bids).map(|code| code.parse().ok()).collect(),
+        region_refs: body.region_refs.read(bids)?,
+        amounts: body.amounts.read(bids)?,
+        latencies: body.latencies.read(bids)?,
+        qualities: body.qualities.read(bids)?,
+        bid_ids: body.bid_ids.read(bids, &times)?,
+        times,
+    };
+    items.reserve(bids);
+    let (mut row, mut seen) = (0, 0);
+    for (slot_id, run) in slot_ids.into_iter().zip(runs) {
+        let slot_id = SlotId::from_bytes(slot_id);
+        for row in row..row + run {
+            items.push(rows.bid(row, slot_id, &mut seen));
+        }
+        row += run;
+    }
+    Ok(())
+}
+
+/// How many bids each slot has; together they are all.
+fn runs(more: &[u64], bids: usize) -> Result<Vec<usize>, Broken> {
+    let mut left = bids;
+    let mut runs = Vec::with_capacity(more.len());
+    for more in more {
+        let run = usize::try_from(*more).ok().and_then(|more| more.checked_add(1)).ok_or(Broken)?;
+        left = left.checked_sub(run).ok_or(Broken)?;
+        runs.push(run);
+    }
+    if left == 0 { Ok(runs) } else { Err(Broken) }
+}
+
+fn times(start: u64, steps: &[u64], runs: &[usize]) -> Vec<u64> {
+    let mut times = Vec::with_capacity(steps.len());
+    let mut steps = steps.iter();
+    for run in runs {
+        let mut time = start;
+        for step in steps.by_ref().take(*run) {
+            time = time.wrapping_add(*step);
+            times.push(time);
+        }
+    }
+    times
+}
+
+/// All columns, each of one value per bid, and the dictionaries.
+struct Rows {
+    account_ids: Vec<[u8; 16]>,
+    account_refs: Vec<u64>,
+    regions: Vec<Option<Region>>,
+    region_refs: Vec<u64>,
+    times: Vec<u64>,
+    amounts: Vec<u64>,
+    latencies: Vec<u64>,
+    qualities: Vec<u64>,
+    bid_ids: Vec<[u8; 16]>,
+}
+
+impl Rows {
+    /// One bid; `seen` counts the accounts that have appeared.
+    #[inline]
+    fn bid(&self, row: usize, slot_id: SlotId, seen: &mut usize) -> Result<Bid, Rejected> {
+        let account = match self.account_refs[row] {
+            0 => {
+                *seen += 1;
+                *seen - 1
+            }
+            place => usize::try_from(place - 1).unwrap_or(usize::MAX),
+        };
+        let region = usize::try_from(self.region_refs[row]).ok().and_then(|place| self.regions.get(place));
+        let region = region.copied().flatten().ok_or(Rejected::because("the region is no region code"))?;
+        let account_id = self
+            .account_ids
+            .get(account)
+            .ok_or(Rejected { region: Some(region), reason: "the account is not in the dictionary" })?;
+        let values = Values {
+            bid_id: BidId::from_bytes(self.bid_ids[row]),
+            slot_id,
+            account_id: AccountId::from_bytes(*account_id),
+            region,
+            amount: self.amounts[row],
+            latency_ms: self.latencies[row],
+            quality: self.qualities[row],
+            event_time: self.times[row],
+        };
+        values.check()
+    }
 }

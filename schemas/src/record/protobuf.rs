@@ -124,22 +124,30 @@ mod tests {
     #[test]
     fn unknown_fields_of_every_wire_type_are_passed_over() {
         // varint, 64 bit, 32 bit, group 1 { varint; group 2 {} }, then field 3 = "x"
-        let message = [8, 150, 1, 9, 1, 2, 3, 4, 5, 6, 7, 8, 13, 1, 2, 3, 4, 11, 8, 1, 19, 20, 12, 26, 1, b'x'];
+        let message =
+            [8, 150, 1, 9, 1, 2, 3, 4, 5, 6, 7, 8, 13, 1, 2, 3, 4, 11, 8, 1, 19, 20, 12, 26, 1, b'x'];
         let mut fields = Fields::new(&message);
         let mut seen = Vec::new();
         while let Some(field) = fields.poll().unwrap() {
             seen.push(field);
         }
-        assert_eq!(seen, [
-            Field::Varint(1, 150), Field::Other, Field::Other, Field::Other, Field::Bytes(3, b"x")
-        ]);
+        assert_eq!(
+            seen,
+            [Field::Varint(1, 150), Field::Other, Field::Other, Field::Other, Field::Bytes(3, b"x")]
+        );
     }
 
     #[test]
     fn what_runs_past_the_end_does_not_parse() {
         let endless = [[11_u8; 40].as_slice(), &[12; 40]].concat();
         let bad: [&[u8]; 8] = [
-            &[8], &[8, 0x80], &[26, 5, 1], &[0, 0], &[11], &[12], &endless,
+            &[8],
+            &[8, 0x80],
+            &[26, 5, 1],
+            &[0, 0],
+            &[11],
+            &[12],
+            &endless,
             &[26, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01],
         ];
         for message in bad {

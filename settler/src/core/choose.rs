@@ -1,0 +1,124 @@
+//! Who wins and what is paid, from candidates in order, the floor and what accounts can pay.
+
+use std::collections::BTreeMap;
+
+use schemas::geometry::Pricing;
+use schemas::ids::AccountId;
+use schemas::item::Aggregate;
+use schemas::money::{Money, Price};
+use schemas::settlement::{NoSale, PassedOver};
+
+/// A buyer's row as an attempt read it, and as earlier auctions of the same batch changed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// What is there.
+    pub balance: Money,
+    /// How far below zero it may go.
+    pub credit_limit: Money,
+    /// Raised by one with each debit.
+    pub version: i64,
+}
+
+/// A slot's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Who is paid.
+    pub publisher: AccountId,
+    /// The least that is taken.
+    pub floor: Money,
+}
+
+/// What was seen of a candidate that was considered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Its place among the candidates, from 0.
+    pub rank: usize,
+    /// Why it was passed over; none for the winner.
+    pub passed_over: Option<PassedOver>,
+    /// Its account as seen, when there was one.
+    pub account: Option<Account>,
+}
+
+/// The decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Sold to the candidate of this rank.
+    Sale {
+        /// From 0.
+        rank: usize,
+        /// What is paid.
+        price: Price,
+        /// The version that the debit gives the account.
+        version: i64,
+        /// Who is paid.
+        publisher: AccountId,
+    },
+    /// Not sold.
+    NoSale(NoSale),
+}
+
+/// Decides one auction and takes the price from the winner's account, so that the next auction of the batch sees it.
+#[must_use]
+pub fn choose(
+    aggregate: &Aggregate,
+    slot: Option<&Slot>,
+    accounts: &mut BTreeMap<AccountId, Account>,
+    pricing: Pricing,
+) -> (Verdict, Vec<Evidence>) {
+    let mut evidence = Vec::new();
+    let Some(slot) = slot else { return (Verdict::NoSale(NoSale::UnknownSlot), evidence) };
+    for (rank, candidate) in aggregate.candidates.iter().enumerate() {
+        let account = accounts.get(&candidate.account_id).copied();
+        let price = price(aggregate, rank, slot, accounts, pricing);
+        let passed_over = passed_over(candidate.amount, price, slot, account);
+        evidence.push(Evidence { rank, passed_over, account });
+        if let (None, Some(mut account)) = (passed_over, account) {
+            account.balance = Money(account.balance.0 - Money::from(price).0);
+            account.version += 1;
+            accounts.insert(candidate.account_id, account);
+            return (
+                Verdict::Sale { rank, price, version: account.version, publisher: slot.publisher },
+                evidence,
+            );
+        }
+    }
+    let floor =
+        !evidence.is_empty() && evidence.iter().all(|seen| seen.passed_over == Some(PassedOver::BelowFloor));
+    (Verdict::NoSale(if floor { NoSale::BelowFloor } else { NoSale::NoEligibleCandidate }), evidence)
+}
+
+fn passed_over(amount: Price, price: Price, slot: &Slot, account: Option<Account>) -> Option<PassedOver> {
+    if Money::from(amount) < slot.floor {
+        return Some(PassedOver::BelowFloor);
+    }
+    let Some(account) = account else { return Some(PassedOver::UnknownAccount) };
+    let reach = account.balance.0 + account.credit_limit.0;
+    (reach < Money::from(price).0).then_some(PassedOver::InsufficientFunds)
+}
+
+/// What the candidate of this rank would pay. Prices are amounts that were offered, or the floor, in ten-thousandths:
+/// nothing is divided, so nothing is rounded.
+fn price(
+    aggregate: &Aggregate,
+    rank: usize,
+    slot: &Slot,
+    accounts: &BTreeMap<AccountId, Account>,
+    pricing: Pricing,
+) -> Price {
+    let own = aggregate.candidates[rank].amount;
+    if pricing == Pricing::First {
+        return own;
+    }
+    let eligible =
+        |amount: Price, account: Option<Account>| passed_over(amount, amount, slot, account).is_none();
+    let next = aggregate.candidates[rank + 1..]
+        .iter()
+        .find(|next| eligible(next.amount, accounts.get(&next.account_id).copied()))
+        .map(|next| next.amount)
+        .or_else(|| aggregate.next_amount.filter(|amount| Money::from(*amount) >= slot.floor));
+    let floor = u64::try_from(slot.floor.0).ok().and_then(|units| Price::from_units(units.max(1)).ok());
+    next.or(floor).map_or(own, |price| price.min(own))
+}
+
+#[cfg(test)]
+mod tests;

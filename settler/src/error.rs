@@ -1,0 +1,60 @@
+//! What ends a settler, and what a transaction's failure means.
+
+use runtime::agreed::AgreedError;
+use runtime::failure::Failure;
+use schemas::exit;
+
+/// Why a settler stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No geometry, or another one.
+    #[error(transparent)]
+    Agreed(#[from] AgreedError),
+    /// Neither `DSQL_ENDPOINT` nor `DATABASE_URL` is set, or one is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The ledger cannot be reached.
+    #[error("{ledger} cannot be reached: {reason}; check DSQL_ENDPOINT or DATABASE_URL and that it runs")]
+    Unreachable {
+        /// The ledger's name.
+        ledger: &'static str,
+        /// What is known.
+        reason: String,
+    },
+    /// The ledger refused a statement for good.
+    #[error("the ledger refused {what} ({sqlstate}): {reason}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// Its code.
+        sqlstate: String,
+        /// Its words.
+        reason: String,
+    },
+    /// DynamoDB said no.
+    #[error("{what}: {failure}")]
+    Call {
+        /// What was tried.
+        what: String,
+        /// What the service said.
+        failure: Failure,
+    },
+    /// A file of accounts or slots has a bad line.
+    #[error("{0}")]
+    Input(String),
+}
+
+impl Error {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Agreed(error) => error.exit_code(),
+            Self::Usage(_) | Self::Refused { .. } | Self::Call { failure: Failure::Refused { .. }, .. } => {
+                exit::USAGE
+            }
+            Self::Unreachable { .. } | Self::Call { .. } => exit::UNAVAILABLE,
+            Self::Input(_) => exit::FOUND,
+        }
+    }
+}
