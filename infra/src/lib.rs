@@ -1,1 +1,16 @@
-//! Under construction.
+//! Everything around the stages: the `exchange` command, local engines, provisioning and the report.
+//!
+//! Begin at [`cli`]; [`demo`] shows how the stages fit together. What is absent: rules of the auction, which live in
+//! the cores of the stages.
+
+pub mod cli;
+pub mod demo;
+pub mod engines;
+pub mod failure;
+pub mod figures;
+pub mod ledger;
+pub mod local;
+pub mod place;
+pub mod provision;
+pub mod up;
+pub mod view;

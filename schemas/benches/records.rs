@@ -17,6 +17,9 @@ use schemas::money::{BasisPoints, Price};
 use schemas::record::{Decoded, decode_into, encode_aggregated, encode_block};
 use schemas::time::Millis;
 
+/// An envelope's own function.
+type Encode = fn(&[Bid]) -> Vec<u8>;
+
 /// How bids are drawn.
 struct Crowd {
     name: &'static str,
@@ -178,8 +181,7 @@ fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
     for crowd in &CROWDS {
         let (bids, floor) = draw(crowd);
-        let envelopes: [(&str, fn(&[Bid]) -> Vec<u8>); 2] =
-            [("block", encode_block), ("aggregated", encode_aggregated)];
+        let envelopes: [(&str, Encode); 2] = [("block", encode_block), ("aggregated", encode_aggregated)];
         for (envelope, encode) in envelopes {
             let data = encode(&bids);
             let bytes = f64::from(u32::try_from(data.len()).expect("32 bits")) / f64::from(crowd.bids);

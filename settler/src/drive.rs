@@ -1,5 +1,6 @@
 //! The only loop: buckets in random order, one transaction per batch, marks after the commit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use rand::seq::SliceRandom;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
 use runtime::shutdown::Shutdown;
+use schemas::ids::SettlementId;
 use schemas::item::{Aggregate, Outcome};
 use schemas::settlement::settlement_id;
 
@@ -18,7 +20,7 @@ use crate::db::Connection;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Pending};
-use crate::runner::{Ended, GivenBack, settle};
+use crate::runner::{Decided, Ended, GivenBack, settle};
 
 /// Shortest pause between two looks at an outbox that was empty.
 const IDLE_MIN: Duration = Duration::from_millis(40);
@@ -155,16 +157,22 @@ impl Settler {
         }
     }
 
-    async fn mark(
-        &self,
-        batch: &[Aggregate],
-        rows: &std::collections::BTreeMap<schemas::ids::SettlementId, crate::runner::Decided>,
-    ) {
-        let marks = batch.iter().filter_map(|aggregate| {
-            let row = rows.get(&settlement_id(&aggregate.slot_id, aggregate.window_start))?;
-            Some(async move { (aggregate, row, self.outbox.mark(aggregate, row).await) })
-        });
-        let mut marks = stream::iter(marks).buffer_unordered(MARKS);
+    async fn mark(&self, batch: &[Aggregate], rows: &BTreeMap<SettlementId, Decided>) {
+        let decided: Vec<(Aggregate, Decided)> = batch
+            .iter()
+            .filter_map(|one| {
+                Some((one.clone(), rows.get(&settlement_id(&one.slot_id, one.window_start))?.clone()))
+            })
+            .collect();
+        let outbox = self.outbox.clone();
+        let mark = move |(aggregate, row): (Aggregate, Decided)| {
+            let outbox = outbox.clone();
+            async move {
+                let marked = outbox.mark(&aggregate, &row).await;
+                (aggregate, row, marked)
+            }
+        };
+        let mut marks = stream::iter(decided).map(mark).buffer_unordered(MARKS);
         while let Some((aggregate, row, marked)) = marks.next().await {
             if row.new {
                 let sale = matches!(row.decision.outcome, Outcome::Sale { .. });

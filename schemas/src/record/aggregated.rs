@@ -27,8 +27,8 @@ const DATA: u8 = 3;
 
 /// An aggregate of any items, as `(partition key, explicit hash key, data)`, in their order.
 ///
-/// Equal keys share one place in their table. Without items nothing but a consumer's MD5 check would hold, so at
-/// least one is needed for what comes out to be an aggregate; [`super::tick`] is the one without.
+/// Equal keys share one place in their table. Without items what comes out is no aggregate but a plain record, for
+/// consumers demand a protobuf of at least one byte; [`super::tick`] is the aggregate without items.
 #[must_use]
 pub fn encode_items(items: &[(&str, Option<u128>, &[u8])]) -> Vec<u8> {
     let mut keys = Table::default();

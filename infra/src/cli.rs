@@ -1,0 +1,105 @@
+//! The command line of `exchange`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use schemas::exit;
+use settler::db::Ledger;
+
+use crate::demo::Demo;
+use crate::failure::{Failure, exit_code};
+use crate::figures::{self, Traffic};
+use crate::ledger;
+use crate::place::{Names, Place};
+use crate::provision::Provision;
+use crate::up::Up;
+
+/// Auctions at the edge, settled beyond doubt: the whole pipeline, its engines and its checks.
+#[derive(Parser, Debug)]
+#[command(name = "exchange", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: Demo,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// The whole pipeline on local engines, then the report (the default).
+    Demo(Demo),
+    /// Durable local engines until interrupted; writes `.local/env`.
+    Up(Up),
+    /// Stream, tables, index, TTL, geometry and the ledger's schema; repeatable.
+    Provision(Provision),
+    /// Adds money to an account, through the ledger, once per --id.
+    Deposit(ledger::Deposit),
+    /// What happened: traffic, winners, conflicts, ledger totals.
+    Report(Read),
+}
+
+#[derive(Args, Debug)]
+struct Read {
+    #[command(flatten)]
+    names: Names,
+    #[command(flatten)]
+    ledger: Ledger,
+    /// Writes the report as JSON to this file, `-` for standard output.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Runs the command line and says how it ended.
+pub async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    let command = cli.command.unwrap_or(Command::Demo(cli.demo));
+    runtime::telemetry::init(matches!(command, Command::Demo(_)).then_some("error"));
+    match run(command).await {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "exchange: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(options) => crate::demo::run(options).await,
+        Command::Up(options) => crate::up::run(options).await,
+        Command::Provision(options) => crate::provision::run(options).await,
+        Command::Deposit(options) => ledger::deposit(options).await,
+        Command::Report(options) => report(options).await,
+    }
+}
+
+async fn report(options: Read) -> anyhow::Result<()> {
+    let place = Place::from_env(options.names).await;
+    let report = figures::make(&place, &options.ledger, Traffic::default()).await?;
+    match options.json {
+        Some(path) => write_json(&path, &report),
+        None => Ok(report.print(&mut std::io::stdout())?),
+    }
+}
+
+/// Writes a value as indented JSON to a file, or to standard output for `-`.
+///
+/// # Errors
+/// A [`Failure`] when the file cannot be written.
+pub fn write_json(path: &std::path::Path, value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    if path.as_os_str() == "-" {
+        return Ok(std::io::stdout().write_all(&text)?);
+    }
+    std::fs::write(path, text)
+        .map_err(|error| Failure::io(format!("{} cannot be written: {error}", path.display())).into())
+}

@@ -1,0 +1,139 @@
+//! What the proxy says in DSQL's place: errors with its codes and words, and the row of an index job.
+//!
+//! Owns the wording. The codes and texts are those of the Aurora DSQL user guide, pages "Concurrency
+//! control" and "Quotas and database limits".
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::frame::{put, put_text, take_text};
+
+/// Rows one transaction may change (DSQL user guide, "Quotas and database limits").
+pub(super) const CHANGED_ROWS_MAX: u64 = 3_000;
+/// Object id of the type `text`.
+const TEXT_TYPE: u32 = 25;
+
+/// An error as a client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) detail: Option<&'static str>,
+}
+
+impl Refusal {
+    fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), detail: None }
+    }
+
+    /// DSQL has no such statement or clause.
+    pub(super) fn unsupported(what: impl Into<String>) -> Self {
+        Self::new("0A000", what)
+    }
+
+    /// Another transaction changed a row that this one changed.
+    pub(super) fn conflict() -> Self {
+        Self::new("40001", "change conflicts with another transaction, please retry: (OC000)")
+    }
+
+    /// More rows than a transaction may change.
+    pub(super) fn too_many_rows() -> Self {
+        Self::new("54000", format!("transaction row limit exceeded: at most {CHANGED_ROWS_MAX} rows"))
+    }
+
+    /// The service went away; at COMMIT nobody knows what came of it.
+    pub(super) fn unavailable() -> Self {
+        Self::new("XX000", "server unavailable")
+    }
+
+    /// Marks an error that the proxy made up, so that a report can tell it from a genuine one.
+    pub(super) fn injected(self) -> Self {
+        Self { detail: Some("injected"), ..self }
+    }
+
+    pub(super) fn write_to(&self, out: &mut BytesMut) {
+        put(out, b'E', |body| {
+            for (field, text) in [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', &self.code), (b'M', &self.message)]
+            {
+                body.put_u8(field);
+                put_text(body, text);
+            }
+            if let Some(detail) = self.detail {
+                body.put_u8(b'D');
+                put_text(body, detail);
+            }
+            body.put_u8(0);
+        });
+    }
+}
+
+/// The SQLSTATE and message of an error frame's body.
+pub(super) fn code_and_message(body: &Bytes) -> (String, String) {
+    let (mut code, mut message) = (String::new(), String::new());
+    let mut rest = body.clone();
+    while rest.first().is_some_and(|field| *field != 0) {
+        let field = rest.split_to(1)[0];
+        let Some(text) = take_text(&mut rest) else { break };
+        match field {
+            b'C' => code = text,
+            b'M' => message = text,
+            _ => {}
+        }
+    }
+    (code, message)
+}
+
+/// The rows a command says it changed; nothing for one that changes none.
+pub(super) fn changed_rows(tag: &str) -> u64 {
+    let mut words = tag.split(' ');
+    match words.next() {
+        Some("INSERT" | "UPDATE" | "DELETE" | "MERGE") => {
+            words.next_back().and_then(|count| count.parse().ok()).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
+/// Appends the description of the one column that `CREATE INDEX ASYNC` answers.
+pub(super) fn put_job_columns(out: &mut BytesMut) {
+    put(out, b'T', |body| {
+        body.put_u16(1);
+        put_text(body, "job_id");
+        body.put_u32(0); // no table
+        body.put_u16(0); // no column of it
+        body.put_u32(TEXT_TYPE);
+        body.put_i16(-1); // of any length
+        body.put_i32(-1); // no modifier
+        body.put_u16(0); // as text, which is also its binary form
+    });
+}
+
+/// Appends the one row that `CREATE INDEX ASYNC` answers.
+pub(super) fn put_job_row(out: &mut BytesMut, job_id: &str) {
+    put(out, b'D', |body| {
+        body.put_u16(1);
+        body.put_u32(u32::try_from(job_id.len()).expect("job ids are short"));
+        body.extend_from_slice(job_id.as_bytes());
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_from_the_tags_of_changes_only() {
+        assert_eq!(changed_rows("INSERT 0 12"), 12);
+        assert_eq!(changed_rows("UPDATE 3"), 3);
+        assert_eq!(changed_rows("SELECT 400"), 0);
+        assert_eq!(changed_rows("CREATE TABLE"), 0);
+    }
+
+    #[test]
+    fn an_error_is_read_back_as_written() {
+        let mut out = BytesMut::new();
+        Refusal::conflict().injected().write_to(&mut out);
+        let (code, message) = code_and_message(&out.freeze().slice(5..));
+        assert_eq!(code, "40001");
+        assert!(message.contains("(OC000)"), "{message}");
+    }
+}

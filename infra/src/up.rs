@@ -1,0 +1,76 @@
+//! `exchange up`: durable local engines until interrupted, and the environment that leads to them.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use runtime::shutdown;
+
+use crate::engines::{Engines, Keep, Ports, hold};
+use crate::failure::Failure;
+use crate::local::kinesis::Limits;
+
+/// Options of `exchange up`.
+#[derive(Args, Debug)]
+pub struct Up {
+    /// Folder that keeps everything.
+    #[arg(long, default_value = ".local")]
+    dir: PathBuf,
+    /// Port of Kinesis on loopback; 0 takes a free one.
+    #[arg(long, default_value_t = 4567)]
+    kinesis_port: u16,
+    /// Port of DynamoDB on loopback; 0 takes a free one.
+    #[arg(long, default_value_t = 8000)]
+    dynamodb_port: u16,
+    /// Port of PostgreSQL, the DSQL stand-in, on loopback; 0 takes a free one.
+    #[arg(long, default_value_t = 5433)]
+    postgres_port: u16,
+    /// Without the per-shard limits of AWS.
+    #[arg(long)]
+    unlimited: bool,
+}
+
+/// Runs the engines until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A [`Failure`] when the folder is held, a port is taken or an engine cannot start.
+pub async fn run(options: Up) -> anyhow::Result<()> {
+    let _held = hold(&options.dir)?;
+    let folder = std::path::absolute(&options.dir)?;
+    let ports = Ports {
+        kinesis: options.kinesis_port,
+        dynamodb: options.dynamodb_port,
+        postgres: options.postgres_port,
+    };
+    let limits = if options.unlimited { Limits::Off } else { Limits::Aws };
+    let (trigger, shutdown) = shutdown::channel();
+    tokio::spawn(shutdown::on_signals(trigger));
+    let engines = Engines::start(&Keep::Folder(folder.clone()), ports, limits).await?;
+    let environment = engines.environment();
+    write_environment(&folder.join("env"), &environment)?;
+    let mut out = std::io::stdout();
+    write!(out, "{environment}")?;
+    writeln!(
+        out,
+        "# engines run until interrupted; in another shell: source {}",
+        options.dir.join("env").display()
+    )?;
+    out.flush()?;
+    shutdown.wait().await;
+    engines.stop().await;
+    Ok(())
+}
+
+/// Writes the environment whole or not at all, readable by its owner alone: it holds the ledger's password.
+fn write_environment(path: &Path, text: &str) -> Result<(), Failure> {
+    let part = path.with_extension("part");
+    let write = || -> std::io::Result<()> {
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().map_err(|error| Failure::io(format!("{} cannot be written: {error}", path.display())))
+}

@@ -1,0 +1,337 @@
+//! The local DSQL: what it refuses, what it rewords, and what it breaks on purpose.
+
+use infra::local::dsql::{self, DsqlHandle, DsqlOptions, Error, Injection};
+use infra::local::postgres::{self, PostgresHandle, PostgresOptions};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+const NEVER: Injection = Injection {
+    seed: 0,
+    conflict_per_mille: 0,
+    lost_reply_per_mille: 0,
+    lost_request_per_mille: 0,
+    unavailable_per_mille: 0,
+};
+
+struct Local {
+    dsql: DsqlHandle,
+    postgres: PostgresHandle,
+}
+
+impl Local {
+    /// A proxy before a server with one row, `(1, 0)`, in the table `t`.
+    async fn start() -> Self {
+        let postgres = postgres::start(PostgresOptions::temporary()).await.unwrap();
+        let dsql = dsql::start(DsqlOptions::before(postgres.database_url())).await.unwrap();
+        let local = Self { dsql, postgres };
+        let client = local.connect().await;
+        client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL)").await.unwrap();
+        client.execute("INSERT INTO t VALUES ($1, 0)", &[&1_i32]).await.unwrap();
+        local
+    }
+
+    async fn connect(&self) -> Client {
+        let (client, connection) = tokio_postgres::connect(self.dsql.database_url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// The row as PostgreSQL itself has it.
+    async fn n(&self) -> i32 {
+        let (client, connection) =
+            tokio_postgres::connect(&self.postgres.database_url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.query_one("SELECT n FROM t WHERE id = 1", &[]).await.unwrap().get(0)
+    }
+
+    async fn stop(self) {
+        self.dsql.shutdown().await;
+        self.postgres.shutdown().await;
+    }
+}
+
+fn code(error: &tokio_postgres::Error) -> &str {
+    error.code().unwrap_or_else(|| panic!("no code: {error:?}")).code()
+}
+
+fn message(error: &tokio_postgres::Error) -> &str {
+    error.as_db_error().unwrap().message()
+}
+
+/// Whether `error` means that the connection is gone and the outcome unknown.
+fn is_unknown(error: &tokio_postgres::Error) -> bool {
+    error.code().is_none()
+}
+
+async fn add(client: &mut Client, amount: i32) -> Result<(), tokio_postgres::Error> {
+    let tx = client.transaction().await?;
+    tx.query_one("SELECT n FROM t WHERE id = 1", &[]).await?;
+    tx.execute("UPDATE t SET n = n + $1 WHERE id = 1", &[&amount]).await?;
+    tx.commit().await
+}
+
+#[tokio::test]
+async fn both_ways_of_asking_are_refused_alike() {
+    let local = Local::start().await;
+    let client = local.connect().await;
+    for sql in [
+        "TRUNCATE t",
+        "SAVEPOINT s",
+        "LOCK TABLE t",
+        "LISTEN news",
+        "SET statement_timeout = 5",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        "CREATE TABLE s (id serial PRIMARY KEY)",
+        "CREATE INDEX i ON t (n)",
+    ] {
+        let simple = client.batch_execute(sql).await.unwrap_err();
+        assert_eq!(code(&simple), "0A000", "{sql}");
+        let extended = client.execute(sql, &[]).await.unwrap_err();
+        assert_eq!(code(&extended), "0A000", "{sql}");
+        assert_eq!(message(&simple), message(&extended));
+    }
+    // A refusal inside a text takes what stood before it along.
+    let refused = client.batch_execute("INSERT INTO t VALUES (2, 2); TRUNCATE t").await.unwrap_err();
+    assert_eq!(code(&refused), "0A000");
+    assert_eq!(client.query("SELECT id FROM t", &[]).await.unwrap().len(), 1);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_fails_its_transaction_and_a_rollback_mends_it() {
+    let local = Local::start().await;
+    let client = local.connect().await;
+    client.batch_execute("BEGIN").await.unwrap();
+    client.batch_execute("UPDATE t SET n = 5 WHERE id = 1").await.unwrap();
+    assert_eq!(code(&client.batch_execute("SAVEPOINT s").await.unwrap_err()), "0A000");
+    let after = client.batch_execute("SELECT 1").await.unwrap_err();
+    assert_eq!(after.code(), Some(&SqlState::IN_FAILED_SQL_TRANSACTION));
+    client.batch_execute("ROLLBACK").await.unwrap();
+    client.batch_execute("SELECT 1").await.unwrap();
+    assert_eq!(local.n().await, 0);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn ddl_stands_alone_in_its_transaction() {
+    let local = Local::start().await;
+    let client = local.connect().await;
+    for sql in [
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)",
+        "BEGIN; CREATE TABLE a (id int PRIMARY KEY); INSERT INTO t VALUES (2, 2); COMMIT",
+        "BEGIN; INSERT INTO t VALUES (2, 2); CREATE TABLE a (id int PRIMARY KEY); COMMIT",
+    ] {
+        let refused = client.batch_execute(sql).await.unwrap_err();
+        assert_eq!(code(&refused), "0A000", "{sql}");
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+    client.batch_execute("BEGIN; CREATE TABLE a (id int PRIMARY KEY); COMMIT").await.unwrap();
+    client.batch_execute("CREATE TABLE b (id int PRIMARY KEY)").await.unwrap();
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn an_index_job_is_answered_and_can_be_waited_for() {
+    let local = Local::start().await;
+    let client = local.connect().await;
+    let row = client.query_one("CREATE INDEX ASYNC i ON t (n)", &[]).await.unwrap();
+    let job_id: String = row.get("job_id");
+    assert_eq!(job_id.len(), 26);
+    client.batch_execute(&format!("CALL sys.wait_for_job('{job_id}')")).await.unwrap();
+    client.execute("CALL sys.wait_for_job($1)", &[&job_id]).await.unwrap();
+
+    let answers = client.simple_query("CREATE INDEX ASYNC j ON t (n)").await.unwrap();
+    let job = answers.iter().find_map(|answer| match answer {
+        SimpleQueryMessage::Row(row) => row.get("job_id").map(str::len),
+        _ => None,
+    });
+    assert_eq!(job, Some(26));
+    let indexes = client.query("SELECT 1 FROM pg_indexes WHERE tablename = 't'", &[]).await.unwrap();
+    assert_eq!(indexes.len(), 3);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn three_thousand_rows_pass_and_one_more_does_not() {
+    let local = Local::start().await;
+    let mut client = local.connect().await;
+    let insert = "INSERT INTO t SELECT i, i FROM generate_series($1::int, $2::int) AS i";
+    client.execute(insert, &[&1_001_i32, &4_000_i32]).await.unwrap();
+    let count = || async { local.connect().await.query("SELECT id FROM t", &[]).await.unwrap().len() };
+    assert_eq!(count().await, 3_001);
+
+    // Outside a transaction, prepared and plain.
+    let refused = client.execute(insert, &[&5_001_i32, &8_001_i32]).await.unwrap_err();
+    assert_eq!(code(&refused), "54000");
+    let plain = "INSERT INTO t SELECT i, i FROM generate_series(5001, 8001) AS i";
+    assert_eq!(code(&client.batch_execute(plain).await.unwrap_err()), "54000");
+    assert_eq!(count().await, 3_001);
+
+    // Inside one, summed over its statements; the COMMIT after it rolls back.
+    let tx = client.transaction().await.unwrap();
+    tx.execute(insert, &[&5_001_i32, &7_000_i32]).await.unwrap();
+    let refused = tx.execute(insert, &[&7_001_i32, &8_001_i32]).await.unwrap_err();
+    assert_eq!(code(&refused), "54000");
+    let after = tx.batch_execute("SELECT 1").await.unwrap_err();
+    assert_eq!(after.code(), Some(&SqlState::IN_FAILED_SQL_TRANSACTION));
+    tx.commit().await.unwrap();
+    assert_eq!(count().await, 3_001);
+    let all_at_once = "BEGIN; INSERT INTO t SELECT i, i FROM generate_series(5001, 8001) AS i; COMMIT";
+    assert_eq!(code(&client.batch_execute(all_at_once).await.unwrap_err()), "54000");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(count().await, 3_001);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_genuine_conflict_speaks_as_dsql_does() {
+    let local = Local::start().await;
+    let (mut first, mut second) = (local.connect().await, local.connect().await);
+    let first = first.transaction().await.unwrap();
+    let second = second.transaction().await.unwrap();
+    for tx in [&first, &second] {
+        tx.query_one("SELECT n FROM t WHERE id = 1", &[]).await.unwrap();
+    }
+    first.execute("UPDATE t SET n = n + 1 WHERE id = 1", &[]).await.unwrap();
+    first.commit().await.unwrap();
+    let refused = second.execute("UPDATE t SET n = n + 2 WHERE id = 1", &[]).await.unwrap_err();
+    assert_eq!(code(&refused), "40001");
+    assert!(message(&refused).contains("(OC000)"));
+    assert_eq!(refused.as_db_error().unwrap().detail(), None);
+    assert_eq!(local.n().await, 1);
+    local.stop().await;
+}
+
+/// Two transactions that take each other's row: a deadlock here, a conflict there.
+#[tokio::test]
+async fn a_deadlock_is_a_conflict() {
+    let local = Local::start().await;
+    let (mut first, mut second) = (local.connect().await, local.connect().await);
+    first.execute("INSERT INTO t VALUES (2, 0)", &[]).await.unwrap();
+    let first = first.transaction().await.unwrap();
+    let second = second.transaction().await.unwrap();
+    let update = "UPDATE t SET n = n + 1 WHERE id = $1";
+    first.execute(update, &[&1_i32]).await.unwrap();
+    second.execute(update, &[&2_i32]).await.unwrap();
+    let (first, second) = tokio::join!(
+        async {
+            let updated = first.execute(update, &[&2_i32]).await;
+            first.rollback().await.unwrap();
+            updated
+        },
+        async {
+            let updated = second.execute(update, &[&1_i32]).await;
+            second.rollback().await.unwrap();
+            updated
+        },
+    );
+    let refused: Vec<_> = [first, second].into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 1, "one of them lost");
+    assert_eq!(code(&refused[0]), "40001");
+    assert!(message(&refused[0]).contains("(OC000)"));
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn an_injected_conflict_undoes_and_leaves_the_connection_usable() {
+    let local = Local::start().await;
+    let mut client = local.connect().await;
+    local.dsql.set_injection(Injection { conflict_per_mille: 1_000, ..NEVER });
+    for _ in 0..2 {
+        let refused = add(&mut client, 1).await.unwrap_err();
+        assert_eq!(code(&refused), "40001");
+        assert!(message(&refused).contains("(OC000)"));
+        assert_eq!(refused.as_db_error().unwrap().detail(), Some("injected"));
+    }
+    // The implicit commit of a statement by itself, and a text that brings its own COMMIT.
+    let alone = client.execute("UPDATE t SET n = 7 WHERE id = 1", &[]).await.unwrap_err();
+    assert_eq!(code(&alone), "40001");
+    let text = client.batch_execute("BEGIN; UPDATE t SET n = 7 WHERE id = 1; COMMIT").await.unwrap_err();
+    assert_eq!(code(&text), "40001");
+    // What only read has nothing to conflict with.
+    client.batch_execute("BEGIN; SELECT n FROM t; COMMIT").await.unwrap();
+    assert_eq!(local.n().await, 0);
+    assert_eq!(local.dsql.injected().conflicts, 4);
+
+    local.dsql.set_injection(NEVER);
+    add(&mut client, 1).await.unwrap();
+    assert_eq!(local.n().await, 1);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_reply_leaves_the_change_and_a_lost_request_does_not() {
+    let local = Local::start().await;
+    let mut client = local.connect().await;
+    local.dsql.set_injection(Injection { lost_reply_per_mille: 1_000, ..NEVER });
+    assert!(is_unknown(&add(&mut client, 1).await.unwrap_err()));
+    assert!(client.batch_execute("SELECT 1").await.is_err(), "the connection is gone");
+    assert_eq!(local.n().await, 1);
+    let client = local.connect().await;
+    assert!(is_unknown(&client.execute("UPDATE t SET n = n + 2 WHERE id = 1", &[]).await.unwrap_err()));
+    assert_eq!(local.n().await, 3);
+
+    local.dsql.set_injection(NEVER);
+    let mut client = local.connect().await;
+    let tx = client.transaction().await.unwrap();
+    tx.execute("UPDATE t SET n = n + 4 WHERE id = 1", &[]).await.unwrap();
+    local.dsql.set_injection(Injection { lost_request_per_mille: 1_000, ..NEVER });
+    assert!(is_unknown(&tx.commit().await.unwrap_err()));
+    assert_eq!(local.n().await, 3);
+    let counts = local.dsql.injected();
+    assert_eq!((counts.lost_replies, counts.lost_requests), (2, 1));
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn an_unavailable_server_has_done_it_or_not() {
+    let local = Local::start().await;
+    let mut client = local.connect().await;
+    local.dsql.set_injection(Injection { unavailable_per_mille: 1_000, ..NEVER });
+    let (mut done, mut undone, mut before) = (0, 0, 0);
+    while done == 0 || undone == 0 {
+        let refused = add(&mut client, 1).await.unwrap_err();
+        assert_eq!(code(&refused), "XX000");
+        let now = local.n().await;
+        if now == before {
+            undone += 1
+        } else {
+            done += 1
+        }
+        before = now;
+        assert!(done + undone < 200, "only one of the two happens");
+    }
+    assert_eq!(local.n().await, done);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn pipelined_requests_keep_their_order() {
+    let local = Local::start().await;
+    let client = local.connect().await;
+    let update = client.prepare("UPDATE t SET n = n * 2 + $1 WHERE id = 1").await.unwrap();
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&1_i32];
+    let (begin, first, second, commit) = tokio::join!(
+        client.batch_execute("BEGIN"),
+        client.execute(&update, &params),
+        client.execute(&update, &params),
+        client.batch_execute("COMMIT"),
+    );
+    begin.unwrap();
+    assert_eq!((first.unwrap(), second.unwrap()), (1, 1));
+    commit.unwrap();
+    assert_eq!(local.n().await, 3);
+    let rows = client.query("SELECT repeat('x', 1000) FROM generate_series(1, 5000)", &[]).await.unwrap();
+    assert_eq!(rows.len(), 5_000);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_said_to_be_in_use() {
+    let local = Local::start().await;
+    let options =
+        DsqlOptions { listen: local.dsql.address(), ..DsqlOptions::before(local.postgres.database_url()) };
+    let refused = dsql::start(options).await.unwrap_err();
+    assert!(matches!(refused, Error::AddressInUse(_)), "{refused}");
+    local.stop().await;
+}

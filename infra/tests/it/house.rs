@@ -1,0 +1,119 @@
+//! The house rules that no compiler holds: arrows between packages, the packages this is built on, licences, layout.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("infra lies in the workspace").to_owned()
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
+}
+
+fn manifest(package: &str) -> toml::Table {
+    let text = std::fs::read_to_string(root().join(package).join("Cargo.toml")).expect("a manifest");
+    text.parse().expect("a manifest is TOML")
+}
+
+fn dependencies(package: &str) -> BTreeSet<String> {
+    let manifest = manifest(package);
+    manifest["dependencies"].as_table().expect("a table").keys().cloned().collect()
+}
+
+#[test]
+fn arrows_between_packages_point_one_way() {
+    let allowed = BTreeMap::from([
+        ("schemas", vec![]),
+        ("schemas/runtime", vec!["schemas"]),
+        ("producer", vec!["schemas", "runtime"]),
+        ("processor", vec!["schemas", "runtime"]),
+        ("settler", vec!["schemas", "runtime"]),
+        ("infra", vec!["schemas", "runtime", "producer", "processor", "settler"]),
+    ]);
+    let ours = ["schemas", "runtime", "producer", "processor", "settler", "infra"];
+    for (package, allowed) in allowed {
+        for dependency in dependencies(package).iter().filter(|name| ours.contains(&name.as_str())) {
+            assert!(allowed.contains(&dependency.as_str()), "{package} must not depend on {dependency}");
+        }
+    }
+    for effect in ["tokio", "rand", "aws-sdk-kinesis", "aws-sdk-dynamodb", "tracing"] {
+        assert!(!dependencies("schemas").contains(effect), "schemas is pure and must not depend on {effect}");
+    }
+}
+
+fn sources(folder: &Path, into: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(std::fs::read_to_string(path).expect("a source file"));
+        }
+    }
+}
+
+#[test]
+fn the_packages_this_is_built_on_are_dependencies_that_are_used() {
+    let rooms = ["schemas", "schemas/runtime", "producer", "processor", "settler", "infra"];
+    let built_on = [
+        "aws-sdk-kinesis", "aws-sdk-dynamodb", "aws-sdk-dsql", "tokio-postgres", "tokio-stream", "futures", "serde",
+        "bincode", "rand", "tracing",
+    ];
+    for name in built_on {
+        let used = rooms.iter().filter(|room| dependencies(room).contains(name)).any(|room| {
+            let mut texts = Vec::new();
+            sources(&root().join(room).join("src"), &mut texts);
+            let path = format!("{}::", name.replace('-', "_"));
+            texts.iter().any(|text| text.contains(&path))
+        });
+        assert!(used, "{name} must be a dependency whose paths appear in a package's sources");
+    }
+}
+
+#[test]
+fn every_dependency_has_a_licence_that_is_allowed() {
+    let allowed = [
+        "MIT", "MIT-0", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "0BSD", "Unlicense",
+        "CC0-1.0", "CDLA-Permissive-2.0", "BSL-1.0", "Apache-2.0 WITH LLVM-exception", "PostgreSQL",
+    ];
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let name = package["name"].as_str().expect("a name");
+        let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ").replace(['(', ')'], "");
+        // An AND of ORs or an OR of ANDs: good when some way through it is allowed whole.
+        let good = licence.split(" OR ").any(|way| way.split(" AND ").all(|one| allowed.contains(&one.trim())))
+            || licence.split(" AND ").all(|one| one.split(" OR ").any(|one| allowed.contains(&one.trim())));
+        assert!(good, "{name} has the licence {licence:?}, which is not on the list");
+    }
+}
+
+#[test]
+fn the_top_level_is_what_was_agreed() {
+    let agreed = ["Cargo.toml", "Cargo.lock", "README.md", "producer", "processor", "settler", "infra", "schemas"];
+    let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().expect("git runs");
+    let listed = String::from_utf8(output.stdout).expect("paths are text");
+    for path in listed.lines() {
+        let top = path.split('/').next().unwrap_or_default();
+        assert!(top.starts_with('.') || agreed.contains(&top), "{top} is beyond the agreed top level");
+    }
+}
+
+#[test]
+fn sdk_crates_come_without_default_features_and_bincode_is_pinned() {
+    let manifest = manifest(".");
+    let dependencies = manifest["workspace"]["dependencies"].as_table().expect("a table");
+    for (name, value) in dependencies.iter().filter(|(name, _)| name.starts_with("aws-")) {
+        assert_eq!(value["default-features"].as_bool(), Some(false), "{name} must come without default features");
+    }
+    assert_eq!(dependencies["bincode"]["version"].as_str(), Some("=2.0.1"));
+}
