@@ -1,7 +1,8 @@
 //! Load from the `nexmark` crate: its bids mapped onto slots and accounts, with its skew.
 
 use nexmark::EventGenerator;
-use nexmark::event::Event;
+use nexmark::config::NexmarkConfig;
+use nexmark::event::{Event, EventType};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schemas::bid::Bid;
@@ -43,7 +44,10 @@ impl Generator {
             .bytes()
             .fold(seed, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         Self {
-            events: EventGenerator::default(),
+            events: EventGenerator::new(NexmarkConfig::default())
+                .with_type_filter(EventType::Bid)
+                // Regions walk different parts of NEXMark's sequence.
+                .with_offset(spread % 1_000_000),
             chance: StdRng::seed_from_u64(spread),
             slots: (0..slots).map(slot).collect(),
             accounts: (0..accounts).map(account).collect(),
