@@ -62,10 +62,8 @@ impl Generator {
     pub fn next(&mut self, now: Millis) -> Bid {
         loop {
             let Some(Event::Bid(bid)) = self.events.next() else { continue };
-            let place = |number: usize, count: usize| number % count;
-            let (auction, bidder) = (usize::try_from(bid.auction), usize::try_from(bid.bidder));
-            let slot_id = self.slots[place(auction.unwrap_or(0), self.slots.len())];
-            let account_id = self.accounts[place(bidder.unwrap_or(0), self.accounts.len())];
+            let slot_id = self.slots[bid.auction % self.slots.len()];
+            let account_id = self.accounts[bid.bidder % self.accounts.len()];
             let units = u64::try_from(bid.price).unwrap_or(1).clamp(1, 1_000_000) * 100;
             return Bid {
                 bid_id: BidId(uuid::Builder::from_random_bytes(self.chance.random()).into_uuid()),

@@ -4,4 +4,5 @@
 
 mod dsql;
 mod dynamodb;
+mod house;
 mod postgres;
