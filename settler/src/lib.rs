@@ -1,7 +1,7 @@
 //! Turns closed auctions into settlements: one decision each, true in the ledger before anything says so.
 //!
 //! [`core`] decides who wins and what is tried again; [`runner`] is the one place where a transaction is run and
-//! retried; [`outbox`] and [`mark`] are the edges to DynamoDB; [`drive`] has the only loop. What is absent: leases.
+//! retried; [`outbox`] is the edge to DynamoDB; [`drive`] has the only loop. What is absent: leases.
 //! Two settlers may pick the same auction; the ledger arbitrates.
 
 pub mod config;

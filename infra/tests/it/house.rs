@@ -12,7 +12,14 @@ fn root() -> PathBuf {
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs");
@@ -66,8 +73,16 @@ fn sources(folder: &Path, into: &mut Vec<String>) {
 fn the_packages_this_is_built_on_are_dependencies_that_are_used() {
     let rooms = ["schemas", "schemas/runtime", "producer", "processor", "settler", "infra"];
     let built_on = [
-        "aws-sdk-kinesis", "aws-sdk-dynamodb", "aws-sdk-dsql", "tokio-postgres", "tokio-stream", "futures", "serde",
-        "bincode", "rand", "tracing",
+        "aws-sdk-kinesis",
+        "aws-sdk-dynamodb",
+        "aws-sdk-dsql",
+        "tokio-postgres",
+        "tokio-stream",
+        "futures",
+        "serde",
+        "bincode",
+        "rand",
+        "tracing",
     ];
     for name in built_on {
         let used = rooms.iter().filter(|room| dependencies(room).contains(name)).any(|room| {
@@ -83,15 +98,31 @@ fn the_packages_this_is_built_on_are_dependencies_that_are_used() {
 #[test]
 fn every_dependency_has_a_licence_that_is_allowed() {
     let allowed = [
-        "MIT", "MIT-0", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "0BSD", "Unlicense",
-        "CC0-1.0", "CDLA-Permissive-2.0", "BSL-1.0", "Apache-2.0 WITH LLVM-exception", "PostgreSQL",
+        "MIT",
+        "MIT-0",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "ISC",
+        "Zlib",
+        "Unicode-3.0",
+        "0BSD",
+        "Unlicense",
+        "CC0-1.0",
+        "CDLA-Permissive-2.0",
+        "BSL-1.0",
+        "Apache-2.0 WITH LLVM-exception",
+        "PostgreSQL",
     ];
     let metadata = metadata();
     for package in metadata["packages"].as_array().expect("packages") {
         let name = package["name"].as_str().expect("a name");
-        let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ").replace(['(', ')'], "");
+        let licence =
+            package["license"].as_str().unwrap_or_default().replace('/', " OR ").replace(['(', ')'], "");
         // An AND of ORs or an OR of ANDs: good when some way through it is allowed whole.
-        let good = licence.split(" OR ").any(|way| way.split(" AND ").all(|one| allowed.contains(&one.trim())))
+        let good = licence
+            .split(" OR ")
+            .any(|way| way.split(" AND ").all(|one| allowed.contains(&one.trim())))
             || licence.split(" AND ").all(|one| one.split(" OR ").any(|one| allowed.contains(&one.trim())));
         assert!(good, "{name} has the licence {licence:?}, which is not on the list");
     }
@@ -99,7 +130,8 @@ fn every_dependency_has_a_licence_that_is_allowed() {
 
 #[test]
 fn the_top_level_is_what_was_agreed() {
-    let agreed = ["Cargo.toml", "Cargo.lock", "README.md", "producer", "processor", "settler", "infra", "schemas"];
+    let agreed =
+        ["Cargo.toml", "Cargo.lock", "README.md", "producer", "processor", "settler", "infra", "schemas"];
     let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().expect("git runs");
     let listed = String::from_utf8(output.stdout).expect("paths are text");
     for path in listed.lines() {
@@ -113,7 +145,11 @@ fn sdk_crates_come_without_default_features_and_bincode_is_pinned() {
     let manifest = manifest(".");
     let dependencies = manifest["workspace"]["dependencies"].as_table().expect("a table");
     for (name, value) in dependencies.iter().filter(|(name, _)| name.starts_with("aws-")) {
-        assert_eq!(value["default-features"].as_bool(), Some(false), "{name} must come without default features");
+        assert_eq!(
+            value["default-features"].as_bool(),
+            Some(false),
+            "{name} must come without default features"
+        );
     }
     assert_eq!(dependencies["bincode"]["version"].as_str(), Some("=2.0.1"));
 }
