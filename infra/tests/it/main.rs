@@ -5,4 +5,5 @@
 mod dsql;
 mod dynamodb;
 mod house;
+mod kinesis;
 mod postgres;
