@@ -8,12 +8,13 @@ use clap::{Args, Parser, Subcommand};
 use schemas::exit;
 use settler::db::Ledger;
 
+use crate::audit::{AuditOptions, audit};
 use crate::demo::Demo;
 use crate::failure::{Failure, exit_code};
-use crate::figures::{self, Traffic};
 use crate::ledger;
 use crate::place::{Names, Place};
 use crate::provision::Provision;
+use crate::report::{ReportOptions, report};
 use crate::up::Up;
 
 /// Auctions at the edge, settled beyond doubt: the whole pipeline, its engines and its checks.
@@ -28,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// The whole pipeline on local engines, then the report (the default).
+    /// The whole pipeline on local engines, then the report and the audit (the default).
     Demo(Demo),
     /// Durable local engines until interrupted; writes `.local/env`.
     Up(Up),
@@ -38,6 +39,22 @@ enum Command {
     Deposit(ledger::Deposit),
     /// What happened: traffic, winners, conflicts, ledger totals.
     Report(Read),
+    /// Recomputes every auction from the stream and compares tables and ledger; exit 1 on any difference.
+    Audit(Audit),
+}
+
+#[derive(Args, Debug)]
+struct Audit {
+    #[command(flatten)]
+    names: Names,
+    #[command(flatten)]
+    ledger: Ledger,
+    /// A closed auction that still awaits its decision is a difference too.
+    #[arg(long)]
+    expect_settled: bool,
+    /// Writes the result as JSON to this file, `-` for standard output.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -77,17 +94,36 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(options) => crate::up::run(options).await,
         Command::Provision(options) => crate::provision::run(options).await,
         Command::Deposit(options) => ledger::deposit(options).await,
-        Command::Report(options) => report(options).await,
+        Command::Report(options) => run_report(options).await,
+        Command::Audit(options) => run_audit(options).await,
     }
 }
 
-async fn report(options: Read) -> anyhow::Result<()> {
+async fn run_report(options: Read) -> anyhow::Result<()> {
     let place = Place::from_env(options.names).await;
-    let report = figures::make(&place, &options.ledger, Traffic::default()).await?;
+    let connection = options.ledger.connect().await.map_err(|error| ledger::failure(&error))?;
+    let table = place.names.table;
+    let report = report(&place.clients, &connection.client, &ReportOptions { table }, None).await?;
     match options.json {
         Some(path) => write_json(&path, &report),
         None => Ok(report.print(&mut std::io::stdout())?),
     }
+}
+
+async fn run_audit(options: Audit) -> anyhow::Result<()> {
+    let place = Place::from_env(options.names).await;
+    let connection = options.ledger.connect().await.map_err(|error| ledger::failure(&error))?;
+    let (stream, table) = (place.names.stream, place.names.table);
+    let wanted = AuditOptions { stream, table, expect_settled: options.expect_settled };
+    let result = audit(&place.clients, &connection.client, &wanted).await?;
+    match &options.json {
+        Some(path) => write_json(path, &result)?,
+        None => result.print(&mut std::io::stdout())?,
+    }
+    if result.is_clean() {
+        return Ok(());
+    }
+    Err(Failure::found(format!("the audit found {} differences", result.differences.len())).into())
 }
 
 /// Writes a value as indented JSON to a file, or to standard output for `-`.

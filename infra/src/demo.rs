@@ -1,5 +1,6 @@
 //! `exchange demo`: the whole pipeline on local engines, a live view, and what came out.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,13 +14,14 @@ use schemas::item::GeometryItem;
 use settler::db::Ledger;
 use tokio::task::JoinSet;
 
+use crate::audit::{AuditOptions, AuditResult, audit};
 use crate::engines::{Engines, Keep, Ports};
 use crate::failure::Failure;
-use crate::figures::{Report, Traffic};
 use crate::local::kinesis::Limits;
 use crate::place::{Names, Place};
+use crate::provision;
+use crate::report::{LiveNumbers, Report, ReportOptions, report};
 use crate::view::{Look, View};
-use crate::{figures, provision};
 
 /// Where the four producers stand.
 const REGIONS: [&str; 4] = ["us-east-1", "eu-central-1", "ap-northeast-1", "sa-east-1"];
@@ -67,12 +69,41 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
     let engines = Engines::start(&Keep::Memory, Ports::default(), Limits::Aws).await?;
     let done = pipeline(&options, &engines).await;
     engines.stop().await;
-    let report = done?;
-    report.print(&mut std::io::stdout())?;
+    let outcome = done?;
+    let mut out = std::io::stdout();
+    writeln!(out)?;
+    outcome.report.print(&mut out)?;
+    writeln!(out)?;
+    outcome.audit.print(&mut out)?;
     if let Some(path) = &options.json {
-        crate::cli::write_json(path, &report)?;
+        crate::cli::write_json(path, &outcome.report)?;
     }
-    report.verdict()
+    outcome.verdict()
+}
+
+/// What the run came to.
+struct Outcome {
+    report: Report,
+    audit: AuditResult,
+    /// Bids that were not delivered, or of which no answer came.
+    unanswered: u64,
+    /// Items that another run of the same log would have written otherwise.
+    divergence: u64,
+    /// Lines of input that were refused.
+    refused: u64,
+}
+
+impl Outcome {
+    fn verdict(&self) -> anyhow::Result<()> {
+        let broken = [
+            (!self.audit.is_clean(), format!("the audit found {} differences", self.audit.differences.len())),
+            (self.divergence > 0, format!("{} items diverge", self.divergence)),
+            (self.unanswered > 0, format!("{} bids were not delivered", self.unanswered)),
+            (self.refused > 0, format!("{} lines of input were refused", self.refused)),
+        ];
+        let broken: Vec<String> = broken.into_iter().filter(|(bad, _)| *bad).map(|(_, text)| text).collect();
+        if broken.is_empty() { Ok(()) } else { Err(Failure::found(broken.join("; ")).into()) }
+    }
 }
 
 struct Stages {
@@ -81,7 +112,7 @@ struct Stages {
     settlers: Vec<Arc<settler::Metrics>>,
 }
 
-async fn pipeline(options: &Demo, engines: &Engines) -> anyhow::Result<Report> {
+async fn pipeline(options: &Demo, engines: &Engines) -> anyhow::Result<Outcome> {
     let clients = engines.clients().await;
     let place = Place { clients: clients.clone(), names: Names::default() };
     let geometry = Geometry { window_ms: options.window, grace_ms: 500, ..Geometry::default() };
@@ -144,7 +175,24 @@ async fn pipeline(options: &Demo, engines: &Engines) -> anyhow::Result<Report> {
     while let Some(done) = readers.join_next().await {
         done??;
     }
-    figures::make(&place, &ledger, stages.traffic(sending)).await
+    let connection = ledger.connect().await.map_err(|error| crate::ledger::failure(&error))?;
+    let found = audit(
+        &place.clients,
+        &connection.client,
+        &AuditOptions { expect_settled: true, ..AuditOptions::default() },
+    )
+    .await?;
+    let mut report =
+        report(&place.clients, &connection.client, &ReportOptions::default(), Some(stages.live(sending)))
+            .await?;
+    report.audit_differences = Some(u64::try_from(found.differences.len())?);
+    let sum = |pick: fn(&producer::Summary) -> u64| {
+        stages.producers.iter().map(|(_, one)| pick(&one.summary())).sum()
+    };
+    let divergence = stages.processors.iter().map(|one| one.divergence.load(Ordering::Relaxed)).sum();
+    let (unanswered, refused) =
+        (sum(|one| one.unknown + one.undelivered), sum(|one| one.refused + one.expired));
+    Ok(Outcome { report, audit: found, unanswered, divergence, refused })
 }
 
 async fn start_producers(
@@ -229,19 +277,15 @@ impl Stages {
         read >= accepted && look.open_windows == 0 && look.settled >= look.closed
     }
 
-    fn traffic(&self, sending: Duration) -> Traffic {
+    fn live(&self, sending: Duration) -> LiveNumbers {
         let sum = |pick: fn(&producer::Summary) -> u64| {
             self.producers.iter().map(|(_, one)| pick(&one.summary())).sum()
         };
-        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        Traffic {
-            sent: sum(|one| one.sent),
-            accepted: sum(|one| one.accepted),
-            refused: sum(|one| one.refused),
-            unknown: sum(|one| one.unknown),
-            bytes: sum(|one| one.bytes),
-            sending_ms: u64::try_from(sending.as_millis()).unwrap_or(u64::MAX),
-            divergence: self.processors.iter().map(|one| get(&one.divergence)).sum(),
+        LiveNumbers {
+            bids_sent: sum(|one| one.sent),
+            bids_accepted: sum(|one| one.accepted),
+            expired: sum(|one| one.expired),
+            elapsed_ms: u64::try_from(sending.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }

@@ -3,14 +3,15 @@
 //! Begin at [`cli`]; [`demo`] shows how the stages fit together. What is absent: rules of the auction, which live in
 //! the cores of the stages.
 
+pub mod audit;
 pub mod cli;
 pub mod demo;
 pub mod engines;
 pub mod failure;
-pub mod figures;
 pub mod ledger;
 pub mod local;
 pub mod place;
 pub mod provision;
+pub mod report;
 pub mod up;
 pub mod view;

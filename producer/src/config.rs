@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, value_parser};
 use schemas::ids::Region;
 use schemas::keys;
 use schemas::record::Envelope;
+
+use crate::generator::{GeneratorConfig, Share};
+use crate::source::Source;
 
 /// Puts bids into Kinesis: NDJSON from standard input or a file, or generated load.
 #[derive(Parser, Clone, Debug)]
@@ -17,34 +20,119 @@ pub struct Config {
     /// The region of this edge.
     #[arg(long, env = "AWS_REGION")]
     pub region: Region,
-    /// NDJSON to read; standard input when absent.
-    #[arg(long)]
+    /// NDJSON to read; `-`, and what is read without this, is standard input.
+    #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Generates load instead of reading: this many bids a second.
-    #[arg(long, conflicts_with = "input")]
+    #[arg(long, value_name = "RATE", conflicts_with = "input", value_parser = value_parser!(u32).range(1..))]
     pub generate: Option<u32>,
-    /// Seconds of generated load.
-    #[arg(long, default_value_t = 30)]
-    pub duration: u64,
-    /// Slots of generated load.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    pub slots: u32,
-    /// Accounts of generated load.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub accounts: u32,
-    /// Seed of generated load.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// What load is generated.
+    #[command(flatten)]
+    pub load: Load,
     /// How bids are wrapped: block, aggregated or plain.
     #[arg(long, default_value = "block")]
     pub envelope: Envelope,
     /// Longest time a bid waits for company, in ms.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(1..=10_000))]
     pub linger_ms: u64,
-    /// How long an undeliverable bid is tried before it is answered as unknown, in s.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    /// Most bids of one record.
+    #[arg(long, default_value_t = 2_500, value_parser = value_parser!(u32).range(1..=5_900))]
+    pub record_bids: u32,
+    /// Memory for bids on their way, in bytes; when it is full, input waits.
+    #[arg(long, default_value_t = 64 * 1_048_576, value_parser = value_parser!(u64).range(65_536..=68_719_476_736))]
+    pub buffer_bytes: u64,
+    /// How long an undeliverable bid is tried before it is answered, in s.
+    #[arg(long, default_value_t = 30, value_parser = value_parser!(u64).range(1..=3_600))]
     pub deliver_s: u64,
-    /// Refused lines with their reasons, as NDJSON.
-    #[arg(long)]
+    /// How long delivering goes on after a request to stop, in s.
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..=3_600))]
+    pub drain_s: u64,
+    /// The table with the agreed geometry; with it, bids that cannot make their window any more are refused.
+    #[arg(long, env = "AGGREGATES_TABLE")]
+    pub table: Option<String>,
+    /// Lines that were not accepted, with their reasons, as NDJSON.
+    #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
+    /// The bids that were taken, as NDJSON.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// The summary, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// What load is generated.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Generated load")]
+pub struct Load {
+    /// Seconds of load; 30 unless a count is given.
+    #[arg(long)]
+    pub duration: Option<u64>,
+    /// Number of bids.
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// Number of slots.
+    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub slots: u32,
+    /// Number of accounts.
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub accounts: u32,
+    /// The seed: the same one gives the same bids but for their times.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// NEXMark's skew: all but one in N bids go to the hot slot of the moment; 1 for none.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub hot_slots: u32,
+    /// NEXMark's skew: all but one in N bids come from the hot account of the moment; 1 for none.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub hot_accounts: u32,
+    /// Share of bids sent twice, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub duplicates: Share,
+    /// Share of bids dated ten minutes ago.
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub late: Share,
+    /// Share of bids dated ten minutes ahead.
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub early: Share,
+    /// Share of lines that are no bid.
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub invalid: Share,
+}
+
+/// Seconds of load when neither duration nor count is given.
+const DURATION_S: u64 = 30;
+
+impl Config {
+    /// Where the bids come from.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match (self.generate, &self.input) {
+            (Some(rate), _) => Source::Generate(self.load.at(rate)),
+            (None, Some(path)) if path.as_os_str() != "-" => Source::File(path.clone()),
+            (None, _) => Source::Stdin,
+        }
+    }
+}
+
+impl Load {
+    /// This load at a rate, in bids a second.
+    #[must_use]
+    pub fn at(&self, rate: u32) -> GeneratorConfig {
+        let seconds = self.duration.or_else(|| self.count.is_none().then_some(DURATION_S));
+        GeneratorConfig {
+            rate,
+            duration_ms: seconds.map(|seconds| seconds.saturating_mul(1_000)),
+            count: self.count,
+            slots: self.slots,
+            accounts: self.accounts,
+            seed: self.seed,
+            hot_slots: self.hot_slots,
+            hot_accounts: self.hot_accounts,
+            duplicates: self.duplicates,
+            late: self.late,
+            early: self.early,
+            invalid: self.invalid,
+        }
+    }
 }

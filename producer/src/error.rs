@@ -1,22 +1,38 @@
 //! What ends a producer early.
 
+use runtime::agreed::AgreedError;
 use runtime::failure::Failure;
 use schemas::exit;
 
 /// Why a producer stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The stream cannot be listed.
+    /// The service knows no such stream.
     #[error(
-        "stream {stream} cannot be used: {failure}; check AWS_ENDPOINT_URL_KINESIS, or run `exchange provision`"
+        "stream {stream} does not exist; make it with `exchange provision`, or name another with --stream"
     )]
+    Missing {
+        /// The stream.
+        stream: String,
+    },
+    /// Kinesis is not there.
+    #[error("kinesis cannot be reached: {message}; check AWS_ENDPOINT_URL_KINESIS and AWS_REGION")]
+    Unreachable {
+        /// What is known.
+        message: String,
+    },
+    /// The stream cannot be used for another reason.
+    #[error("stream {stream} cannot be used: {failure}")]
     Stream {
         /// The stream.
         stream: String,
         /// What the service said.
         failure: Failure,
     },
-    /// Input or the file of refused lines failed.
+    /// The geometry cannot be read.
+    #[error(transparent)]
+    Agreed(#[from] AgreedError),
+    /// Input or an output file failed.
     #[error("{what}: {source}")]
     Io {
         /// What was tried.
@@ -28,12 +44,27 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+
+    /// What a failure of the stream means.
+    pub(crate) fn stream(stream: &str, failure: Failure) -> Self {
+        let stream = stream.to_owned();
+        match failure {
+            Failure::Unreachable { message } => Self::Unreachable { message },
+            failure if failure.code() == "ResourceNotFoundException" => Self::Missing { stream },
+            failure => Self::Stream { stream, failure },
+        }
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Stream { failure: Failure::Refused { .. }, .. } => exit::USAGE,
-            Self::Stream { .. } => exit::UNAVAILABLE,
+            Self::Missing { .. } | Self::Stream { failure: Failure::Refused { .. }, .. } => exit::USAGE,
+            Self::Unreachable { .. } | Self::Stream { .. } => exit::UNAVAILABLE,
+            Self::Agreed(error) => error.exit_code(),
             Self::Io { .. } => exit::IO,
         }
     }

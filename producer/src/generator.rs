@@ -1,4 +1,9 @@
 //! Load from the `nexmark` crate: its bids mapped onto slots and accounts, with its skew.
+//!
+//! The same seed and region give the same bids but for their times, which are the caller's. Slots and accounts do not
+//! depend on the seed, so that what was provisioned once serves every load.
+
+use std::str::FromStr;
 
 use nexmark::EventGenerator;
 use nexmark::config::NexmarkConfig;
@@ -7,12 +12,18 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schemas::bid::Bid;
 use schemas::ids::{AccountId, BidId, Region, SlotId};
-use schemas::money::{BasisPoints, Price};
+use schemas::money::{BasisPoints, Money, Price};
 use schemas::time::Millis;
 use uuid::Uuid;
 
 const SLOTS: Uuid = Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0010);
 const ACCOUNTS: Uuid = Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0020);
+/// How far off a bid is dated that is meant to be late or early: further than any sensible grace.
+const OFF_MS: u64 = 600_000;
+/// Bids of which a duplicate may be made.
+const RECENT: usize = 256;
+/// NEXMark's own price is in cents; higher ones are cut here, so that sample accounts last.
+const CENTS_MAX: usize = 1_000_000;
 
 /// The slot of a number.
 #[must_use]
@@ -26,55 +37,258 @@ pub fn account(number: u32) -> AccountId {
     AccountId(Uuid::new_v5(&ACCOUNTS, &number.to_be_bytes()))
 }
 
-/// Bids without end, the same for the same seed but for their times.
+/// A share of all bids, from 0 to 1, in steps of 1/10,000.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share(u16);
+
+impl FromStr for Share {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let units = text.parse::<Money>().ok().and_then(|units| u16::try_from(units.0).ok());
+        units.filter(|units| *units <= 10_000).map(Self).ok_or("a share is 0 to 1 with at most 4 decimals")
+    }
+}
+
+/// What load to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GeneratorConfig {
+    /// Bids a second.
+    pub rate: u32,
+    /// How long, in ms; without end when absent.
+    pub duration_ms: Option<u64>,
+    /// How many bids; without end when absent.
+    pub count: Option<u64>,
+    /// Slots, at least 1.
+    pub slots: u32,
+    /// Accounts, at least 1.
+    pub accounts: u32,
+    /// The seed.
+    pub seed: u64,
+    /// NEXMark's hot ratio of slots: all but one in so many bids go to the hot slot of the moment; 1 is no skew.
+    pub hot_slots: u32,
+    /// The same for accounts.
+    pub hot_accounts: u32,
+    /// Bids sent twice.
+    pub duplicates: Share,
+    /// Bids dated too early to count.
+    pub late: Share,
+    /// Bids dated in the future.
+    pub early: Share,
+    /// Lines that are no bid.
+    pub invalid: Share,
+}
+
+impl Default for GeneratorConfig {
+    fn default() -> Self {
+        Self {
+            rate: 1_000,
+            duration_ms: None,
+            count: None,
+            slots: 200,
+            accounts: 1_000,
+            seed: 1,
+            hot_slots: 2,
+            hot_accounts: 4,
+            duplicates: Share(0),
+            late: Share(0),
+            early: Share(0),
+            invalid: Share(0),
+        }
+    }
+}
+
+/// One piece of load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// A bid.
+    Bid(Bid),
+    /// A copy of an earlier bid.
+    Duplicate(Bid),
+    /// A line that is no bid.
+    Invalid(String),
+}
+
+/// Load without end.
+#[derive(Debug)]
 pub struct Generator {
+    config: GeneratorConfig,
     events: EventGenerator,
     chance: StdRng,
     slots: Vec<SlotId>,
     accounts: Vec<AccountId>,
     region: Region,
+    recent: Vec<Bid>,
+    made: u64,
 }
 
 impl Generator {
-    /// A generator of one region.
+    /// Load of one region.
     #[must_use]
-    pub fn new(seed: u64, slots: u32, accounts: u32, region: Region) -> Self {
-        let spread = region
-            .as_str()
-            .bytes()
-            .fold(seed, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    pub fn new(config: GeneratorConfig, region: Region) -> Self {
+        let mix = |sum: u64, byte: u8| sum.wrapping_mul(31).wrapping_add(u64::from(byte));
+        let seed = region.as_str().bytes().fold(config.seed, mix);
+        let mut chance = StdRng::seed_from_u64(seed);
+        let ratio = |number: u32| usize::try_from(number.max(1)).unwrap_or(1);
+        let nexmark = NexmarkConfig {
+            hot_auction_ratio: ratio(config.hot_slots),
+            hot_bidder_ratio: ratio(config.hot_accounts),
+            // No padding text: nothing here reads it.
+            avg_bid_byte_size: 0,
+            base_time: 0,
+            ..NexmarkConfig::default()
+        };
+        // NEXMark draws an event from its number alone: where counting starts is what the seed decides.
+        let start = chance.random_range(0..1_u64 << 40);
         Self {
-            events: EventGenerator::new(NexmarkConfig::default())
-                .with_type_filter(EventType::Bid)
-                // Regions walk different parts of NEXMark's sequence.
-                .with_offset(spread % 1_000_000),
-            chance: StdRng::seed_from_u64(spread),
-            slots: (0..slots).map(slot).collect(),
-            accounts: (0..accounts).map(account).collect(),
+            events: EventGenerator::new(nexmark).with_offset(start).with_type_filter(EventType::Bid),
+            chance,
+            slots: (0..config.slots.max(1)).map(slot).collect(),
+            accounts: (0..config.accounts.max(1)).map(account).collect(),
+            config,
             region,
+            recent: Vec::new(),
+            made: 0,
         }
     }
 
-    /// The next bid, made at `now`.
-    ///
-    /// # Panics
-    /// Never: NEXMark's events do not end.
-    pub fn next(&mut self, now: Millis) -> Bid {
-        loop {
-            let Some(Event::Bid(bid)) = self.events.next() else { continue };
-            let slot_id = self.slots[bid.auction % self.slots.len()];
-            let account_id = self.accounts[bid.bidder % self.accounts.len()];
-            let units = u64::try_from(bid.price).unwrap_or(1).clamp(1, 1_000_000) * 100;
-            return Bid {
-                bid_id: BidId(uuid::Builder::from_random_bytes(self.chance.random()).into_uuid()),
-                slot_id,
-                account_id,
-                region: self.region,
-                amount: Price::from_units(units).expect("between 100 and 100,000,000 units"),
-                latency_ms: self.chance.random_range(5..120),
-                quality: BasisPoints::new(self.chance.random_range(5_000..=10_000)).expect("at most one"),
-                event_time: now,
-            };
+    /// The next piece, made at `now`.
+    pub fn next(&mut self, now: Millis) -> Made {
+        let GeneratorConfig { duplicates, late, early, invalid, .. } = self.config;
+        let drawn = self.chance.random_range(0..10_000_u16);
+        let mut bounds = [duplicates, late, early, invalid].into_iter().scan(0_u16, |sum, share| {
+            *sum = sum.saturating_add(share.0);
+            Some(*sum)
+        });
+        match bounds.position(|bound| drawn < bound) {
+            Some(0) if !self.recent.is_empty() => {
+                Made::Duplicate(self.recent[self.chance.random_range(0..self.recent.len())])
+            }
+            Some(1) => Made::Bid(self.bid(Millis(now.0.saturating_sub(OFF_MS)))),
+            Some(2) => Made::Bid(self.bid(now.plus(OFF_MS))),
+            Some(3) => Made::Invalid(format!(r#"{{"amount":"-{}"}}"#, self.made)),
+            _ => {
+                let bid = self.bid(now);
+                match self.recent.len() {
+                    RECENT => self.recent[usize::try_from(self.made).unwrap_or(0) % RECENT] = bid,
+                    _ => self.recent.push(bid),
+                }
+                Made::Bid(bid)
+            }
         }
+    }
+
+    fn bid(&mut self, event_time: Millis) -> Bid {
+        self.made += 1;
+        let bid = loop {
+            if let Some(Event::Bid(bid)) = self.events.next() {
+                break bid;
+            }
+        };
+        let cents = u64::try_from(bid.price.clamp(1, CENTS_MAX)).expect("clamped");
+        // Parts of a cent keep equal prices rare.
+        let units = cents * 100 + self.chance.random_range(0..100);
+        Bid {
+            bid_id: BidId(uuid::Builder::from_random_bytes(self.chance.random()).into_uuid()),
+            slot_id: self.slots[bid.auction % self.slots.len()],
+            account_id: self.accounts[bid.bidder % self.accounts.len()],
+            region: self.region,
+            amount: Price::from_units(units).expect("from 100 to 100,000,099 units"),
+            latency_ms: self.chance.random_range(5..120),
+            quality: BasisPoints::new(self.chance.random_range(5_000..=10_000)).expect("at most one"),
+            event_time,
+        }
+    }
+}
+
+/// How many pieces are due, so that the rate holds over the whole and a slow turn is made up for.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    config: GeneratorConfig,
+    made: u64,
+}
+
+impl Pace {
+    /// Nothing made yet.
+    #[must_use]
+    pub fn new(config: GeneratorConfig) -> Self {
+        Self { config, made: 0 }
+    }
+
+    /// How many are due so long after the start, at most `most`; none when all is made.
+    pub fn poll(&mut self, elapsed_ms: u64, most: u64) -> Option<u64> {
+        let GeneratorConfig { rate, duration_ms, count, .. } = self.config;
+        let elapsed_ms = duration_ms.map_or(elapsed_ms, |duration_ms| elapsed_ms.min(duration_ms));
+        let reached = elapsed_ms.saturating_mul(u64::from(rate)) / 1_000;
+        let due = count.map_or(reached, |count| reached.min(count));
+        let over = duration_ms.is_some_and(|duration_ms| elapsed_ms >= duration_ms) || count == Some(due);
+        if over && self.made >= due {
+            return None;
+        }
+        let now = (due - self.made).min(most);
+        self.made += now;
+        Some(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(seed: u64, region: &str, change: impl Fn(&mut GeneratorConfig)) -> Vec<Made> {
+        let mut config = GeneratorConfig { seed, ..GeneratorConfig::default() };
+        change(&mut config);
+        let mut generator = Generator::new(config, region.parse().unwrap());
+        (0..10_000).map(|_| generator.next(Millis(OFF_MS * 2))).collect()
+    }
+
+    #[test]
+    fn a_seed_and_a_region_give_one_load() {
+        assert_eq!(load(7, "eu-west-1", |_| ()), load(7, "eu-west-1", |_| ()));
+        assert_ne!(load(7, "eu-west-1", |_| ()), load(8, "eu-west-1", |_| ()));
+        assert_ne!(load(7, "eu-west-1", |_| ()), load(7, "us-east-1", |_| ()));
+    }
+
+    #[test]
+    fn some_slots_are_hot_unless_told_otherwise() {
+        let busiest = |made: Vec<Made>| {
+            let mut counts = std::collections::BTreeMap::new();
+            for one in made {
+                let Made::Bid(bid) = one else { continue };
+                *counts.entry(bid.slot_id).or_insert(0_u32) += 1;
+            }
+            counts.into_values().max().unwrap()
+        };
+        assert!(busiest(load(7, "eu-west-1", |_| ())) > 1_500);
+        assert!(busiest(load(7, "eu-west-1", |config| config.hot_slots = 1)) < 400);
+    }
+
+    #[test]
+    fn shares_are_kept() {
+        let made = load(7, "eu-west-1", |config| {
+            config.duplicates = "0.1".parse().unwrap();
+            config.late = "0.05".parse().unwrap();
+            config.early = "0.02".parse().unwrap();
+            config.invalid = "0.01".parse().unwrap();
+        });
+        let count = |test: &dyn Fn(&Made) -> bool| made.iter().filter(|one| test(one)).count();
+        let dated = |at: u64| count(&|one| matches!(one, Made::Bid(bid) if bid.event_time.0 == at));
+        assert!((900..1_100).contains(&count(&|one| matches!(one, Made::Duplicate(_)))));
+        assert!((420..580).contains(&dated(OFF_MS)));
+        assert!((150..250).contains(&dated(OFF_MS * 3)));
+        assert!((60..140).contains(&count(&|one| matches!(one, Made::Invalid(_)))));
+        assert!("1.1".parse::<Share>().is_err() && "-0.1".parse::<Share>().is_err());
+    }
+
+    #[test]
+    fn the_pace_makes_up_for_slow_turns_and_ends() {
+        let config = GeneratorConfig { rate: 100, duration_ms: Some(1_000), ..GeneratorConfig::default() };
+        let mut pace = Pace::new(config);
+        assert_eq!(
+            [pace.poll(15, 512), pace.poll(500, 30), pace.poll(500, 30)],
+            [Some(1), Some(30), Some(19)]
+        );
+        assert_eq!([pace.poll(9_000, 512), pace.poll(9_000, 512)], [Some(50), None]);
+        let mut pace = Pace::new(GeneratorConfig { count: Some(5), ..config });
+        assert_eq!([pace.poll(60_000, 512), pace.poll(60_000, 512)], [Some(5), None]);
     }
 }

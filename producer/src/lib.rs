@@ -1,18 +1,32 @@
 //! Puts bids into Kinesis and answers each one: accepted, refused with a reason, or unknown.
 //!
-//! [`core`] packs bids and judges outcomes as values; [`input`] and [`generator`] are where bids come from; [`put`]
-//! sends them; [`drive`] has the only loop. Order between bids is not kept, since no window depends on it.
+//! The way of a bid: a [`Source`] gives it to [`drive`], which has the only loop; [`core::sender`] groups it with
+//! others that are predicted for the same shard, says when a request is due and what each reply means; [`put`] and
+//! [`shards`] talk to the service; `answers` tells what became of it. [`Producer`] is the same for another program:
+//! one call per bid.
+//!
+//! Three answers, and no fourth: *accepted*, the stream has it; *refused*, it is not in the stream, and why; *unknown*,
+//! an attempt's outcome never came and time ran out, so it is sent again by whoever cares, and a copy counts once.
+//!
+//! What is absent: order between bids, since no window depends on it; and any judgement of a bid's worth.
 
+mod answers;
 pub mod config;
 pub mod core;
 pub mod drive;
 pub mod error;
 pub mod generator;
+pub mod handle;
 pub mod input;
 pub mod metrics;
 pub mod put;
+pub mod shards;
+pub mod source;
 
 pub use config::Config;
-pub use drive::run;
+pub use drive::{run, run_from};
 pub use error::Error;
+pub use generator::GeneratorConfig;
+pub use handle::{Accepted, Producer, SendError};
 pub use metrics::{Metrics, Summary};
+pub use source::Source;

@@ -21,13 +21,16 @@ async fn main() -> ExitCode {
     telemetry::init(None);
     let (trigger, shutdown) = shutdown::channel();
     tokio::spawn(shutdown::on_signals(trigger));
-    match producer::run(config, Clients::from_env().await, shutdown, Arc::new(Metrics::default())).await {
-        Ok(summary) => {
-            let _ = writeln!(std::io::stderr(), "{summary}");
-            ExitCode::from(summary.exit_code())
-        }
+    let metrics = Arc::new(Metrics::default());
+    let ended = producer::run(config, Clients::from_env().await, shutdown, Arc::clone(&metrics)).await;
+    let (mut out, summary) = (std::io::stderr(), metrics.summary());
+    if ended.is_ok() || summary.sent > 0 {
+        let _ = writeln!(out, "producer: {summary}");
+    }
+    match ended {
+        Ok(summary) => ExitCode::from(summary.exit_code()),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "producer: {error}");
+            let _ = writeln!(out, "producer: {error}");
             ExitCode::from(error.exit_code())
         }
     }

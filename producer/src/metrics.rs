@@ -4,8 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemas::exit;
+use serde::Serialize;
 
-/// Counters since the start.
+/// Counters since the start, for whoever looks while the producer runs.
+///
+/// `sent = accepted + refused + expired + undelivered + unknown`, once everything is answered.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Lines or bids taken in.
@@ -14,8 +17,14 @@ pub struct Metrics {
     pub accepted: AtomicU64,
     /// Lines refused with a reason.
     pub refused: AtomicU64,
+    /// Bids refused because their window is closed.
+    pub expired: AtomicU64,
+    /// Bids that could not be delivered; Kinesis does not have them.
+    pub undelivered: AtomicU64,
     /// Bids of which an attempt's outcome never came before time ran out.
     pub unknown: AtomicU64,
+    /// Copies that the load generator made on purpose; they are sent and accepted like any bid.
+    pub duplicates_generated: AtomicU64,
     /// Records that Kinesis has.
     pub records: AtomicU64,
     /// Bytes of those records.
@@ -24,12 +33,16 @@ pub struct Metrics {
     pub retries: AtomicU64,
     /// Entries refused for their rate.
     pub throttled: AtomicU64,
-    /// Records sent again because another shard answered than was predicted.
+    /// Bids sent again because another shard answered than was predicted.
     pub resends: AtomicU64,
+    /// Bids taken and not yet answered; goes up and down.
+    pub held: AtomicU64,
+    /// Requests under way; goes up and down.
+    pub in_flight: AtomicU64,
 }
 
 /// What a producer did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Lines or bids taken in.
     pub sent: u64,
@@ -37,12 +50,24 @@ pub struct Summary {
     pub accepted: u64,
     /// Lines refused.
     pub refused: u64,
+    /// Bids refused because their window is closed.
+    pub expired: u64,
+    /// Bids that could not be delivered.
+    pub undelivered: u64,
     /// Bids without an answer.
     pub unknown: u64,
+    /// Copies made on purpose.
+    pub duplicates_generated: u64,
     /// Records.
     pub records: u64,
     /// Bytes of records.
     pub bytes: u64,
+    /// Entries sent again.
+    pub retries: u64,
+    /// Entries refused for their rate.
+    pub throttled: u64,
+    /// Bids sent again because another shard answered than was predicted.
+    pub resends: u64,
 }
 
 impl Metrics {
@@ -54,10 +79,24 @@ impl Metrics {
             sent: get(&self.sent),
             accepted: get(&self.accepted),
             refused: get(&self.refused),
+            expired: get(&self.expired),
+            undelivered: get(&self.undelivered),
             unknown: get(&self.unknown),
+            duplicates_generated: get(&self.duplicates_generated),
             records: get(&self.records),
             bytes: get(&self.bytes),
+            retries: get(&self.retries),
+            throttled: get(&self.throttled),
+            resends: get(&self.resends),
         }
+    }
+
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(counter: &AtomicU64, value: u64) {
+        counter.store(value, Ordering::Relaxed);
     }
 }
 
@@ -65,7 +104,7 @@ impl Summary {
     /// 0 when all was accepted, 1 when lines were refused, 69 when bids could not be delivered.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        match (self.unknown, self.refused) {
+        match (self.unknown + self.undelivered, self.refused + self.expired) {
             (0, 0) => exit::DONE,
             (0, _) => exit::FOUND,
             _ => exit::UNAVAILABLE,
@@ -75,10 +114,25 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sent, accepted, refused, unknown, records, bytes } = self;
+        let Self { sent, accepted, refused, expired, undelivered, unknown, records, bytes, .. } = self;
         write!(
             f,
-            "sent {sent}, accepted {accepted}, refused {refused}, unknown {unknown}, in {records} records of {bytes} bytes"
+            "sent {sent}, accepted {accepted}, refused {refused}, expired {expired}, undelivered {undelivered}, \
+             unknown {unknown}, in {records} records of {bytes} bytes"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_says_the_worst() {
+        let code = |refused, expired, undelivered, unknown| {
+            Summary { refused, expired, undelivered, unknown, ..Summary::default() }.exit_code()
+        };
+        assert_eq!([code(0, 0, 0, 0), code(1, 0, 0, 0), code(0, 1, 0, 0)], [0, 1, 1]);
+        assert_eq!([code(1, 0, 1, 0), code(0, 1, 0, 1)], [69, 69]);
     }
 }

@@ -1,125 +1,193 @@
-//! Packs bids that are predicted for one shard into one record, until it is full or has waited long enough.
+//! Groups bids that are predicted for one shard into one record, until it is full or has waited long enough.
+//!
+//! Never looks at what became of a record, and never mixes bids of two predicted shards. Bids that fall into a gap of
+//! the map travel alone, because a record of one bid always lands with the owner of its slot.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use schemas::bid::Bid;
 use schemas::hash::HashKey;
 use schemas::ids::{ShardId, SlotId};
+use schemas::limits::RECORD_BYTES_MAX;
 use schemas::record::{Envelope, encode_aggregated, encode_block, encode_plain};
 
-use super::shards::ShardMap;
+use super::shard_map::ShardMap;
 
-/// Bids of one record: beyond this a block gets no denser.
-const BIDS_MAX: usize = 2_500;
-/// Slots whose prediction is remembered.
-const SLOTS_MAX: usize = 1 << 20;
+/// Most bytes a bid takes in any envelope: three ids, a partition key as text, a region and the numbers.
+pub const BID_BYTES_MAX: usize = 176;
+/// Most bids of one record, so that none is larger than every engine accepts.
+pub const RECORD_BIDS_MAX: usize = RECORD_BYTES_MAX / BID_BYTES_MAX - 1;
+/// Slots whose hash key is remembered; beyond that remembering starts again.
+const HASHES_MAX: usize = 1 << 18;
 
-/// One record ready to be put.
+/// A bid on its way.
 #[derive(Clone, Debug)]
-pub struct Packed {
-    /// Its bids.
-    pub bids: Vec<Bid>,
-    /// Its partition key.
-    pub partition_key: String,
-    /// The hash key it is put under.
-    pub hash_key: HashKey,
-    /// The shard that is predicted to answer.
+pub struct Item {
+    /// What the answer will carry; chosen by whoever handed the bid in.
+    pub ticket: u64,
+    /// The bid.
+    pub bid: Bid,
+    /// Its slot's hash key.
+    pub hash: HashKey,
+    /// When trying ends, on the clock of elapsed time.
+    pub deadline_ms: u64,
+    /// Whether the stream may hold a copy. Such a bid is never refused.
+    pub doubtful: bool,
+}
+
+/// Bids that travel together.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The bids, at least one.
+    pub items: Vec<Item>,
+    /// Who is predicted to answer.
     pub predicted: Option<ShardId>,
-    /// Its bytes.
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Its bytes, once sealed.
+    pub entry: Option<Arc<Entry>>,
+}
+
+/// A record as it is put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The partition key.
+    pub partition_key: String,
+    /// The hash key the record is put under, when it is not the partition key's own.
+    pub explicit_hash_key: Option<HashKey>,
+    /// The bytes.
     pub data: Vec<u8>,
 }
 
+impl Record {
+    /// Encodes the bids, unless that was done.
+    pub fn seal(&mut self, envelope: Envelope) -> Arc<Entry> {
+        let items = &self.items;
+        let entry = self.entry.get_or_insert_with(|| Arc::new(encode(items, envelope)));
+        Arc::clone(entry)
+    }
+
+    /// The hash key under which the record is put: its first bid's.
+    #[must_use]
+    pub fn hash(&self) -> HashKey {
+        self.items[0].hash
+    }
+}
+
+fn encode(items: &[Item], envelope: Envelope) -> Entry {
+    let bids: Vec<Bid> = items.iter().map(|item| item.bid).collect();
+    let slot = || bids[0].slot_id.to_string();
+    match envelope {
+        Envelope::Block => {
+            Entry { partition_key: slot(), explicit_hash_key: None, data: encode_block(&bids) }
+        }
+        // The key and hash key of an aggregate, and that one bid travels raw, are the KPL's (aggregation-format.md).
+        Envelope::Aggregated if bids.len() > 1 => Entry {
+            partition_key: "a".to_owned(),
+            explicit_hash_key: Some(items[0].hash),
+            data: encode_aggregated(&bids),
+        },
+        Envelope::Aggregated | Envelope::Plain => {
+            Entry { partition_key: slot(), explicit_hash_key: None, data: encode_plain(&bids[0]) }
+        }
+    }
+}
+
 #[derive(Debug, Default)]
-struct Open {
-    bids: Vec<Bid>,
-    since: Duration,
+struct Group {
+    items: Vec<Item>,
+    since_ms: u64,
 }
 
 /// Bids that wait for company, by predicted shard.
 #[derive(Debug)]
 pub struct Packer {
-    envelope: Envelope,
-    linger: Duration,
+    bids_max: usize,
+    linger_ms: u64,
     map: ShardMap,
-    places: HashMap<SlotId, usize>,
-    open: Vec<Open>,
+    /// One per shard of the map, and a last one for its gaps.
+    groups: Vec<Group>,
+    hashes: HashMap<SlotId, HashKey>,
 }
 
 impl Packer {
-    /// A packer over a shard map.
+    /// A packer over a shard map. `bids_max` is cut to 1 to [`RECORD_BIDS_MAX`], and is 1 for plain records.
     #[must_use]
-    pub fn new(envelope: Envelope, linger: Duration, map: ShardMap) -> Self {
-        let open = (0..=map.len()).map(|_| Open::default()).collect();
-        Self { envelope, linger, map, places: HashMap::new(), open }
+    pub fn new(envelope: Envelope, bids_max: usize, linger_ms: u64, map: ShardMap) -> Self {
+        let bids_max = if envelope == Envelope::Plain { 1 } else { bids_max.clamp(1, RECORD_BIDS_MAX) };
+        let groups = (0..=map.len()).map(|_| Group::default()).collect();
+        Self { bids_max, linger_ms, map, groups, hashes: HashMap::new() }
     }
 
-    /// Takes a bid at `now` of a monotonic clock; a record that became full comes out.
-    pub fn on_bid(&mut self, bid: Bid, now: Duration) -> Option<Packed> {
-        if self.envelope == Envelope::Plain {
-            return Some(self.pack(vec![bid]));
+    /// The hash key of a slot.
+    pub fn hash(&mut self, slot: &SlotId) -> HashKey {
+        if self.hashes.len() >= HASHES_MAX {
+            self.hashes.clear();
         }
-        if self.places.len() >= SLOTS_MAX {
-            self.places.clear();
-        }
-        let (map, gap) = (&self.map, self.map.len());
-        let place = *self
-            .places
-            .entry(bid.slot_id)
-            .or_insert_with(|| map.predict(HashKey::of_slot(&bid.slot_id)).unwrap_or(gap));
-        let open = &mut self.open[place];
-        if open.bids.is_empty() {
-            open.since = now;
-        }
-        open.bids.push(bid);
-        if open.bids.len() < BIDS_MAX {
-            return None;
-        }
-        let bids = std::mem::take(&mut open.bids);
-        Some(self.pack(bids))
+        *self.hashes.entry(*slot).or_insert_with(|| HashKey::of_slot(slot))
     }
 
-    /// Records that waited long enough at `now`, or all of them.
-    pub fn poll(&mut self, now: Duration, all: bool) -> Vec<Packed> {
-        let linger = self.linger;
-        let ripe =
-            |open: &&mut Open| !open.bids.is_empty() && (all || now.saturating_sub(open.since) >= linger);
-        let ripe: Vec<Vec<Bid>> =
-            self.open.iter_mut().filter(ripe).map(|open| std::mem::take(&mut open.bids)).collect();
-        ripe.into_iter().map(|bids| self.pack(bids)).collect()
-    }
-
-    /// Bids that wait.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.open.iter().map(|open| open.bids.len()).sum()
-    }
-
-    /// Replaces the map; what waits is packed anew under it.
-    pub fn set_map(&mut self, map: ShardMap) {
-        let waiting: Vec<Open> = std::mem::take(&mut self.open);
-        self.open = (0..=map.len()).map(|_| Open::default()).collect();
-        self.map = map;
-        self.places.clear();
-        for old in waiting {
-            for bid in old.bids {
-                let place = self.map.predict(HashKey::of_slot(&bid.slot_id)).unwrap_or(self.map.len());
-                self.open[place].since = old.since;
-                self.open[place].bids.push(bid);
-            }
+    /// Takes a bid; a record that became full comes out.
+    pub fn on_item(&mut self, item: Item, now_ms: u64) -> Option<Record> {
+        let gap = self.map.len();
+        let place = self.map.predict(item.hash).unwrap_or(gap);
+        let group = &mut self.groups[place];
+        if group.items.is_empty() {
+            group.since_ms = now_ms;
         }
+        group.items.push(item);
+        let full = place == gap || group.items.len() >= self.bids_max;
+        full.then(|| self.take(place))
     }
 
-    fn pack(&self, bids: Vec<Bid>) -> Packed {
-        let slot = bids[0].slot_id;
-        let hash_key = HashKey::of_slot(&slot);
-        let predicted =
-            self.map.predict(hash_key).and_then(|place| self.map.at(place)).map(|(_, id)| id.clone());
-        let (data, partition_key) = match self.envelope {
-            Envelope::Block => (encode_block(&bids), slot.to_string()),
-            Envelope::Aggregated if bids.len() > 1 => (encode_aggregated(&bids), "a".to_owned()),
-            Envelope::Aggregated | Envelope::Plain => (encode_plain(&bids[0]), slot.to_string()),
+    /// Records that waited long enough, or all of them.
+    pub fn poll(&mut self, now_ms: u64, wait: Wait) -> Vec<Record> {
+        let ripe = |group: &Group| {
+            !group.items.is_empty()
+                && (wait == Wait::Over || now_ms.saturating_sub(group.since_ms) >= self.linger_ms)
         };
-        Packed { bids, partition_key, hash_key, predicted, data }
+        let places: Vec<usize> = (0..self.groups.len()).filter(|place| ripe(&self.groups[*place])).collect();
+        places.into_iter().map(|place| self.take(place)).collect()
     }
+
+    /// When the first group has waited long enough.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let waiting = self.groups.iter().filter(|group| !group.items.is_empty());
+        waiting.map(|group| group.since_ms.saturating_add(self.linger_ms)).min()
+    }
+
+    /// Replaces the map; what waits comes out and is to be taken anew.
+    pub fn on_map(&mut self, map: ShardMap) -> Vec<Item> {
+        let items = self.clear();
+        self.groups = (0..=map.len()).map(|_| Group::default()).collect();
+        self.map = map;
+        items
+    }
+
+    /// The map in use.
+    #[must_use]
+    pub fn map(&self) -> &ShardMap {
+        &self.map
+    }
+
+    /// Everything that waits, given up by the packer.
+    pub fn clear(&mut self) -> Vec<Item> {
+        self.groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect()
+    }
+
+    fn take(&mut self, place: usize) -> Record {
+        let items = std::mem::take(&mut self.groups[place].items);
+        Record { items, predicted: self.map.at(place).cloned(), attempts: 0, entry: None }
+    }
+}
+
+/// Whether bids may still wait for company.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// As long as they linger.
+    Linger,
+    /// No longer: no more bids come.
+    Over,
 }

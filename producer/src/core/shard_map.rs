@@ -1,4 +1,4 @@
-//! Which open shard is predicted to own a slot.
+//! Which open shard is predicted to own a slot. A prediction, never a promise: the stream may have been resharded.
 
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::ShardId;
@@ -10,7 +10,7 @@ pub struct ShardMap {
 }
 
 impl ShardMap {
-    /// A map of open shards.
+    /// A map of open shards, in any order.
     #[must_use]
     pub fn new(mut shards: Vec<(HashRange, ShardId)>) -> Self {
         shards.sort_by_key(|(range, _)| range.start);
@@ -26,8 +26,14 @@ impl ShardMap {
 
     /// The shard at a place.
     #[must_use]
-    pub fn at(&self, place: usize) -> Option<&(HashRange, ShardId)> {
-        self.shards.get(place)
+    pub fn at(&self, place: usize) -> Option<&ShardId> {
+        self.shards.get(place).map(|(_, id)| id)
+    }
+
+    /// What a shard owns; none when it is not in the map.
+    #[must_use]
+    pub fn range(&self, shard: &ShardId) -> Option<HashRange> {
+        self.shards.iter().find(|(_, id)| id == shard).map(|(range, _)| *range)
     }
 
     /// How many shards are open.
@@ -51,10 +57,12 @@ mod tests {
     fn each_key_is_predicted_for_the_shard_that_owns_it() {
         let range = |start, end| HashRange { start: HashKey(start), end: HashKey(end) };
         let shard = |name: &str| ShardId(name.to_owned());
-        let map = ShardMap::new(vec![(range(10, u128::MAX), shard("b")), (range(0, 9), shard("a"))]);
+        let map = ShardMap::new(vec![(range(10, 99), shard("b")), (range(0, 9), shard("a"))]);
         assert_eq!(map.predict(HashKey(9)), Some(0));
         assert_eq!(map.predict(HashKey(10)), Some(1));
-        assert_eq!(map.predict(HashKey(u128::MAX)), Some(1));
+        assert_eq!(map.predict(HashKey(99)), Some(1));
+        assert_eq!(map.predict(HashKey(100)), None);
         assert_eq!(ShardMap::default().predict(HashKey(1)), None);
+        assert_eq!(map.range(&shard("b")), Some(range(10, 99)));
     }
 }

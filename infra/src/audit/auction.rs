@@ -1,0 +1,129 @@
+//! One auction while it is open, and the aggregate it leaves.
+//!
+//! Keeps every bid of the auction until it closes and computes each number from all of them at once: slower than a
+//! running sum, and plainly right.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use schemas::bid::Bid;
+use schemas::ids::{AccountId, BidId, Region, SequenceNumber, ShardId, SlotId};
+use schemas::item::{Aggregate, Candidate, GeometryItem, RegionStats, State};
+use schemas::money::Money;
+use schemas::time::Millis;
+
+use super::log::{better, end_of, score_of};
+
+/// Where a record lies.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) shard_id: ShardId,
+    pub(super) sequence: SequenceNumber,
+}
+
+/// A counted bid and where it was found.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    pub(super) bid: Bid,
+    pub(super) place: Arc<Place>,
+    pub(super) sub_sequence: u32,
+}
+
+/// An open auction.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Auction {
+    bids: BTreeMap<(AccountId, BidId), Counted>,
+    /// Copies that were not counted, by the region that the copy names.
+    pub(super) duplicates: BTreeMap<Region, u64>,
+}
+
+impl Auction {
+    /// Counts a bid, or a duplicate when the account's bid was seen before.
+    pub(super) fn add(&mut self, counted: Counted) {
+        match self.bids.entry((counted.bid.account_id, counted.bid.bid_id)) {
+            Entry::Vacant(place) => drop(place.insert(counted)),
+            Entry::Occupied(_) => *self.duplicates.entry(counted.bid.region).or_default() += 1,
+        }
+    }
+
+    /// The aggregate it leaves, none without a counted bid.
+    pub(super) fn close(
+        &self,
+        agreed: &GeometryItem,
+        slot_id: SlotId,
+        window_start: Millis,
+        shard_id: &ShardId,
+    ) -> Option<Aggregate> {
+        let mut ranked: Vec<&Counted> = self.bids.values().collect();
+        ranked.sort_by(|a, b| better(agreed, &a.bid, &b.bid));
+        let mut seen = BTreeSet::new();
+        let distinct: Vec<&Counted> =
+            ranked.iter().copied().filter(|c| seen.insert(c.bid.account_id)).collect();
+        let kept = usize::from(agreed.geometry.candidates);
+        let next = distinct.get(kept).map(|counted| counted.bid);
+        let amounts = || ranked.iter().map(|counted| counted.bid.amount);
+        Some(Aggregate {
+            slot_id,
+            window_start,
+            window_end: end_of(agreed, window_start),
+            bids: count(ranked.len()),
+            bidders: count(distinct.len()),
+            amount_sum: sum(&ranked),
+            amount_min: amounts().min()?,
+            amount_max: amounts().max()?,
+            duplicates: self.duplicates.values().sum(),
+            regions: regions(&ranked),
+            candidates: distinct.iter().take(kept).map(|counted| candidate(counted)).collect(),
+            next_amount: next.map(|bid| bid.amount),
+            next_score: next.map(|bid| score_of(agreed, &bid)),
+            shard_id: shard_id.clone(),
+            state: State::Pending,
+            decision: None,
+            held_error: None,
+            ttl: None,
+        })
+    }
+}
+
+/// A length as the items count.
+pub(super) fn count(length: usize) -> u64 {
+    u64::try_from(length).expect("a length fits 64 bits")
+}
+
+fn sum(bids: &[&Counted]) -> Money {
+    Money(bids.iter().map(|counted| i128::from(counted.bid.amount.units())).sum())
+}
+
+fn candidate(counted: &Counted) -> Candidate {
+    Candidate {
+        bid_id: counted.bid.bid_id,
+        account_id: counted.bid.account_id,
+        region: counted.bid.region,
+        amount: counted.bid.amount,
+        quality: counted.bid.quality,
+        event_time: counted.bid.event_time,
+        shard_id: counted.place.shard_id.clone(),
+        sequence: counted.place.sequence.clone(),
+        sub_sequence: counted.sub_sequence,
+    }
+}
+
+/// What each region bid; `ranked` has the best bid first.
+fn regions(ranked: &[&Counted]) -> BTreeMap<Region, RegionStats> {
+    let mut by_region: BTreeMap<Region, Vec<&Counted>> = BTreeMap::new();
+    for counted in ranked {
+        by_region.entry(counted.bid.region).or_default().push(counted);
+    }
+    let stats = |bids: &[&Counted]| {
+        Some(RegionStats {
+            bids: count(bids.len()),
+            amount_sum: sum(bids),
+            amount_max: bids.iter().map(|counted| counted.bid.amount).max()?,
+            latency_ms_sum: bids.iter().map(|counted| u64::from(counted.bid.latency_ms)).sum(),
+            latency_ms_max: bids.iter().map(|counted| counted.bid.latency_ms).max()?,
+            best: candidate(bids.first()?),
+        })
+    };
+    by_region.iter().filter_map(|(region, bids)| Some((*region, stats(bids)?))).collect()
+}

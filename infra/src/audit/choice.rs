@@ -1,0 +1,119 @@
+//! Who should have won, and at what price: the audit's own reading of the rule.
+//!
+//! Candidates in order; one below the floor, unknown, or unable to pay yields to the next. First price is the winner's
+//! own amount; second price the next eligible amount, or the floor, never above the winner's own. Nobody writes down
+//! what the accounts behind the winner held, so a second price is one of several when their history leaves it open.
+
+use std::collections::BTreeSet;
+
+use schemas::geometry::Pricing;
+use schemas::item::Candidate;
+use schemas::money::{Money, Price};
+
+/// What became of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It may win.
+    Eligible,
+    /// It bid less than the floor.
+    BelowFloor,
+    /// Its account does not exist.
+    UnknownAccount,
+    /// Its account could not pay.
+    InsufficientFunds,
+}
+
+impl Fate {
+    /// The word in `ad_bids.passed_over`, none for one that was not passed over.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Eligible => None,
+            Self::BelowFloor => Some("below_floor"),
+            Self::UnknownAccount => Some("unknown_account"),
+            Self::InsufficientFunds => Some("insufficient_funds"),
+        }
+    }
+}
+
+/// Whether an account could ever have paid an amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// At every point of its history.
+    Always,
+    /// At some points of it.
+    Sometimes,
+    /// At none, or there is no such account, or the amount is below the floor.
+    Never,
+}
+
+/// What should have been decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Sold.
+    Sale {
+        /// The winner's place among the candidates, from 0.
+        place: usize,
+        /// What it may have had to pay: one amount, unless history leaves it open.
+        prices: BTreeSet<Money>,
+    },
+    /// Not sold.
+    NoSale {
+        /// The word in `settlements.no_sale_reason`.
+        reason: &'static str,
+    },
+}
+
+/// What prices depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// Best first.
+    pub candidates: &'a [Candidate],
+    /// One for each candidate.
+    pub reach: &'a [Reach],
+    /// The slot's floor.
+    pub floor: Money,
+    /// The amount of the account that follows the last candidate.
+    pub next_amount: Option<Price>,
+    /// First or second price.
+    pub pricing: Pricing,
+}
+
+impl Case<'_> {
+    /// What the candidate at a place would have to pay.
+    #[must_use]
+    pub fn prices(&self, place: usize) -> BTreeSet<Money> {
+        let own = Money::from(self.candidates[place].amount);
+        if self.pricing == Pricing::First {
+            return BTreeSet::from([own]);
+        }
+        let mut prices = BTreeSet::new();
+        for (candidate, reach) in self.candidates.iter().zip(self.reach).skip(place + 1) {
+            let amount = Money::from(candidate.amount).min(own);
+            match reach {
+                Reach::Never => {}
+                Reach::Sometimes => drop(prices.insert(amount)),
+                Reach::Always => {
+                    prices.insert(amount);
+                    return prices;
+                }
+            }
+        }
+        let follower = self.next_amount.map(Money::from).filter(|amount| *amount >= self.floor);
+        // A floor of nothing still sells for the least there is: a price is above zero.
+        prices.insert(follower.unwrap_or(self.floor.max(Money(1))).min(own));
+        prices
+    }
+
+    /// Decides, given what became of each candidate.
+    #[must_use]
+    pub fn choose(&self, fates: &[Fate]) -> Choice {
+        match fates.iter().position(|fate| *fate == Fate::Eligible) {
+            Some(place) => Choice::Sale { place, prices: self.prices(place) },
+            None if fates.iter().all(|fate| *fate == Fate::BelowFloor) => {
+                Choice::NoSale { reason: "below_floor" }
+            }
+            None => Choice::NoSale { reason: "no_eligible_candidate" },
+        }
+    }
+}

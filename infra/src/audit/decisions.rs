@@ -1,0 +1,311 @@
+//! Every decision against the log, the item and the evidence: one row per auction, and the right one.
+//!
+//! Pure. Works out the winner with [`super::choice`]; takes the ledger's word only for what nobody can recompute, the
+//! balance that was seen, and checks even that against the account's history.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemas::ids::{AccountId, SlotId};
+use schemas::item::{Aggregate, Candidate, Decision, Outcome, State};
+use schemas::money::Money;
+use schemas::time::Millis;
+use uuid::Uuid;
+
+use super::choice::{Case, Choice, Fate, Reach};
+use super::difference::{About, Findings, or_nothing};
+use super::history::Histories;
+use super::items::Items;
+use super::log::end_of;
+use super::recompute::{Recomputed, Verdict};
+use super::rows::{Evidence, Rows, Settlement};
+
+/// `settlements.outcome` of a sale.
+const SALE: &str = "SALE";
+/// `settlements.outcome` of an auction that was not sold.
+const NO_SALE: &str = "NO_SALE";
+
+/// Whether an auction that awaits its decision is a difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pending {
+    /// It is only counted.
+    #[default]
+    Allowed,
+    /// Everything should be decided by now.
+    Difference,
+}
+
+/// Compares all decisions.
+pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, findings: &mut Findings) {
+    let mut by_auction: BTreeMap<(SlotId, Millis), Vec<&Settlement>> = BTreeMap::new();
+    for settlement in &rows.settlements {
+        by_auction.entry((settlement.slot_id, settlement.window_start)).or_default().push(settlement);
+    }
+    let known = Known::of(rows);
+    for (key, settlements) in &by_auction {
+        let about = About::auction(key.0, key.1);
+        if settlements.len() > 1 {
+            findings.add("settlements of one auction", &about, 1, settlements.len());
+        }
+        let recomputed = log.aggregates.get(key);
+        let basis = recomputed.or_else(|| items.aggregates.get(key).map(|found| &found.item));
+        if recomputed.is_none() && log.verdict(&key.0, key.1) == Verdict::Judged {
+            findings.add("settlement without an auction", &about, "nothing", &settlements[0].outcome);
+        }
+        for settlement in settlements {
+            form(log, settlement, &about, findings);
+            if let Some(aggregate) = basis {
+                Judge { log, rows, known: &known, aggregate, settlement, about: &about }.judge(findings);
+            }
+        }
+    }
+    for (key, found) in &items.aggregates {
+        let about = About::auction(key.0, key.1);
+        let row = by_auction.get(key).and_then(|settlements| settlements.first()).copied();
+        mark(&found.item, row, pending, &about, findings);
+    }
+    let ids: BTreeSet<Uuid> = rows.settlements.iter().map(|settlement| settlement.settlement_id).collect();
+    for (id, evidence) in rows.evidence.iter().filter(|(id, _)| !ids.contains(id)) {
+        findings.add("evidence without a settlement", &About::subject(id), "nothing", evidence.len());
+    }
+}
+
+/// What a row must be whatever was decided.
+fn form(log: &Recomputed, row: &Settlement, about: &About, findings: &mut Findings) {
+    let id = Uuid::new_v5(&row.slot_id.0, row.window_start.to_string().as_bytes());
+    findings.same("settlement settlement_id", about, id, row.settlement_id);
+    findings.same("settlement window_end", about, end_of(&log.agreed, row.window_start), row.window_end);
+}
+
+/// The mark in the item is a copy of the row.
+fn mark(
+    item: &Aggregate,
+    row: Option<&Settlement>,
+    pending: Pending,
+    about: &About,
+    findings: &mut Findings,
+) {
+    match item.state {
+        State::Pending | State::Held => {
+            if let Some(decision) = &item.decision {
+                findings.add("aggregate decision", about, "nothing", decision_words(decision));
+            }
+            if item.state == State::Pending && pending == Pending::Difference {
+                findings.add("aggregate state", about, "SETTLED or NO_SALE", item.state.as_str());
+            }
+        }
+        State::Settled | State::NoSale => {
+            let Some(row) = row else {
+                findings.add("settlement", about, "one row", "nothing");
+                return;
+            };
+            let state = if row.outcome == SALE { State::Settled } else { State::NoSale };
+            findings.same("aggregate state", about, state.as_str(), item.state.as_str());
+            let words = item.decision.as_ref().map(decision_words);
+            findings.same("aggregate decision", about, row_words(row), or_nothing(words));
+        }
+    }
+}
+
+fn decision_words(decision: &Decision) -> String {
+    let outcome = match &decision.outcome {
+        Outcome::Sale { winner, clearing_price } => format!("won by {winner} for {clearing_price}"),
+        Outcome::NoSale { reason } => format!("not sold: {reason}"),
+    };
+    format!("{} at {} {outcome}", decision.settlement_id, decision.settled_at)
+}
+
+fn row_words(row: &Settlement) -> String {
+    let outcome = if row.outcome == SALE {
+        format!("won by {} for {}", or_nothing(row.winner_account), or_nothing(row.clearing_price))
+    } else {
+        format!("not sold: {}", or_nothing(row.no_sale_reason.as_ref()))
+    };
+    format!("{} at {} {outcome}", row.settlement_id, row.settled_at)
+}
+
+/// What accounts held, and since when slots are known to have existed: an account or slot that was provisioned later
+/// was rightly unknown before, and only what it did earlier proves the opposite.
+struct Known {
+    slots: BTreeMap<SlotId, Millis>,
+    histories: Histories,
+}
+
+impl Known {
+    fn of(rows: &Rows) -> Self {
+        let mut known = Self { slots: BTreeMap::new(), histories: Histories::of(rows) };
+        for row in rows.settlements.iter().filter(|row| row.no_sale_reason.as_deref() != Some("unknown_slot"))
+        {
+            let since = known.slots.entry(row.slot_id).or_insert(row.settled_at);
+            *since = row.settled_at.min(*since);
+        }
+        known
+    }
+}
+
+/// One row and what it stands on.
+struct Judge<'a> {
+    log: &'a Recomputed,
+    rows: &'a Rows,
+    known: &'a Known,
+    aggregate: &'a Aggregate,
+    settlement: &'a Settlement,
+    about: &'a About,
+}
+
+impl Judge<'_> {
+    fn judge(&self, findings: &mut Findings) {
+        let (row, aggregate) = (self.settlement, self.aggregate);
+        findings.same("settlement aggregate_digest", self.about, aggregate.digest(), &row.aggregate_digest);
+        let evidence = self.rows.evidence.get(&row.settlement_id).map(Vec::as_slice).unwrap_or_default();
+        let Some(floor) = self.floor() else {
+            return self.row(&Choice::NoSale { reason: "unknown_slot" }, findings);
+        };
+        let reach: Vec<Reach> =
+            aggregate.candidates.iter().map(|candidate| self.reach(candidate, floor)).collect();
+        let case = Case {
+            candidates: &aggregate.candidates,
+            reach: &reach,
+            floor,
+            next_amount: aggregate.next_amount,
+            pricing: self.log.agreed.geometry.pricing,
+        };
+        let fate = |place| self.fate(&case, place, evidence.get(place));
+        let fates: Vec<Fate> = (0..aggregate.candidates.len()).map(fate).collect();
+        let choice = case.choose(&fates);
+        self.row(&choice, findings);
+        self.evidence(&fates, evidence, &choice, findings);
+    }
+
+    /// The slot's floor; none when the slot is unknown, or may have been when this was decided.
+    fn floor(&self) -> Option<Money> {
+        let slot = self.rows.slots.get(&self.settlement.slot_id)?;
+        let says_unknown = self.settlement.no_sale_reason.as_deref() == Some("unknown_slot");
+        let since = self.known.slots.get(&self.settlement.slot_id);
+        let proven = since.is_some_and(|since| *since <= self.settlement.settled_at);
+        (!says_unknown || proven).then_some(slot.floor_price)
+    }
+
+    /// Whether a candidate behind the winner could have paid its own amount.
+    fn reach(&self, candidate: &Candidate, floor: Money) -> Reach {
+        let amount = Money::from(candidate.amount);
+        if amount < floor {
+            return Reach::Never;
+        }
+        self.known.histories.reach(self.rows, &candidate.account_id, amount, self.settlement.settled_at)
+    }
+
+    /// What becomes of a candidate by floor, account, and the evidence of its balance.
+    fn fate(&self, case: &Case<'_>, place: usize, evidence: Option<&Evidence>) -> Fate {
+        let candidate = &case.candidates[place];
+        let says =
+            |fate: Fate| evidence.is_some_and(|evidence| evidence.passed_over.as_deref() == fate.word());
+        let exists = self.rows.accounts.contains_key(&candidate.account_id);
+        let proven = self.known.histories.existed(&candidate.account_id, self.settlement.settled_at);
+        let most = case.prices(place).last().copied().unwrap_or_default();
+        if Money::from(candidate.amount) < case.floor {
+            Fate::BelowFloor
+        } else if !exists || (says(Fate::UnknownAccount) && !proven) {
+            Fate::UnknownAccount
+        } else if says(Fate::InsufficientFunds) && evidence.is_some_and(|evidence| cannot_pay(evidence, most))
+        {
+            Fate::InsufficientFunds
+        } else {
+            Fate::Eligible
+        }
+    }
+
+    fn row(&self, choice: &Choice, findings: &mut Findings) {
+        let row = self.settlement;
+        let (sale, reason) = match choice {
+            Choice::Sale { place, prices } => (Some((&self.aggregate.candidates[*place], prices)), None),
+            Choice::NoSale { reason } => (None, Some((*reason).to_owned())),
+        };
+        let allowed =
+            |prices: &BTreeSet<Money>| match row.clearing_price.filter(|found| prices.contains(found)) {
+                Some(found) => found.to_string(),
+                None => prices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
+            };
+        let mut same = |what: &str, expected: Option<String>, found: Option<String>| {
+            findings.same(&format!("settlement {what}"), self.about, or_nothing(expected), or_nothing(found));
+        };
+        let of = |part: fn(&Candidate) -> String| sale.map(|(winner, _)| part(winner));
+        same(
+            "outcome",
+            Some(if sale.is_some() { SALE } else { NO_SALE }.to_owned()),
+            Some(row.outcome.clone()),
+        );
+        same("no_sale_reason", reason, row.no_sale_reason.clone());
+        same("winner_account", of(|c| c.account_id.to_string()), text(row.winner_account));
+        same("winning_bid", of(|c| c.bid_id.to_string()), text(row.winning_bid));
+        same("winning_amount", of(|c| c.amount.to_string()), text(row.winning_amount));
+        same("clearing_price", sale.map(|(_, prices)| allowed(prices)), text(row.clearing_price));
+        same("winner_region", of(|c| c.region.to_string()), row.winner_region.clone());
+        same("winner_shard", of(|c| c.shard_id.to_string()), row.winner_shard.clone());
+        same("winner_sequence", of(|c| c.sequence.to_string()), row.winner_sequence.clone());
+        same("winner_sub_sequence", of(|c| c.sub_sequence.to_string()), text(row.winner_sub_sequence));
+    }
+
+    /// The candidates that were considered, as they were written down, and the truth of every reason.
+    fn evidence(&self, fates: &[Fate], evidence: &[Evidence], choice: &Choice, findings: &mut Findings) {
+        let candidates = &self.aggregate.candidates;
+        let considered = match choice {
+            Choice::Sale { place, .. } => place + 1,
+            Choice::NoSale { .. } => candidates.len(),
+        };
+        if !(considered..=candidates.len()).contains(&evidence.len()) {
+            findings.add("evidence", self.about, format!("{considered} candidates"), evidence.len());
+        }
+        for ((rank, found), (candidate, fate)) in (0_i64..).zip(evidence).zip(candidates.iter().zip(fates)) {
+            let about = self.about.clone().with(format!("rank {rank}"));
+            let bid = |rank, bid: String, account: AccountId, region: &str, amount: Money| {
+                format!("{rank}: bid {bid} of {account} in {region} at {amount}")
+            };
+            let amount = Money::from(candidate.amount);
+            let region = candidate.region.as_str();
+            let expected = bid(rank, candidate.bid_id.to_string(), candidate.account_id, region, amount);
+            let seen =
+                bid(found.rank, found.bid_id.to_string(), found.account_id, &found.region, found.amount);
+            findings.same("evidence candidate", &about, expected, seen);
+            // Behind the winner nobody needs to look; who was looked at must have been judged rightly.
+            if usize::try_from(rank).is_ok_and(|place| place < considered) || found.passed_over.is_some() {
+                let passed_over = found.passed_over.as_ref();
+                findings.same(
+                    "evidence passed_over",
+                    &about,
+                    or_nothing(fate.word()),
+                    or_nothing(passed_over),
+                );
+            }
+            self.funds(found, &about, findings);
+        }
+    }
+
+    /// What was seen of an account really stood there, at that version and with that limit.
+    fn funds(&self, found: &Evidence, about: &About, findings: &mut Findings) {
+        let Some(version) = found.version_seen else { return };
+        let seen = found.balance_seen.unwrap_or_default();
+        let stood = self.known.histories.at(&found.account_id, version);
+        if !stood.is_some_and(|(least, most)| (least..=most).contains(&seen)) {
+            let expected =
+                stood.map(
+                    |(least, most)| {
+                        if least == most { least.to_string() } else { format!("{least} to {most}") }
+                    },
+                );
+            let expected = format!("{} at version {version}", or_nothing(expected));
+            findings.add("evidence balance_seen", about, expected, or_nothing(found.balance_seen));
+        }
+        let limit = self.rows.accounts.get(&found.account_id).map(|account| account.credit_limit);
+        findings.same("evidence limit_seen", about, or_nothing(limit), or_nothing(found.limit_seen));
+    }
+}
+
+fn text(value: Option<impl ToString>) -> Option<String> {
+    value.map(|value| value.to_string())
+}
+
+/// Whether the balance and limit that were seen do not reach a price; never without both.
+fn cannot_pay(evidence: &Evidence, price: Money) -> bool {
+    let reach = evidence.balance_seen.zip(evidence.limit_seen).map(|(balance, limit)| balance.0 + limit.0);
+    reach.is_some_and(|reach| reach < price.0)
+}

@@ -1,0 +1,192 @@
+//! The audit: reads the stream again from the start of retention, recomputes every auction with code of its own, and
+//! compares table and ledger with the result.
+//!
+//! Shares only contracts with the stages: how a record is decoded, what an item holds, how a digest is made. What is
+//! absent: any use of the processor or the settler, their windows, their order of candidates or their choice of a
+//! winner. [`recompute`] is the log's side, [`items`] and [`rows`] what was found, [`items::compare`],
+//! [`decisions::compare`] and [`books::compare`] the pure comparison.
+
+mod auction;
+pub mod books;
+pub mod choice;
+pub mod decisions;
+pub mod difference;
+mod history;
+pub mod items;
+pub mod log;
+pub mod recompute;
+mod retry;
+pub mod rows;
+mod stream;
+pub(crate) mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use runtime::clients::Clients;
+use schemas::ids::SlotId;
+use schemas::item::State;
+use schemas::keys;
+use schemas::time::Millis;
+use serde::Serialize;
+
+pub use self::decisions::Pending;
+pub use self::difference::Difference;
+use self::difference::Findings;
+use self::items::Items;
+use self::recompute::Recomputed;
+use self::rows::Rows;
+use crate::failure::Failure;
+
+/// Differences that [`AuditResult::print`] lists.
+const PRINTED_MAX: usize = 50;
+
+/// What to audit.
+#[derive(Clone, Debug)]
+pub struct AuditOptions {
+    /// The stream of bids.
+    pub stream: String,
+    /// The table of aggregates.
+    pub table: String,
+    /// Whether an auction that still awaits its decision is a difference.
+    pub expect_settled: bool,
+}
+
+impl Default for AuditOptions {
+    fn default() -> Self {
+        Self { stream: keys::STREAM.to_owned(), table: keys::TABLE.to_owned(), expect_settled: false }
+    }
+}
+
+/// What the audit saw and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AuditResult {
+    /// Records read from the stream.
+    pub records: u64,
+    /// Closed auctions that were recomputed and judged.
+    pub auctions: u64,
+    /// Bids counted in them.
+    pub bids: u64,
+    /// Bids in the log's counts that came after the close of their window.
+    pub late: u64,
+    /// Bids dated too far ahead.
+    pub early: u64,
+    /// Bids in a shard that does not own their slot.
+    pub stray: u64,
+    /// Copies of counted bids.
+    pub duplicates: u64,
+    /// Bids that are not valid.
+    pub rejected: u64,
+    /// Closed auctions that are not judged because the stream no longer holds their beginning.
+    pub cut: u64,
+    /// Auctions whose item awaits its decision.
+    pub pending: u64,
+    /// Auctions set aside with an error.
+    pub held: u64,
+    /// Decisions in the ledger.
+    pub settlements: u64,
+    /// Entries of the ledger.
+    pub entries: u64,
+    /// Everything that is not as the log says.
+    pub differences: Vec<Difference>,
+}
+
+/// Audits a pipeline: stream first, then the table, then the ledger, so that what is marked has its row by then.
+///
+/// The stages should be idle: an auction that the stream has closed and a processor has not yet written is a
+/// difference.
+///
+/// # Errors
+/// A [`Failure`] when stream, table or ledger cannot be read; differences are no error.
+pub async fn audit(
+    clients: &Clients,
+    db: &tokio_postgres::Client,
+    options: &AuditOptions,
+) -> anyhow::Result<AuditResult> {
+    let began = runtime::clock::now();
+    let agreed = runtime::agreed::read(&clients.dynamodb, &options.table, None).await;
+    let agreed = agreed.map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
+    let mut log = Recomputed::new(agreed);
+    let stream = stream::Stream { client: &clients.kinesis, name: &options.stream, until: began };
+    let records = stream.read(&mut log).await?;
+    let mut items = Items::default();
+    let foreign = table::scan(&clients.dynamodb, &options.table, |attrs| items.take(attrs)).await?;
+    items.unreadable.extend(foreign);
+    let rows = rows::read(db).await?;
+    let pending = if options.expect_settled { Pending::Difference } else { Pending::Allowed };
+    let mut result = compare(&log, &items, &rows, pending, runtime::clock::now());
+    result.records = records;
+    tracing::info!(records, auctions = result.auctions, differences = result.differences.len(), "audit done");
+    Ok(result)
+}
+
+/// The pure comparison of everything that was read. `now` decides which items may be gone.
+#[must_use]
+pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, now: Millis) -> AuditResult {
+    let digests: BTreeMap<(SlotId, Millis), &str> = rows
+        .settlements
+        .iter()
+        .map(|row| ((row.slot_id, row.window_start), row.aggregate_digest.as_str()))
+        .collect();
+    let mut findings = Findings::default();
+    items::compare(log, items, now, |key| digests.get(key).copied(), &mut findings);
+    // The books first: an entry that is missing also belies every balance that was seen after it.
+    books::compare(rows, &mut findings);
+    decisions::compare(log, items, rows, pending, &mut findings);
+    let in_state =
+        |state| auction::count(items.aggregates.values().filter(|found| found.item.state == state).count());
+    let total = |count: fn(&schemas::item::RegionTotals) -> u64| log.totals.values().map(count).sum();
+    AuditResult {
+        records: 0,
+        auctions: auction::count(log.aggregates.len()),
+        bids: log.aggregates.values().map(|aggregate| aggregate.bids).sum(),
+        late: total(|totals| totals.late),
+        early: total(|totals| totals.early),
+        stray: total(|totals| totals.stray),
+        duplicates: total(|totals| totals.duplicates),
+        rejected: total(|totals| totals.rejected),
+        cut: log.cut,
+        pending: in_state(State::Pending),
+        held: in_state(State::Held),
+        settlements: auction::count(rows.settlements.len()),
+        entries: auction::count(rows.entries.len()),
+        differences: findings.0,
+    }
+}
+
+impl AuditResult {
+    /// Whether everything is as the log says.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.differences.is_empty()
+    }
+
+    /// Writes the result for a person: what was judged, then the first differences.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        writeln!(out, "audit")?;
+        writeln!(out, "  read      {:>10} records", self.records)?;
+        writeln!(out, "  judged    {:>10} auctions with {} bids", self.auctions, self.bids)?;
+        writeln!(
+            out,
+            "  counted   {:>10} late, {} early, {} stray, {} duplicates, {} rejected",
+            self.late, self.early, self.stray, self.duplicates, self.rejected
+        )?;
+        writeln!(out, "  not judged{:>10} cut at the edge of retention", self.cut)?;
+        writeln!(out, "  decided   {:>10} settlements, {} ledger entries", self.settlements, self.entries)?;
+        writeln!(out, "  undecided {:>10} pending, {} held", self.pending, self.held)?;
+        writeln!(out, "  differences {:>8}", self.differences.len())?;
+        for difference in self.differences.iter().take(PRINTED_MAX) {
+            writeln!(out, "    {difference}")?;
+        }
+        let more = self.differences.len().saturating_sub(PRINTED_MAX);
+        if more > 0 {
+            writeln!(out, "    and {more} more")?;
+        }
+        Ok(())
+    }
+}

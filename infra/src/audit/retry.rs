@@ -1,0 +1,35 @@
+//! Reading calls tried again under full jitter: every call of the audit only reads, so trying again is harmless.
+
+use std::time::Duration;
+
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use runtime::backoff::Backoff;
+use runtime::failure::{Failure, classify};
+
+/// A shard gives five reads a second to all its readers together, so the first wait is a fifth of one.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(5) };
+/// Attempts in a row that may fail; together they wait for about half a minute.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// Calls until the call succeeds, is refused, or has failed too often.
+pub(super) async fn read<T, E, F>(mut call: impl FnMut() -> F) -> Result<T, Failure>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    F: Future<Output = Result<T, SdkError<E>>>,
+{
+    let mut attempt = 0;
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => {
+                let failure = classify(&error);
+                if !failure.is_transient() || attempt == ATTEMPTS_MAX {
+                    return Err(failure);
+                }
+                tracing::debug!(attempt, %failure, "read tried again");
+                tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit())).await;
+                attempt += 1;
+            }
+        }
+    }
+}

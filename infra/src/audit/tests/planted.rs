@@ -1,0 +1,245 @@
+//! One plant at a time in a pipeline that agrees with its log: each must be found, and named.
+
+use std::collections::BTreeMap;
+
+use schemas::geometry::Pricing;
+use schemas::item::State;
+use schemas::money::Money;
+use schemas::time::Millis;
+use uuid::Uuid;
+
+use super::super::items::Items;
+use super::super::rows::Entry;
+use super::super::{Pending, compare};
+use super::pipeline::*;
+use super::world::*;
+
+#[test]
+fn a_pipeline_that_kept_the_rules_has_no_difference() {
+    for pricing in [Pricing::First, Pricing::Second] {
+        let result = world(pricing).judge(Pending::Difference);
+        assert_eq!(result.differences, []);
+        assert_eq!((result.auctions, result.bids, result.settlements, result.entries), (2, 4, 2, 2));
+        assert!(result.is_clean());
+    }
+}
+
+#[test]
+fn a_difference_names_its_auction_and_both_values() {
+    let mut world = world(Pricing::First);
+    world.first_item().item.bids = 4;
+    let result = world.judge(Pending::Allowed);
+    let found = &result.differences[0];
+    let (slot, window) = *world.log.aggregates.keys().next().unwrap();
+    assert_eq!(
+        (found.what.as_str(), found.slot_id, found.window_start),
+        ("aggregate bids", Some(slot), Some(window))
+    );
+    assert_eq!((found.expected.as_str(), found.found.as_str()), ("3", "4"));
+    let mut printed = Vec::new();
+    result.print(&mut printed).unwrap();
+    assert!(String::from_utf8(printed).unwrap().contains(&format!("aggregate bids of slot {slot}")));
+}
+
+#[test]
+fn every_attribute_of_an_aggregate_is_compared() {
+    assert_eq!(
+        planted(|w| w.first_item().item.amount_sum.0 += 1),
+        ["aggregate amount_sum", "aggregate digest of its own attributes"]
+    );
+    assert_eq!(
+        planted(|w| w.first_item().item.candidates.swap(0, 1))[..2],
+        ["aggregate candidates[0]", "aggregate candidates[1]"]
+    );
+    let latency =
+        planted(|w| w.first_item().item.regions.values_mut().for_each(|stats| stats.latency_ms_sum += 1));
+    assert_eq!(
+        latency[..2],
+        ["aggregate regions.even.latency_ms_sum", "aggregate regions.odd.latency_ms_sum"]
+    );
+    assert_eq!(planted(|w| w.first_item().item.next_amount = None)[0], "aggregate next_amount");
+    assert_eq!(
+        planted(|w| w.first_item().digest.push('0')),
+        ["aggregate digest", "aggregate digest of its own attributes"]
+    );
+    assert_eq!(planted(|w| w.first_item().item.ttl = None), ["aggregate ttl"]);
+    assert_eq!(planted(|w| w.first_item().outbox.0 = Some("OUTBOX#0#0".to_owned())), ["aggregate outbox_pk"]);
+}
+
+#[test]
+fn missing_and_extra_items_are_found() {
+    assert_eq!(planted(|w| drop(w.items.aggregates.pop_first())), ["aggregate"]);
+    assert_eq!(planted(|w| drop(w.items.totals.pop_first())), ["region totals"]);
+    assert_eq!(planted(|w| drop(w.items.hot.pop_first())), ["hot slots"]);
+    let extra = planted(|w| {
+        let mut found = w.first_item().clone();
+        (found.item.window_start, found.item.window_end) = (Millis(20), Millis(30));
+        w.items.aggregates.insert((found.item.slot_id, Millis(20)), found);
+    });
+    assert_eq!(extra, ["aggregate", "settlement"]);
+    assert_eq!(planted(|w| w.items.take(&BTreeMap::new())), ["item"]);
+    // An item of a window that the stream has not closed is not judged.
+    let open = planted(|w| {
+        let (_, (mut totals, digest)) = w.items.totals.pop_last().unwrap();
+        w.items.totals.insert(
+            (totals.region, totals.window_start, totals.shard_id.clone()),
+            (totals.clone(), digest.clone()),
+        );
+        totals.window_start = Millis(50);
+        w.items.totals.insert((totals.region, Millis(50), totals.shard_id.clone()), (totals, digest));
+    });
+    assert_eq!(open, [""; 0]);
+}
+
+#[test]
+fn counts_and_hot_slots_are_compared() {
+    assert_eq!(
+        planted(|w| w.items.totals.values_mut().next().unwrap().0.late = 1),
+        ["region totals late", "region totals digest of its own attributes"]
+    );
+    assert_eq!(
+        planted(|w| w.items.hot.values_mut().next().unwrap().0.slots[0].bids = 9),
+        ["hot slots slots[0]", "hot slots digest of its own attributes"]
+    );
+}
+
+#[test]
+fn an_item_may_be_gone_only_after_its_ttl_and_with_the_rows_digest() {
+    let late = Millis(200_000);
+    let mut world = world(Pricing::First);
+    world.items = Items::default();
+    assert_eq!(compare(&world.log, &world.items, &world.rows, Pending::Difference, late).differences, []);
+    world.rows.settlements[0].aggregate_digest.push('0');
+    let found = compare(&world.log, &world.items, &world.rows, Pending::Difference, late);
+    let whats: Vec<_> = found.differences.iter().map(|difference| difference.what.as_str()).collect();
+    assert_eq!(whats, ["aggregate", "settlement aggregate_digest"]);
+}
+
+#[test]
+fn a_pending_auction_is_a_difference_only_when_asked() {
+    let mut world = world(Pricing::First);
+    let item = world.items.aggregates.values().next().unwrap().item.clone();
+    let pending = schemas::item::Aggregate { state: State::Pending, decision: None, ttl: None, ..item };
+    world.items.take(&pending.to_attrs(4));
+    assert_eq!(world.judge(Pending::Allowed).differences, []);
+    assert_eq!(world.judge(Pending::Allowed).pending, 1);
+    assert_eq!(world.whats(), ["aggregate state"]);
+    world.first_item().item.ttl = Some(100);
+    assert_eq!(world.whats(), ["aggregate ttl", "aggregate state"]);
+}
+
+#[test]
+fn the_winner_and_the_price_are_recomputed() {
+    let price = planted(|w| {
+        w.rows.settlements[0].clearing_price = money(15);
+        w.rows.entries.iter_mut().for_each(|entry| entry.amount = Money(15));
+        w.rows.accounts.get_mut(&account(4)).unwrap().balance = Money(85);
+    });
+    assert_eq!(price, ["settlement clearing_price", "aggregate decision"]);
+    let winner = planted(|w| w.rows.settlements[0].winner_account = Some(account(3)));
+    for what in ["ledger entry of a settlement", "settlement winner_account", "aggregate decision"] {
+        assert!(winner.contains(&what.to_owned()), "{what}");
+    }
+    // Without true evidence nobody is passed over: account 5 should have won.
+    let rich = planted(|w| {
+        w.rows
+            .evidence
+            .values_mut()
+            .flatten()
+            .filter(|e| e.account_id == account(5))
+            .for_each(|e| e.balance_seen = money(24));
+    });
+    assert!(
+        rich.contains(&"settlement winner_account".to_owned())
+            && rich.contains(&"evidence balance_seen".to_owned())
+    );
+    let floor = planted(|w| w.rows.slots.values_mut().for_each(|slot| slot.floor_price = Money(20)));
+    assert_eq!(floor[..2], ["settlement outcome", "settlement no_sale_reason"]);
+    let reason = planted(|w| w.rows.settlements[1].no_sale_reason = Some("unknown_slot".to_owned()));
+    assert_eq!(reason[..1], ["aggregate decision"], "a slot that nothing proves to have existed was unknown");
+    assert_eq!(planted(|w| w.rows.settlements[1].window_end = Millis(11)), ["settlement window_end"]);
+}
+
+#[test]
+fn second_price_pays_the_next_who_could_have_paid() {
+    let mut world = world(Pricing::Second);
+    // Account 3 holds 0 with a limit of 8 and bid 8: it could always pay, so 4 owes 8. With nothing it could not.
+    world.rows.accounts.get_mut(&account(3)).unwrap().credit_limit = Money(7);
+    let differences = world.judge(Pending::Difference).differences;
+    // The follower's account is unknown to the item, so its amount stands whatever that account holds.
+    assert_eq!(differences, []);
+    world.rows.settlements[0].clearing_price = money(4);
+    assert!(world.whats().contains(&"settlement clearing_price".to_owned()));
+}
+
+#[test]
+fn one_settlement_per_auction_and_none_without_one() {
+    let twice = planted(|w| {
+        let mut second = w.rows.settlements[1].clone();
+        second.settlement_id = Uuid::from_u128(1);
+        w.rows.settlements.push(second);
+    });
+    assert_eq!(twice[..2], ["settlements of one auction", "settlement settlement_id"]);
+    let missing = planted(|w| drop(w.rows.settlements.pop()));
+    assert_eq!(missing, ["settlement", "evidence without a settlement"]);
+    let orphan = planted(|w| {
+        let mut other = w.rows.settlements[1].clone();
+        (other.window_start, other.window_end) = (Millis(20), Millis(30));
+        other.settlement_id = Uuid::new_v5(&other.slot_id.0, Millis(20).to_string().as_bytes());
+        w.rows.settlements.push(other);
+    });
+    assert_eq!(orphan, ["settlement without an auction"]);
+    assert_eq!(planted(|w| drop(w.rows.evidence.pop_first())).len(), 1);
+}
+
+#[test]
+fn the_ledger_must_add_up() {
+    let half = planted(|w| drop(w.rows.entries.pop()));
+    assert_eq!(half, ["ledger entry of a settlement", "ledger sum of a settlement", "ledger sum"]);
+    let thrice = planted(|w| w.rows.entries.push(w.rows.entries[1].clone()));
+    assert_eq!(thrice, ["ledger entry of a settlement", "ledger sum of a settlement", "ledger sum"]);
+    let orphan = planted(|w| {
+        w.rows.entries.push(entry(Uuid::from_u128(7), account(PUBLISHER), "CREDIT", None));
+    });
+    assert_eq!(orphan, ["ledger entries without a settlement", "ledger sum"]);
+    let wrong = planted(|w| w.rows.entries[1].account_id = account(9));
+    assert_eq!(wrong, ["ledger entry of a settlement", "ledger entry of a settlement"]);
+}
+
+#[test]
+fn balances_follow_from_entries_and_versions_have_no_gap() {
+    assert_eq!(
+        planted(|w| w.rows.accounts.get_mut(&account(4)).unwrap().balance = Money(83)),
+        ["account balance"]
+    );
+    assert_eq!(planted(|w| w.rows.accounts.get_mut(&account(4)).unwrap().version = 2), ["account version"]);
+    let gap = planted(|w| {
+        w.rows.entries[0].account_version = Some(2);
+        w.rows.accounts.get_mut(&account(4)).unwrap().version = 2;
+    });
+    assert_eq!(gap, ["account version in sequence"]);
+    let below = planted(|w| {
+        let row = w.rows.accounts.get_mut(&account(4)).unwrap();
+        (row.opening_balance, row.balance) = (Money(1), Money(-15));
+    });
+    assert_eq!(
+        below,
+        ["account balance after a debit", "account balance below its limit", "evidence balance_seen"]
+    );
+}
+
+#[test]
+fn a_deposit_is_a_pair_of_its_own_and_raises_the_balance() {
+    let mut world = world(Pricing::First);
+    let deposit = |account_id, direction: &str| Entry {
+        settlement_id: None,
+        deposit_id: Some(Uuid::from_u128(5)),
+        ..entry(Uuid::from_u128(5), account_id, direction, None)
+    };
+    world.rows.entries.extend([deposit(account(4), "CREDIT"), deposit(account(77), "DEBIT")]);
+    assert_eq!(world.whats(), ["account balance"]);
+    world.rows.accounts.get_mut(&account(4)).unwrap().balance.0 += 16;
+    assert_eq!(world.whats(), [""; 0]);
+    world.rows.entries.pop();
+    assert_eq!(world.whats(), ["ledger entries of a deposit", "ledger sum of a deposit", "ledger sum"]);
+}

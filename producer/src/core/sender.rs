@@ -1,0 +1,206 @@
+//! The whole of a producer as one value: bids, replies and shard maps in; requests and answers out.
+//!
+//! Every bid that goes in is answered exactly once. Never waits, never reads a clock, never draws a number.
+
+#[cfg(test)]
+mod tests;
+
+use runtime::failure::Failure;
+use schemas::bid::Bid;
+use schemas::geometry::Geometry;
+use schemas::record::Envelope;
+
+use super::delivery::{
+    Answer, Counts, Delivery, Elsewhere, Moment, REQUESTS_MAX, Reply, Request, accept, give_up,
+};
+use super::packer::{Item, Packer, Wait};
+use super::shard_map::ShardMap;
+
+/// Memory that one bid on its way is counted with: the bid, its share of a record's bytes and of the answers.
+pub const HELD_BYTES: usize = 512;
+
+/// What a sender is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How bids are wrapped.
+    pub envelope: Envelope,
+    /// Most bids of one record.
+    pub record_bids_max: usize,
+    /// How long a bid waits for company.
+    pub linger_ms: u64,
+    /// How long a bid is tried.
+    pub deliver_ms: u64,
+    /// When bids expire; never without one.
+    pub geometry: Option<Geometry>,
+}
+
+/// Bids on their way.
+#[derive(Debug)]
+pub struct Sender {
+    rules: Rules,
+    packer: Packer,
+    delivery: Delivery,
+    /// Stored where they were not predicted, until the map is known again.
+    elsewhere: Vec<Elsewhere>,
+    answers: Vec<Answer>,
+    wait: Wait,
+    held: usize,
+    refusal: Option<Failure>,
+}
+
+impl Sender {
+    /// A sender over a shard map.
+    #[must_use]
+    pub fn new(rules: Rules, map: ShardMap) -> Self {
+        Self {
+            packer: Packer::new(rules.envelope, rules.record_bids_max, rules.linger_ms, map),
+            delivery: Delivery::new(rules.envelope, rules.geometry),
+            rules,
+            elsewhere: Vec::new(),
+            answers: Vec::new(),
+            wait: Wait::Linger,
+            held: 0,
+            refusal: None,
+        }
+    }
+
+    /// Takes a bid. `ticket` comes back with its answer.
+    pub fn on_bid(&mut self, ticket: u64, bid: Bid, now: Moment) {
+        let hash = self.packer.hash(&bid.slot_id);
+        let deadline_ms = now.elapsed_ms.saturating_add(self.rules.deliver_ms);
+        self.held += 1;
+        self.pack(Item { ticket, bid, hash, deadline_ms, doubtful: false }, now);
+    }
+
+    /// No more bids come: nothing waits for company any more.
+    pub fn on_end(&mut self) {
+        self.wait = Wait::Over;
+    }
+
+    /// The next request to send, if one is due; call again until there is none.
+    pub fn poll_request(&mut self, now: Moment) -> Option<Request> {
+        if self.delivery.in_flight() >= REQUESTS_MAX {
+            return None;
+        }
+        self.give_up_elsewhere(now);
+        for record in self.packer.poll(now.elapsed_ms, self.wait) {
+            self.delivery.on_record(record, now);
+        }
+        self.delivery.poll_request(now, &mut self.answers)
+    }
+
+    /// Takes the replies to a request, or why there are none. `unit` draws from `[0, 1)`.
+    pub fn on_replies(
+        &mut self,
+        id: u64,
+        replies: Result<Vec<Reply>, Failure>,
+        now: Moment,
+        unit: &mut dyn FnMut() -> f64,
+    ) {
+        if let Err(failure @ Failure::Refused { .. }) = &replies {
+            self.refusal.get_or_insert_with(|| failure.clone());
+        }
+        let mut elsewhere = self.delivery.on_replies(id, replies, now, unit, &mut self.answers);
+        for item in elsewhere.iter_mut().flat_map(|one| &mut one.record.items) {
+            item.doubtful = true;
+        }
+        self.elsewhere.append(&mut elsewhere);
+    }
+
+    /// Whether a fresh shard map is needed.
+    #[must_use]
+    pub fn wants_map(&self) -> bool {
+        !self.elsewhere.is_empty()
+    }
+
+    /// Takes a fresh shard map. What the answering shards own is accepted; the rest is sent again.
+    pub fn on_map(&mut self, map: ShardMap, now: Moment) {
+        let mut items = self.packer.on_map(map);
+        let known = self.packer.map();
+        let kept = |shard: &Option<_>| shard.as_ref().is_some_and(|shard| known.range(shard).is_some());
+        items.extend(self.delivery.recall(|record| kept(&record.predicted)));
+        let mut resent = 0;
+        for Elsewhere { record, place } in std::mem::take(&mut self.elsewhere) {
+            let range = known.range(&place.shard_id);
+            let first = record.hash();
+            // Another consumer's library drops an aggregate whole when one of its items lies in the wrong shard.
+            let whole = self.rules.envelope == Envelope::Aggregated;
+            for item in record.items {
+                let owned = item.hash == first || range.is_some_and(|range| range.owns(item.hash));
+                if owned && !whole {
+                    self.answers.push(accept(&item, &place));
+                } else {
+                    resent += 1;
+                    items.push(item);
+                }
+            }
+        }
+        self.delivery.on_resent(resent);
+        for item in items {
+            self.pack(item, now);
+        }
+    }
+
+    /// The answers that are ready; each bid's comes once.
+    pub fn poll_answers(&mut self) -> Vec<Answer> {
+        self.held -= self.answers.len();
+        std::mem::take(&mut self.answers)
+    }
+
+    /// When [`Sender::poll_request`] may have something to do without any further event.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        if self.delivery.in_flight() >= REQUESTS_MAX {
+            return None;
+        }
+        let elsewhere =
+            self.elsewhere.iter().flat_map(|one| &one.record.items).map(|item| item.deadline_ms).min();
+        [self.packer.next_due_ms(), self.delivery.next_due_ms(), elsewhere].into_iter().flatten().min()
+    }
+
+    /// Bids taken and not yet answered.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Requests under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.delivery.in_flight()
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.delivery.counts()
+    }
+
+    /// Why the service refuses requests whole, once it has: trying on is of no use.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Failure> {
+        self.refusal.as_ref()
+    }
+
+    /// Ends everything now; every bid that is held is answered.
+    pub fn abandon(&mut self) {
+        self.delivery.abandon(&mut self.answers);
+        self.answers.extend(self.packer.clear().iter().map(give_up));
+        let elsewhere = std::mem::take(&mut self.elsewhere);
+        self.answers.extend(elsewhere.iter().flat_map(|one| &one.record.items).map(give_up));
+    }
+
+    fn pack(&mut self, item: Item, now: Moment) {
+        if let Some(record) = self.packer.on_item(item, now.elapsed_ms) {
+            self.delivery.on_record(record, now);
+        }
+    }
+
+    fn give_up_elsewhere(&mut self, now: Moment) {
+        for one in &mut self.elsewhere {
+            let late = one.record.items.extract_if(.., |item| item.deadline_ms <= now.elapsed_ms);
+            self.answers.extend(late.map(|item| give_up(&item)));
+        }
+        self.elsewhere.retain(|one| !one.record.items.is_empty());
+    }
+}

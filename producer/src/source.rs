@@ -1,0 +1,160 @@
+//! Where bids come from, and one way to take them from any of these.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use schemas::bid::Bid;
+use schemas::ids::Region;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::IntervalStream;
+
+use crate::core::delivery::Outcome;
+use crate::error::Error;
+use crate::generator::{Generator, GeneratorConfig, Made, Pace};
+use crate::input::{self, Line, RefusedLine};
+
+/// Bids taken at once; between two takings replies are read.
+const TAKEN_MAX: usize = 512;
+/// How often the generator makes what is due.
+const TURN: Duration = Duration::from_millis(10);
+/// Bids made in one turn; what is due beyond that waits for the next.
+const DUE_MAX: u64 = 8_192;
+
+/// Where bids come from.
+#[derive(Debug)]
+pub enum Source {
+    /// NDJSON on standard input.
+    Stdin,
+    /// NDJSON in a file.
+    File(PathBuf),
+    /// Load made here.
+    Generate(GeneratorConfig),
+    /// Whatever another task sends; it ends when every sender is gone.
+    Bids(mpsc::Receiver<Bid>),
+    /// Bids whose senders wait for the answer.
+    Calls(mpsc::Receiver<Call>),
+}
+
+/// A bid whose sender waits.
+#[derive(Debug)]
+pub struct Call {
+    /// The bid.
+    pub bid: Bid,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Outcome>,
+}
+
+/// What was taken.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Bid { bid: Bid, ticket: u64 },
+    Duplicate { bid: Bid, ticket: u64 },
+    Refused { line: u64, refused: RefusedLine },
+    Call(Call),
+}
+
+/// A source in use.
+#[derive(Debug)]
+pub(crate) enum Feed {
+    Lines(input::Lines),
+    Generate {
+        generator: Box<Generator>,
+        pace: Pace,
+        turns: IntervalStream,
+        began: Instant,
+        region: Region,
+        made: u64,
+    },
+    Bids {
+        bids: mpsc::Receiver<Bid>,
+        taken: u64,
+    },
+    Calls(mpsc::Receiver<Call>),
+}
+
+impl Feed {
+    /// Opens a source.
+    ///
+    /// # Errors
+    /// When a file cannot be opened or no thread can be started.
+    pub(crate) fn open(source: Source, region: Region) -> Result<Self, Error> {
+        let started = |source| Error::io("input cannot be read", source);
+        Ok(match source {
+            Source::Stdin => Self::Lines(input::read(std::io::stdin(), region).map_err(started)?),
+            Source::File(path) => {
+                let failed = |source| Error::io(format!("input {} cannot be read", path.display()), source);
+                let file = std::fs::File::open(&path).map_err(failed)?;
+                Self::Lines(input::read(file, region).map_err(started)?)
+            }
+            Source::Generate(config) => {
+                let mut turns = interval(TURN);
+                turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                let turns = IntervalStream::new(turns);
+                let generator = Box::new(Generator::new(config, region));
+                Self::Generate {
+                    generator,
+                    pace: Pace::new(config),
+                    turns,
+                    began: Instant::now(),
+                    region,
+                    made: 0,
+                }
+            }
+            Source::Bids(bids) => Self::Bids { bids, taken: 0 },
+            Source::Calls(calls) => Self::Calls(calls),
+        })
+    }
+
+    /// What came next; none at the end. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub(crate) async fn next(&mut self) -> std::io::Result<Option<Vec<Taken>>> {
+        match self {
+            Self::Lines(lines) => match lines.recv().await {
+                None => Ok(None),
+                Some(chunk) => Ok(Some(chunk?.into_iter().map(taken_line).collect())),
+            },
+            Self::Bids { bids, taken } => {
+                let mut chunk = Vec::new();
+                if bids.recv_many(&mut chunk, TAKEN_MAX).await == 0 {
+                    return Ok(None);
+                }
+                let numbered = chunk.into_iter().map(|bid| {
+                    *taken += 1;
+                    Taken::Bid { bid, ticket: *taken }
+                });
+                Ok(Some(numbered.collect()))
+            }
+            Self::Calls(calls) => {
+                let mut chunk = Vec::new();
+                let count = calls.recv_many(&mut chunk, TAKEN_MAX).await;
+                Ok((count > 0).then(|| chunk.into_iter().map(Taken::Call).collect()))
+            }
+            Self::Generate { generator, pace, turns, began, region, made } => {
+                turns.next().await;
+                let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let Some(due) = pace.poll(elapsed_ms, DUE_MAX) else { return Ok(None) };
+                let now = runtime::clock::now();
+                let make = |_| {
+                    *made += 1;
+                    match generator.next(now) {
+                        Made::Bid(bid) => Some(Taken::Bid { bid, ticket: *made }),
+                        Made::Duplicate(bid) => Some(Taken::Duplicate { bid, ticket: *made }),
+                        Made::Invalid(text) => input::line(*made, text.as_bytes(), *region).map(taken_line),
+                    }
+                };
+                Ok(Some((0..due).filter_map(make).collect()))
+            }
+        }
+    }
+}
+
+fn taken_line(line: Line) -> Taken {
+    match line.content {
+        Ok(bid) => Taken::Bid { bid, ticket: line.number },
+        Err(refused) => Taken::Refused { line: line.number, refused },
+    }
+}
