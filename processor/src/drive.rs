@@ -18,7 +18,9 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::core::lease::{Watch, taken};
-use crate::core::shard::{Beginning, Judged, Mark, ShardMachine};
+use crate::core::shard::ShardMachine;
+use crate::core::{BidEvents, Judged};
+use schemas::lease::Beginning;
 use crate::error::Error;
 use crate::leases::{Leases, Written};
 use crate::metrics::{Metrics, add};
@@ -203,15 +205,8 @@ struct ShardLoop<'a> {
 
 impl<'a> ShardLoop<'a> {
     fn new(shared: &'a Shared, lease: Lease, open: Open, beginning: Beginning) -> Self {
-        let at = Mark { checkpoint: lease.checkpoint.clone(), clock: lease.replay_clock };
-        let machine = ShardMachine::new(
-            lease.shard_id.clone(),
-            lease.range,
-            shared.agreed.clone(),
-            at,
-            lease.closed_through,
-            beginning,
-        );
+        let lease = Lease { beginning, ..lease };
+        let (machine, _) = ShardMachine::begin(&lease, shared.agreed.clone(), BidEvents::Best, Vec::new());
         let sink = Sink {
             client: shared.clients.dynamodb.clone(),
             table: shared.config.table.clone(),
@@ -242,7 +237,9 @@ impl<'a> ShardLoop<'a> {
                 for window in closed {
                     let (start, auctions) = (window.window_start, window.aggregates.len());
                     let writing = Instant::now();
+                    let ticket = window.ticket;
                     self.sink.write(window).await?;
+                    self.machine.on_written(ticket);
                     let write_ms = u64::try_from(writing.elapsed().as_millis()).unwrap_or(u64::MAX);
                     tracing::info!(shard_id = %self.lease.shard_id, window = %start, auctions, write_ms,
                         lag_ms = page.behind_ms, "window closed");
@@ -282,17 +279,11 @@ impl<'a> ShardLoop<'a> {
     /// Writes the checkpoint, which renews the lease; `release` gives it up, `ended` finishes the shard. Everything
     /// that the machine closed so far is durable here.
     async fn checkpoint(&mut self, release: bool, ended: bool) -> Written {
-        let (mark, closed_through) = self.machine.checkpoint();
-        let mut lease = self.lease.clone();
+        let mut lease = self.machine.checkpoint(&self.lease);
         lease.counter += 1;
-        if self.machine.position() != &Checkpoint::TrimHorizon {
-            (lease.checkpoint, lease.replay_clock) = (mark.checkpoint, mark.clock);
-            lease.closed_through = lease.closed_through.max(closed_through);
-            lease.owner_switches = 0;
-        }
+        lease.owner_switches = 0;
         if ended {
-            lease.tail_checkpoint = Some(lease.checkpoint.clone());
-            lease.checkpoint = Checkpoint::ShardEnd;
+            lease = self.machine.ended(&lease, Vec::new());
         }
         if release || ended {
             lease.owner = None;

@@ -16,7 +16,7 @@ use schemas::attr::{Attr, Attrs};
 use schemas::item::GeometryItem;
 
 use crate::config::BidEvents;
-use crate::core::shard::Closed;
+use crate::core::Closed;
 use crate::error::Error;
 use crate::metrics::{Metrics, add};
 
@@ -52,7 +52,7 @@ impl Sink {
         let totals = closed.totals.iter().map(|total| total.to_attrs());
         self.put_all(totals.chain(closed.hot.iter().map(|hot| hot.to_attrs())).collect()).await?;
         if self.bid_events == BidEvents::Best {
-            self.put_all(closed.best.iter().map(|event| event.to_attrs()).collect()).await?;
+            self.put_all(closed.events.iter().map(|event| event.to_attrs()).collect()).await?;
         }
         Ok(())
     }
