@@ -11,7 +11,9 @@ mod judge;
 mod mark;
 mod mutant;
 mod progress;
+pub mod holding;
 pub mod lease;
+pub mod pace;
 pub mod shard;
 pub mod tail;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 #![allow(clippy::as_conversions, reason = "numbers of a test are small")]
 
+mod fleet;
 mod log;
 mod reference;
 mod store;
