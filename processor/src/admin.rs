@@ -213,12 +213,7 @@ async fn rewind(
 }
 
 /// The row of a rewind, refused where it would lose something: windows that the new place cuts must all be closed.
-fn rewound(
-    row: &Lease,
-    place: &Checkpoint,
-    arrival: Millis,
-    geometry: &Geometry,
-) -> Result<Lease, Error> {
+fn rewound(row: &Lease, place: &Checkpoint, arrival: Millis, geometry: &Geometry) -> Result<Lease, Error> {
     let sequence = |checkpoint: &Checkpoint| match checkpoint {
         Checkpoint::After(sequence) => Some(SequenceNumber::clone(sequence)),
         _ => None,
@@ -226,10 +221,15 @@ fn rewound(
     let shard = &row.shard_id;
     let refused = |why: String| Err(Error::Usage(why));
     if row.checkpoint == Checkpoint::ShardEnd {
-        return refused(format!("{shard} has ended, and its children have what it left; there is nothing to rewind"));
+        return refused(format!(
+            "{shard} has ended, and its children have what it left; there is nothing to rewind"
+        ));
     }
     if sequence(place) >= sequence(&row.checkpoint) {
-        return refused(format!("{shard} is read from {} already, which is not later", row.checkpoint.as_text()));
+        return refused(format!(
+            "{shard} is read from {} already, which is not later",
+            row.checkpoint.as_text()
+        ));
     }
     let last_cut = geometry.window_start(arrival.plus(geometry.ahead_max_ms));
     if !geometry.passed(last_cut, row.closed_through) {
@@ -238,12 +238,7 @@ fn rewound(
             row.closed_through
         ));
     }
-    Ok(Lease {
-        checkpoint: place.clone(),
-        replay_clock: Millis(0),
-        beginning: Beginning::Cut,
-        ..row.clone()
-    })
+    Ok(Lease { checkpoint: place.clone(), replay_clock: Millis(0), beginning: Beginning::Cut, ..row.clone() })
 }
 
 #[cfg(test)]

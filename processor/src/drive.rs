@@ -66,7 +66,8 @@ pub async fn run(
     let shared = Arc::new(Shared::new(config, clients, shutdown, metrics).await?);
     tracing::info!(worker = shared.worker, stream = shared.stream.name, "processor started");
     crate::show::start(&shared).await?;
-    let mut workers = Fleet { watch: Watch::new(shared.worker.clone(), shared.config.failover()), held: BTreeMap::new() };
+    let mut workers =
+        Fleet { watch: Watch::new(shared.worker.clone(), shared.config.failover()), held: BTreeMap::new() };
     let done = workers.look_until_stop(&shared).await;
     let released = workers.release(&shared).await;
     tracing::info!(worker = shared.worker, "processor stopped");
@@ -216,7 +217,9 @@ impl Fleet {
         for action in self.watch.on_look(&look, now) {
             // One that fails is found out by the next look; the others do not wait for it.
             match self.act(shared, action).await {
-                Err(failure) if failure.is_transient() => tracing::warn!(%failure, "lease could not be changed"),
+                Err(failure) if failure.is_transient() => {
+                    tracing::warn!(%failure, "lease could not be changed")
+                }
                 done => done?,
             }
         }

@@ -62,6 +62,7 @@ impl Emf {
             Unit::Count => "Count",
             Unit::Bytes => "Bytes",
             Unit::Milliseconds => "Milliseconds",
+            Unit::Microseconds => "Microseconds",
         };
         let metrics: Vec<Value> =
             values.iter().map(|(one, _)| json!({ "Name": one.name, "Unit": unit(one.unit) })).collect();
@@ -80,10 +81,33 @@ mod tests {
     use schemas::ids::ShardId;
 
     const UNITS: [&str; 27] = [
-        "Seconds", "Microseconds", "Milliseconds", "Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes",
-        "Bits", "Kilobits", "Megabits", "Gigabits", "Terabits", "Percent", "Count", "Bytes/Second",
-        "Kilobytes/Second", "Megabytes/Second", "Gigabytes/Second", "Terabytes/Second", "Bits/Second",
-        "Kilobits/Second", "Megabits/Second", "Gigabits/Second", "Terabits/Second", "Count/Second", "None",
+        "Seconds",
+        "Microseconds",
+        "Milliseconds",
+        "Bytes",
+        "Kilobytes",
+        "Megabytes",
+        "Gigabytes",
+        "Terabytes",
+        "Bits",
+        "Kilobits",
+        "Megabits",
+        "Gigabits",
+        "Terabits",
+        "Percent",
+        "Count",
+        "Bytes/Second",
+        "Kilobytes/Second",
+        "Megabytes/Second",
+        "Gigabytes/Second",
+        "Terabytes/Second",
+        "Bits/Second",
+        "Kilobits/Second",
+        "Megabits/Second",
+        "Gigabits/Second",
+        "Terabits/Second",
+        "Count/Second",
+        "None",
     ];
 
     /// The documented schema: what is required, of which type, how long and how many, and that what is named is there.
@@ -99,14 +123,20 @@ mod tests {
             assert!(!sets.is_empty(), "at least one set of dimensions");
             for name in sets.iter().flat_map(|set| set.as_array().unwrap()) {
                 let name = name.as_str().unwrap();
-                assert!((1..=250).contains(&name.len()) && root[name].is_string(), "{name} is a string of the root");
+                assert!(
+                    (1..=250).contains(&name.len()) && root[name].is_string(),
+                    "{name} is a string of the root"
+                );
             }
             assert!(sets.iter().all(|set| set.as_array().unwrap().len() <= 30));
             let metrics = directive["Metrics"].as_array().unwrap();
             assert!((1..=100).contains(&metrics.len()), "{} metrics in a directive", metrics.len());
             for metric in metrics {
                 let name = metric["Name"].as_str().unwrap();
-                assert!((1..=1024).contains(&name.len()) && root[name].is_number(), "{name} is a number of the root");
+                assert!(
+                    (1..=1024).contains(&name.len()) && root[name].is_number(),
+                    "{name} is a number of the root"
+                );
                 assert!(UNITS.contains(&metric["Unit"].as_str().unwrap()));
             }
         }

@@ -40,7 +40,9 @@ pub enum Error {
     #[error("output cannot be written: {0}")]
     Output(#[from] std::io::Error),
     /// A loop of ours panicked.
-    #[error("the loop of shard {shard_id} failed: {message}; this is a fault of the processor, please report it")]
+    #[error(
+        "the loop of shard {shard_id} failed: {message}; this is a fault of the processor, please report it"
+    )]
     Fault {
         /// The shard.
         shard_id: ShardId,
@@ -58,9 +60,7 @@ impl Error {
             Self::Window { .. }
             | Self::Usage(_)
             | Self::Expose(_)
-            | Self::Call { failure: Failure::Refused { .. }, .. } => {
-                exit::USAGE
-            }
+            | Self::Call { failure: Failure::Refused { .. }, .. } => exit::USAGE,
             Self::Call { .. } => exit::UNAVAILABLE,
             Self::Output(_) => exit::IO,
             Self::Fault { .. } => exit::SOFTWARE,

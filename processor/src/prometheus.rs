@@ -76,7 +76,10 @@ mod tests {
         add(&metrics.late, 3);
         add(&metrics.divergence, 1);
         metrics.put_seconds.observe(std::time::Duration::from_millis(7));
-        metrics.set_shard(&ShardId("shardId-1".into()), Some(ShardGauges { behind_ms: 42, ..ShardGauges::default() }));
+        metrics.set_shard(
+            &ShardId("shardId-1".into()),
+            Some(ShardGauges { behind_ms: 42, ..ShardGauges::default() }),
+        );
         let mut out = String::new();
         text::encode(&mut out, &registry(metrics)).unwrap();
         for line in [

@@ -22,6 +22,8 @@ pub enum Unit {
     Bytes,
     /// Milliseconds.
     Milliseconds,
+    /// Microseconds.
+    Microseconds,
 }
 
 /// One metric with its values.
@@ -82,7 +84,7 @@ fn one(name: &'static str, help: &'static str, (kind, unit): (Kind, Unit), value
 type Counter = (&'static str, &'static str, Unit, u64);
 
 fn counters(m: &Metrics) -> Vec<Counter> {
-    use Unit::{Bytes, Count};
+    use Unit::{Bytes, Count, Microseconds};
     vec![
         ("processor_records", "Records read for the first time", Count, get(&m.records)),
         ("processor_records_again", "Records read again after a lease moved", Count, get(&m.records_again)),
@@ -94,8 +96,14 @@ fn counters(m: &Metrics) -> Vec<Counter> {
         ("processor_windows_closed", "Closed windows made durable", Count, get(&m.windows_closed)),
         ("processor_bid_events_written", "Bid events written", Count, get(&m.bid_events)),
         ("processor_items_written", "Items put", Count, get(&m.items_written)),
+        ("processor_put_us", "Time that puts took, all together", Microseconds, m.put_seconds.read().1),
         ("processor_items_refused", "Items that the table can never hold", Count, get(&m.items_refused)),
-        ("processor_conditional_failures", "Items that stood there already", Count, get(&m.conditional_failures)),
+        (
+            "processor_conditional_failures",
+            "Items that stood there already",
+            Count,
+            get(&m.conditional_failures),
+        ),
         ("processor_replays", "Items that stood there already and are equal", Count, get(&m.replays)),
         ("processor_divergence", "Items that stood there already and differ", Count, get(&m.divergence)),
         ("processor_write_throttles", "Writes refused for their rate", Count, get(&m.throttles)),
@@ -107,7 +115,12 @@ fn counters(m: &Metrics) -> Vec<Counter> {
         ("processor_checkpoints", "Checkpoints that moved", Count, get(&m.checkpoints)),
         ("processor_leases_gained", "Leases gained", Count, get(&m.leases_gained)),
         ("processor_leases_lost", "Leases lost or handed over", Count, get(&m.leases_lost)),
-        ("processor_lease_replies_lost", "Writes of lease rows without a reply", Count, get(&m.lease_unknown)),
+        (
+            "processor_lease_replies_lost",
+            "Writes of lease rows without a reply",
+            Count,
+            get(&m.lease_unknown),
+        ),
     ]
 }
 
@@ -125,7 +138,9 @@ fn gauges(m: &Metrics) -> Vec<(&'static str, &'static str, u64)> {
 fn by_shard(metrics: &Metrics) -> Vec<Reading> {
     type Pick = fn(&ShardGauges) -> u64;
     let picks: [(&'static str, &'static str, Unit, Pick); 5] = [
-        ("processor_shard_behind_ms", "How far reading is behind the tip", Unit::Milliseconds, |s| s.behind_ms),
+        ("processor_shard_behind_ms", "How far reading is behind the tip", Unit::Milliseconds, |s| {
+            s.behind_ms
+        }),
         (
             "processor_shard_clock_lag_ms",
             "How far the shard clock is behind the wall clock",

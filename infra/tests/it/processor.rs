@@ -60,11 +60,8 @@ impl World {
 
     fn process(&self, name: &str, arguments: &str) -> Process {
         let (kinesis_url, dynamodb_url) = (self.kinesis.endpoint_url(), self.proxy.endpoint_url());
-        let place = process::Place {
-            kinesis_url: &kinesis_url,
-            dynamodb_url: &dynamodb_url,
-            logs: self.logs.path(),
-        };
+        let place =
+            process::Place { kinesis_url: &kinesis_url, dynamodb_url: &dynamodb_url, logs: self.logs.path() };
         Process::start(name, &place, arguments)
     }
 
@@ -182,7 +179,9 @@ async fn leases_move_within_3_s_of_sigterm_and_15_s_of_kill() {
 /// A log on a pipe: one JSON object a line.
 fn log(path: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect()
 }
 
 async fn get(address: &str, path: &str) -> String {
@@ -201,8 +200,7 @@ const FAULT_EVERY: Duration = Duration::from_secs(3);
 
 /// Three processes under everything that may happen to them, until the load is over.
 async fn chaos(world: &World) -> Vec<Process> {
-    let mut processes: Vec<Process> =
-        ["a", "b", "c"].iter().map(|name| world.process(name, CHAOS)).collect();
+    let mut processes: Vec<Process> = ["a", "b", "c"].iter().map(|name| world.process(name, CHAOS)).collect();
     let (mut zombie, mut gone) = (None::<Process>, Vec::new());
     let began = Instant::now();
     for turn in 0.. {
@@ -276,7 +274,9 @@ async fn a_minute_of_chaos_leaves_the_items_of_an_undisturbed_run() {
     let logs = || processes.iter().map(|process| process.log.as_path());
     assert_eq!(lines_with(logs(), "divergence"), [] as [String; 0]);
     assert_eq!(lines_with(logs(), "panicked"), [] as [String; 0]);
-    for happened in ["lease handed over", "lease lost", "lease released", "tail read", "row of an ended shard removed"] {
+    for happened in
+        ["lease handed over", "lease lost", "lease released", "tail read", "row of an ended shard removed"]
+    {
         assert!(!lines_with(logs(), happened).is_empty(), "nothing logged: {happened}");
     }
     drop(processes);

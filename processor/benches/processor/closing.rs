@@ -25,10 +25,10 @@ fn closed(auctions: usize) -> Closed {
     let mut machine = machine("shardId-000000000000");
     // Of each slot a few bids: what is written per auction does not grow with them.
     let bids = crowd.bids(0);
-    let some = crowd.slots.iter().enumerate().flat_map(|(at, slot)| {
-        (0..6).map(move |turn| (at, turn, *slot))
-    });
-    let items = some.map(|(at, turn, slot_id)| Ok(schemas::bid::Bid { slot_id, ..bids[at * 6 + turn] })).collect();
+    let some =
+        crowd.slots.iter().enumerate().flat_map(|(at, slot)| (0..6).map(move |turn| (at, turn, *slot)));
+    let items =
+        some.map(|(at, turn, slot_id)| Ok(schemas::bid::Bid { slot_id, ..bids[at * 6 + turn] })).collect();
     machine.on_record(crowd.arrival(0, 0), &number(0), &Decoded { kind: Kind::Block, items });
     let tick = Decoded { kind: Kind::Tick, items: Vec::new() };
     let (mut closed, _) = machine.on_record(crowd.arrival(3, 0), &number(1), &tick);

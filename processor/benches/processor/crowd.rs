@@ -53,7 +53,8 @@ impl Crowd {
             per_window,
             slots: (0..slots).map(|number| SlotId::from_bytes(id(1, number))).collect(),
             accounts: (0..ACCOUNTS).map(|number| AccountId::from_bytes(id(2, number))).collect(),
-            regions: ["us-east-1", "eu-central-1", "ap-northeast-1", "sa-east-1"].map(|code| code.parse().unwrap()),
+            regions: ["us-east-1", "eu-central-1", "ap-northeast-1", "sa-east-1"]
+                .map(|code| code.parse().unwrap()),
         }
     }
 
@@ -66,14 +67,18 @@ impl Crowd {
         let first = u64::try_from(window * self.per_window).unwrap();
         let config = NexmarkConfig { avg_bid_byte_size: 0, base_time: 0, ..NexmarkConfig::default() };
         // NEXMark counts all events: 46 of 50 are bids.
-        let events = EventGenerator::new(config).with_offset(first / 46 * 50).with_type_filter(EventType::Bid);
+        let events =
+            EventGenerator::new(config).with_offset(first / 46 * 50).with_type_filter(EventType::Bid);
         let bids = events.filter_map(|event| match event {
             Event::Bid(bid) => Some(bid),
             _ => None,
         });
         let start = START + u64::try_from(window).unwrap() * Self::window_ms();
         let count = u64::try_from(self.per_window).unwrap();
-        (0..count).zip(bids).map(|(at, bid)| self.bid(&bid, first + at, start + at * Self::window_ms() / count)).collect()
+        (0..count)
+            .zip(bids)
+            .map(|(at, bid)| self.bid(&bid, first + at, start + at * Self::window_ms() / count))
+            .collect()
     }
 
     fn bid(&self, bid: &nexmark::event::Bid, number: u64, at: u64) -> Bid {

@@ -25,7 +25,6 @@ use schemas::record::{Decoded, Kind, decode_into, encode_aggregated, encode_bloc
 
 use self::crowd::{Crowd, RECORD_BIDS, agreed};
 
-
 /// A whole run of one way to do the work: nanoseconds per bid of each window, the median of them.
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
@@ -115,17 +114,29 @@ fn main() -> io::Result<()> {
     )?;
     if runs("core") {
         let (ours, hand) = (core(&crowd), hand::run(&crowd, hand::Copies::Removed));
-        writeln!(out, "core      {ours:6.1} ns/bid; hand-written loop {hand:.1} ns/bid; ratio {:.2}", hand / ours)?;
+        writeln!(
+            out,
+            "core      {ours:6.1} ns/bid; hand-written loop {hand:.1} ns/bid; ratio {:.2}",
+            hand / ours
+        )?;
         let without = hand::run(&crowd, hand::Copies::Counted);
         writeln!(out, "          hand-written loop without removal of copies {without:.1} ns/bid")?;
         if runs("timely") {
             let timely = with_timely::run(&crowd);
-            writeln!(out, "timely    {timely:6.1} ns/bid without removal of copies; ours with it takes {:.2} of that", ours / timely)?;
+            writeln!(
+                out,
+                "timely    {timely:6.1} ns/bid without removal of copies; ours with it takes {:.2} of that",
+                ours / timely
+            )?;
         }
     }
     if runs("bytes") {
         writeln!(out, "block     {:6.1} ns/bid from bytes to windows", from_bytes(&crowd, encode_block))?;
-        writeln!(out, "aggregate {:6.1} ns/bid from bytes to windows", from_bytes(&crowd, encode_aggregated))?;
+        writeln!(
+            out,
+            "aggregate {:6.1} ns/bid from bytes to windows",
+            from_bytes(&crowd, encode_aggregated)
+        )?;
     }
     if runs("threads") {
         writeln!(out, "threads   two do {:.2} times the work of one", two_threads(&crowd))?;

@@ -31,13 +31,19 @@ pub(crate) fn run(crowd: &Crowd, out: &mut dyn Write) -> io::Result<()> {
         .env(CHILD, "1")
         .output()?;
     let text = String::from_utf8_lossy(&child.stdout);
-    writeln!(out, "{}", text.lines().find(|line| line.starts_with("memory")).unwrap_or("memory could not be measured"))
+    writeln!(
+        out,
+        "{}",
+        text.lines().find(|line| line.starts_with("memory")).unwrap_or("memory could not be measured")
+    )
 }
 
 fn measure(crowd: &Crowd, out: &mut dyn Write) -> io::Result<()> {
     let mut machine = machine("shardId-000000000000");
     let bids = crowd.bids(0);
-    let Some(before) = status("VmRSS") else { return writeln!(out, "memory    not measured: no /proc/self/status") };
+    let Some(before) = status("VmRSS") else {
+        return writeln!(out, "memory    not measured: no /proc/self/status");
+    };
     for (at, bids) in bids.chunks(RECORD_BIDS).enumerate() {
         let record = Decoded { kind: Kind::Block, items: bids.iter().copied().map(Ok).collect() };
         machine.on_record(crowd.arrival(0, at), &number(at), &record);

@@ -29,7 +29,9 @@ pub(crate) fn run(crowd: &Crowd) -> f64 {
                     let mut open = HashMap::new();
                     move |(input, frontier), output| {
                         input.for_each_stamp(|capability, data| {
-                            let Some(capability) = capability.retain_least(output.output_index()) else { return };
+                            let Some(capability) = capability.retain_least(output.output_index()) else {
+                                return;
+                            };
                             let tables: &mut Tables = open.entry(capability).or_default();
                             for batch in data {
                                 batch.drain(..).for_each(|bid: Bid| tables.on_bid(&bid, Copies::Counted));

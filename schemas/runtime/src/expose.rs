@@ -120,9 +120,13 @@ async fn serve(socket: TcpStream, exposed: Arc<Exposed>, token: Option<Arc<str>>
 }
 
 fn answer<B>(request: &Request<B>, exposed: &Exposed, token: Option<&str>) -> Response<Full<Bytes>> {
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given =
+        request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     if token.is_some_and(|token| !given.is_some_and(|given| same(given, token.as_bytes()))) {
-        return reply(StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN\n".to_owned());
+        return reply(
+            StatusCode::UNAUTHORIZED,
+            "a token is needed: Authorization: Bearer TOKEN\n".to_owned(),
+        );
     }
     if request.method() != Method::GET {
         return reply(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n".to_owned());

@@ -63,7 +63,8 @@ async fn serve(listener: TcpListener, upstream: SocketAddr, wrong: Arc<Wrong>) {
         let _ = socket.set_nodelay(true);
         let wrong = Arc::clone(&wrong);
         let service = service_fn(move |request| answer(request, upstream, Arc::clone(&wrong)));
-        let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+        let served =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
         tokio::spawn(served);
     }
 }
@@ -77,7 +78,8 @@ async fn answer(
     let draw = wrong.count.fetch_add(61, Ordering::SeqCst) % 100;
     if draw < wrong.throttled.load(Ordering::SeqCst) {
         let _ = request.into_body().collect().await;
-        let body = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"on purpose"}"#;
+        let body =
+            r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"on purpose"}"#;
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(response);

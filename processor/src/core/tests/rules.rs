@@ -90,7 +90,11 @@ fn a_rewind_lowers_nothing_and_writes_nothing_twice() {
         let again = read(shard, rewound.clone(), &mut rng, seed);
         assert!(again.items.keys().all(|key| first.items.contains_key(key) || !again.items.is_empty()));
         let closed = |key: &&(String, String)| first.items.contains_key(*key);
-        assert_eq!(again.items.keys().filter(closed).count(), 0, "seed {seed}: what was closed is written again");
+        assert_eq!(
+            again.items.keys().filter(closed).count(),
+            0,
+            "seed {seed}: what was closed is written again"
+        );
         let mut machine = machine(&rewound, seed);
         for stored in &shard.log {
             machine.on_record(stored.arrival, &stored.sequence, &stored.decoded);
@@ -165,5 +169,8 @@ fn bytes_that_are_no_record_are_one_rejected_bid() {
     let tick = schemas::record::decode(&schemas::record::tick());
     let (closed, _) = machine.on_record(Millis(500), &"2".parse().unwrap(), &tick);
     let total = &closed[0].totals[0];
-    assert_eq!((total.rejected, total.region.as_str(), &total.shard_id), (1, "-", &ShardId("shardId-000000000000".into())));
+    assert_eq!(
+        (total.rejected, total.region.as_str(), &total.shard_id),
+        (1, "-", &ShardId("shardId-000000000000".into()))
+    );
 }
