@@ -50,7 +50,7 @@ impl Engines {
             listen: listen(ports.kinesis),
             dir: folder("kinesis"),
             limits,
-            faults: kinesis::Faults::default(),
+            ..kinesis::KinesisOptions::default()
         })
         .await
         .map_err(|error| refused("kinesis", "--kinesis-port", &error))?;

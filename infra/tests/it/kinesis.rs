@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
-use infra::local::kinesis::{Error, Faults, KinesisHandle, KinesisOptions, Limits, start};
+use infra::local::kinesis::{Error, KinesisHandle, KinesisOptions, Limits, start};
 use runtime::clients::Clients;
 
 const STREAM: &str = "bids";
@@ -16,7 +16,7 @@ const STREAM: &str = "bids";
 async fn engine(limits: Limits) -> (KinesisHandle, Client) {
     let listen = "127.0.0.1:0".parse().unwrap();
     let handle =
-        start(KinesisOptions { listen, dir: None, limits, faults: Faults::default() }).await.unwrap();
+        start(KinesisOptions { listen, limits, ..KinesisOptions::default() }).await.unwrap();
     let clients = Clients::local(&handle.endpoint_url(), &handle.endpoint_url()).await;
     (handle, clients.kinesis)
 }
@@ -121,7 +121,7 @@ async fn a_taken_port_is_said_to_be_taken() {
     let (handle, _client) = engine(Limits::Aws).await;
     let listen = handle.endpoint_url().trim_start_matches("http://").parse().unwrap();
     let second =
-        start(KinesisOptions { listen, dir: None, limits: Limits::Aws, faults: Faults::default() }).await;
+        start(KinesisOptions { listen, ..KinesisOptions::default() }).await;
     assert!(matches!(second, Err(Error::InUse { address }) if address == listen));
     handle.shutdown().await;
 }
