@@ -1,82 +1,72 @@
 //! `exchange demo`: the whole pipeline on local engines, a live view, and what came out.
+//!
+//! [`stages`] starts producers, processors and settlers in this process, as their own binaries would; [`options`] is what
+//! a person may ask for. The first SIGINT or SIGTERM ends the sending and nothing else: what was sent is drained,
+//! reported and audited.
+
+mod drain;
+mod options;
+mod refused;
+mod stages;
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use clap::{Args, Parser};
-use runtime::clients::Clients;
-use runtime::shutdown;
+use runtime::shutdown::{self, Shutdown};
 use schemas::geometry::Geometry;
 use schemas::item::GeometryItem;
 use settler::db::Ledger;
-use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+pub use self::options::Demo;
+use self::refused::Refused;
+use self::stages::{Sent, Stages};
 use crate::audit::{AuditOptions, AuditResult, audit};
 use crate::engines::{Engines, Keep, Ports};
 use crate::failure::Failure;
+use crate::interrupt::Signals;
 use crate::local::kinesis::Limits;
+use crate::output::{JsonFile, lost};
 use crate::place::{Names, Place};
 use crate::provision;
-use crate::report::{LiveNumbers, Report, ReportOptions, report};
-use crate::view::{Look, View};
+use crate::report::{Report, ReportOptions, report};
+use crate::runs;
+use crate::view::{Style, View};
 
-/// Where the four producers stand.
-const REGIONS: [&str; 4] = ["us-east-1", "eu-central-1", "ap-northeast-1", "sa-east-1"];
-/// Processors and settlers each.
-const WORKERS: usize = 2;
 /// Shards of the stream.
 const SHARDS: i32 = 4;
+/// Windows are short, so that a run shows many auctions.
+const GRACE_MS: u64 = 500;
 /// How long the pipeline may take to finish what was sent.
 const DRAIN: Duration = Duration::from_secs(20);
-
-/// Options of the demo.
-#[derive(Args, Clone, Debug)]
-pub struct Demo {
-    /// Seconds of load.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    duration: u64,
-    /// Bids a second, all regions together.
-    #[arg(long, default_value_t = 24_000, value_parser = clap::value_parser!(u32).range(4..=1_000_000))]
-    rate: u32,
-    /// Slots that are auctioned.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    slots: u32,
-    /// Accounts that bid.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    accounts: u32,
-    /// Seed of the load.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Window length, in ms.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
-    window: u64,
-    /// NDJSON to send instead of generated load; `-` is standard input.
-    #[arg(long)]
-    bids: Option<PathBuf>,
-    /// Writes the report as JSON to this file.
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
+/// Between two looks at the pipeline while it is sending, and while it is drained.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the demo.
 ///
 /// # Errors
-/// When an engine cannot start, a stage fails, or the ledger does not add up.
+/// When an engine cannot start, a stage fails, bids were not accepted, or the audit finds a difference.
 pub async fn run(options: Demo) -> anyhow::Result<()> {
+    // Everything that can be wrong with the command is found out before anything is started.
+    let refused = Refused::open(&options)?;
+    let json = options.json.as_deref().map(JsonFile::open).transpose()?;
+    let (trigger, asked) = shutdown::channel();
+    tokio::spawn(Signals::install()?.watch(trigger));
+    let mut view = match &json {
+        // JSON on standard output stands there alone.
+        Some(json) if json.is_stdout() => {
+            View::new(Box::new(std::io::stderr()), Style::of(&std::io::stderr()))
+        }
+        _ => View::new(Box::new(std::io::stdout()), Style::of(&std::io::stdout())),
+    };
     let engines = Engines::start(&Keep::Memory, Ports::default(), Limits::Aws).await?;
-    let done = pipeline(&options, &engines).await;
+    let done = pipeline(&options, &engines, &refused, (&asked, &mut view)).await;
     engines.stop().await;
     let outcome = done?;
-    let mut out = std::io::stdout();
-    writeln!(out)?;
-    outcome.report.print(&mut out)?;
-    writeln!(out)?;
-    outcome.audit.print(&mut out)?;
-    if let Some(path) = &options.json {
-        crate::cli::write_json(path, &outcome.report)?;
+    outcome.print(view.out(), &refused).map_err(lost)?;
+    if let Some(json) = json {
+        json.write(&outcome.report)?;
     }
     outcome.verdict()
 }
@@ -85,207 +75,88 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
 struct Outcome {
     report: Report,
     audit: AuditResult,
-    /// Bids that were not delivered, or of which no answer came.
-    unanswered: u64,
+    sent: Sent,
     /// Items that another run of the same log would have written otherwise.
     divergence: u64,
-    /// Lines of input that were refused.
-    refused: u64,
 }
 
 impl Outcome {
+    fn print(&self, out: &mut dyn Write, refused: &Refused) -> std::io::Result<()> {
+        writeln!(out)?;
+        refused.print(out)?;
+        self.report.print(out)?;
+        writeln!(out)?;
+        self.audit.print(out)?;
+        out.flush()
+    }
+
     fn verdict(&self) -> anyhow::Result<()> {
         let broken = [
-            (!self.audit.is_clean(), format!("the audit found {} differences", self.audit.differences.len())),
-            (self.divergence > 0, format!("{} items diverge", self.divergence)),
-            (self.unanswered > 0, format!("{} bids were not delivered", self.unanswered)),
-            (self.refused > 0, format!("{} lines of input were refused", self.refused)),
+            (self.audit.differences.len(), "differences found by the audit"),
+            (count(self.divergence), "items that diverge"),
+            (count(self.sent.undelivered), "bids not delivered"),
+            (count(self.sent.unknown), "bids without an answer"),
+            (count(self.sent.refused), "bids refused"),
         ];
-        let broken: Vec<String> = broken.into_iter().filter(|(bad, _)| *bad).map(|(_, text)| text).collect();
+        let broken: Vec<String> = broken
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
         if broken.is_empty() { Ok(()) } else { Err(Failure::found(broken.join("; ")).into()) }
     }
 }
 
-struct Stages {
-    producers: Vec<(String, Arc<producer::Metrics>)>,
-    processors: Vec<Arc<processor::Metrics>>,
-    settlers: Vec<Arc<settler::Metrics>>,
+fn count(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-async fn pipeline(options: &Demo, engines: &Engines) -> anyhow::Result<Outcome> {
-    let clients = engines.clients().await;
-    let place = Place { clients: clients.clone(), names: Names::default() };
-    let geometry = Geometry { window_ms: options.window, grace_ms: 500, ..Geometry::default() };
+async fn pipeline(
+    options: &Demo,
+    engines: &Engines,
+    refused: &Refused,
+    (asked, view): (&Shutdown, &mut View),
+) -> anyhow::Result<Outcome> {
+    let place = Place { clients: engines.clients().await, names: Names::default() };
     let agreed = GeometryItem {
-        geometry,
+        geometry: Geometry { window_ms: options.window, grace_ms: GRACE_MS, ..Geometry::default() },
         ttl_after_ms: provision::TTL_AFTER_MS,
         outbox_buckets: schemas::limits::OUTBOX_BUCKETS,
     };
     provision::provision(&place, SHARDS, &agreed).await?;
     let ledger = Ledger::stand_in(&engines.database_url());
-    provision::ledger(&ledger, options.accounts, options.slots).await?;
+    let accounts: Vec<_> = (0..options.accounts).map(provision::sample_account).collect();
+    let slots: Vec<_> = (0..options.slots).map(provision::sample_slot).collect();
+    provision::ledger(&ledger, &accounts, &slots).await?;
+    engines.inject_conflicts(options.conflicts, options.seed.unsigned_abs());
 
-    let (halt, halted) = shutdown::channel();
-    let (trigger, asked) = shutdown::channel();
-    tokio::spawn(shutdown::on_signals(trigger));
-    let mut readers: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let mut stages = Stages { producers: Vec::new(), processors: Vec::new(), settlers: Vec::new() };
-    for number in 0..WORKERS {
-        let config = processor::Config::try_parse_from([
-            "processor",
-            "--bid-events",
-            "best",
-            "--failover-ms",
-            "1500",
-            "--worker",
-            &format!("processor-{number}"),
-        ])?;
-        let metrics = Arc::new(processor::Metrics::default());
-        stages.processors.push(Arc::clone(&metrics));
-        let (clients, stop) = (clients.clone(), halted.clone());
-        readers.spawn(async move { Ok(processor::run(config, clients, stop, metrics).await?) });
-        let mut config =
-            settler::Config::try_parse_from(["settler", "--worker", &format!("settler-{number}")])?;
-        config.ledger = ledger.clone();
-        let metrics = Arc::new(settler::Metrics::default());
-        stages.settlers.push(Arc::clone(&metrics));
-        let (clients, stop) = (engines.clients().await, halted.clone());
-        readers.spawn(async move { Ok(settler::run(config, clients, stop, metrics).await?) });
-    }
-    let began = Instant::now();
-    let mut producers = start_producers(options, engines, &asked, &mut stages).await?;
-    let mut view = View::default();
-    while !producers.is_empty() {
-        tokio::select! {
-            done = producers.join_next() => if let Some(done) = done { done??; },
-            () = tokio::time::sleep(Duration::from_secs(1)) => view.show(stages.look(began))?,
-            Some(done) = readers.join_next() => { done??; }
+    let mut stages = Stages::start(engines, &ledger).await?;
+    stages.send(options, refused.path(), asked)?;
+    while !stages.sent_all() {
+        if !stages.next_within(LOOK_EVERY).await? {
+            view.show(stages.look()).map_err(lost)?;
         }
     }
-    let sending = began.elapsed();
     let deadline = Instant::now() + DRAIN;
-    while !stages.drained() && Instant::now() < deadline {
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            Some(done) = readers.join_next() => { done??; }
-        }
+    while !stages.drained().await? && Instant::now() < deadline {
+        stages.next_within(DRAIN_LOOK_EVERY).await?;
     }
-    view.show(stages.look(began))?;
-    halt.trigger();
-    while let Some(done) = readers.join_next().await {
-        done??;
+    view.show(stages.look()).map_err(lost)?;
+    let runs = stages.runs(options);
+    let (sent, divergence) = (stages.sent(), stages.divergence());
+    stages.stop().await?;
+
+    let injected = engines.injected_conflicts();
+    engines.inject_conflicts(0, 0);
+    let connection = ledger.connect().await.map_err(Failure::from)?;
+    let db = &connection.client;
+    for run in &runs {
+        runs::record(db, run).await?;
     }
-    let connection = ledger.connect().await.map_err(|error| crate::ledger::failure(&error))?;
-    let found = audit(
-        &place.clients,
-        &connection.client,
-        &AuditOptions { expect_settled: true, ..AuditOptions::default() },
-    )
-    .await?;
-    let mut report =
-        report(&place.clients, &connection.client, &ReportOptions::default(), Some(stages.live(sending)))
-            .await?;
+    let wanted = AuditOptions { expect_settled: true, ..AuditOptions::default() };
+    let found = audit(&place.clients, db, &wanted).await?;
+    let wanted = ReportOptions { injected: Some(injected), ..ReportOptions::default() };
+    let mut report = report(&place.clients, db, &wanted).await?;
     report.audit_differences = Some(u64::try_from(found.differences.len())?);
-    let sum = |pick: fn(&producer::Summary) -> u64| {
-        stages.producers.iter().map(|(_, one)| pick(&one.summary())).sum()
-    };
-    let divergence = stages.processors.iter().map(|one| one.divergence.load(Ordering::Relaxed)).sum();
-    let (unanswered, refused) =
-        (sum(|one| one.unknown + one.undelivered), sum(|one| one.refused + one.expired));
-    Ok(Outcome { report, audit: found, unanswered, divergence, refused })
-}
-
-async fn start_producers(
-    options: &Demo,
-    engines: &Engines,
-    asked: &shutdown::Shutdown,
-    stages: &mut Stages,
-) -> anyhow::Result<JoinSet<Result<producer::Summary, producer::Error>>> {
-    let mut producers = JoinSet::new();
-    let count = if options.bids.is_some() { 1 } else { REGIONS.len() };
-    for region in REGIONS.iter().take(count) {
-        let text = |value: &dyn std::fmt::Display| value.to_string();
-        let mut arguments = vec!["producer".to_owned(), "--region".to_owned(), text(region)];
-        match &options.bids {
-            Some(path) if path.as_os_str() == "-" => {}
-            Some(path) => {
-                if !path.is_file() {
-                    return Err(Failure::io(format!(
-                        "bids {} is not a file that can be read",
-                        path.display()
-                    ))
-                    .into());
-                }
-                arguments.extend(["--input".to_owned(), path.display().to_string()]);
-            }
-            None => {
-                let rate = options.rate / u32::try_from(REGIONS.len()).unwrap_or(1);
-                let values = [
-                    ("--generate", text(&rate)),
-                    ("--duration", text(&options.duration)),
-                    ("--slots", text(&options.slots)),
-                    ("--accounts", text(&options.accounts)),
-                    ("--seed", text(&options.seed)),
-                ];
-                arguments.extend(values.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-            }
-        }
-        let config = producer::Config::try_parse_from(arguments)?;
-        let metrics = Arc::new(producer::Metrics::default());
-        stages.producers.push(((*region).to_owned(), Arc::clone(&metrics)));
-        let clients: Clients = engines.clients().await;
-        producers.spawn(producer::run(config, clients, asked.clone(), metrics));
-    }
-    Ok(producers)
-}
-
-impl Stages {
-    fn look(&self, began: Instant) -> Look {
-        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let decided = |one: &Arc<settler::Metrics>| get(&one.settled) + get(&one.no_sale) + get(&one.held);
-        Look {
-            elapsed_s: began.elapsed().as_secs(),
-            accepted: self
-                .producers
-                .iter()
-                .map(|(region, one)| (region.clone(), get(&one.accepted)))
-                .collect(),
-            open_windows: self.processors.iter().map(|one| get(&one.open_windows)).sum(),
-            closed: self.processors.iter().map(|one| get(&one.auctions_closed)).sum(),
-            settled: self.settlers.iter().map(decided).sum(),
-            conflicts: self.settlers.iter().map(|one| get(&one.conflicts)).sum(),
-        }
-    }
-
-    /// Whether everything that was accepted was read, closed and decided.
-    fn drained(&self) -> bool {
-        let look = self.look(Instant::now());
-        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let read: u64 = self
-            .processors
-            .iter()
-            .map(|one| {
-                get(&one.counted)
-                    + get(&one.duplicates)
-                    + get(&one.rejected)
-                    + get(&one.stray)
-                    + get(&one.early)
-                    + get(&one.late)
-            })
-            .sum();
-        let accepted: u64 = look.accepted.iter().map(|(_, accepted)| accepted).sum();
-        read >= accepted && look.open_windows == 0 && look.settled >= look.closed
-    }
-
-    fn live(&self, sending: Duration) -> LiveNumbers {
-        let sum = |pick: fn(&producer::Summary) -> u64| {
-            self.producers.iter().map(|(_, one)| pick(&one.summary())).sum()
-        };
-        LiveNumbers {
-            bids_sent: sum(|one| one.sent),
-            bids_accepted: sum(|one| one.accepted),
-            expired: sum(|one| one.expired),
-            elapsed_ms: u64::try_from(sending.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
+    Ok(Outcome { report, audit: found, sent, divergence })
 }
