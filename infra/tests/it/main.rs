@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+mod demo;
 mod dsql;
 mod dynamodb;
+mod failures;
+mod harness;
 mod house;
+mod kills;
 mod kinesis;
+mod local;
+mod planted;
 mod postgres;
