@@ -147,6 +147,7 @@ fn in_use(engine: &str, flag: &str, error: &(dyn std::error::Error + 'static)) -
 fn of_kinesis(error: &kinesis::Error) -> Failure {
     match error {
         kinesis::Error::InUse { .. } => in_use("kinesis", "--kinesis-port", error),
+        kinesis::Error::NotLoopback { .. } => Failure::usage(sentence("kinesis", error, "")),
         kinesis::Error::Io { .. } => Failure::io(sentence("kinesis", error, "")),
     }
 }
