@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+mod conformance;
 mod dsql;
 mod dynamodb;
 mod house;
 mod kinesis;
+mod kinesis_door;
+mod kinesis_fanout;
+mod kinesis_time;
 mod postgres;
