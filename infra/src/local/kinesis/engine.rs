@@ -206,7 +206,8 @@ impl Engine {
         };
         let admitted: Vec<Result<ShardId, Refusal>> = records.iter().map(&mut admit).collect();
         if self.journal.is_some() {
-            let taken = || records.iter().zip(&admitted).filter(|(_, shard)| shard.is_ok()).map(|(one, _)| one);
+            let taken =
+                || records.iter().zip(&admitted).filter(|(_, shard)| shard.is_ok()).map(|(one, _)| one);
             let rows: Vec<Row> = taken().map(Row::of).collect();
             let bytes: Vec<&Bytes> = taken().map(|record| &record.bytes).collect();
             if !rows.is_empty() {

@@ -16,8 +16,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::faults::{Fate, Faults};
 use super::fanout::{self, Events};
+use super::faults::{Fate, Faults};
 use super::model::Refusal;
 use super::shared::Shared;
 use super::{Control, api};
@@ -150,11 +150,18 @@ async fn answer(
     }
     let operation = match operation(&request) {
         Ok(operation) => operation,
-        Err(refused) => return Ok(refused),
+        Err((status, refused)) => {
+            let mut refused = reply(&refused);
+            *refused.status_mut() = status;
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            return Ok(refused);
+        }
     };
     let (fate, wait) = {
-        let mut faults = shared.faults();
-        (faults.fate(&operation), faults.wait())
+        let mut dice = shared.dice();
+        (dice.fate(&operation), dice.wait())
     };
     if fate == Fate::LostRequest {
         return Err(Lost);
@@ -185,13 +192,11 @@ async fn answer(
     Ok(outcome.unwrap_or_else(|refusal| reply(&refusal)))
 }
 
-/// The operation that a request asks for, or the answer to one that asks for none.
-fn operation(request: &Request<Incoming>) -> Result<String, Response<Body>> {
+/// The operation that a request asks for, or what is answered to one that asks for none.
+fn operation(request: &Request<Incoming>) -> Result<String, (StatusCode, Refusal)> {
+    let unknown = |message: &str| refusal("UnknownOperationException", message);
     if request.method() != Method::POST {
-        let mut refused = reply(&refusal("UnknownOperationException", "this engine answers POST alone"));
-        *refused.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return Err(refused);
+        return Err((StatusCode::METHOD_NOT_ALLOWED, unknown("this engine answers POST alone")));
     }
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let kind = header("content-type").unwrap_or_default();
@@ -200,20 +205,19 @@ fn operation(request: &Request<Incoming>) -> Result<String, Response<Body>> {
             "content type {kind} is not spoken here, application/x-amz-json-1.1 alone is; clients that prefer CBOR \
              are told so by AWS_CBOR_DISABLE=true or -Daws.cborEnabled=false"
         );
-        let mut refused = reply(&refusal("UnsupportedMediaTypeException", &message));
-        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Err(refused);
+        let refused = refusal("UnsupportedMediaTypeException", &message);
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, refused));
     }
     match header("x-amz-target").and_then(|target| target.strip_prefix(TARGET)) {
         Some(operation) => Ok(operation.to_owned()),
-        None => Err(reply(&refusal(
-            "UnknownOperationException",
-            "the header X-Amz-Target must be Kinesis_20131202.<operation>",
-        ))),
+        None => {
+            let refused = unknown("the header X-Amz-Target must be Kinesis_20131202.<operation>");
+            Err((StatusCode::BAD_REQUEST, refused))
+        }
     }
 }
 
-/// Sets what goes wrong from now on: the body is JSON, its fields those of [`Faults`] and `seed`.
+/// Sets what goes wrong from now on: the body is JSON, its fields those of [`Faults`].
 async fn set_faults(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     if request.method() != Method::POST {
         return response(StatusCode::METHOD_NOT_ALLOWED, Bytes::new());
@@ -223,7 +227,7 @@ async fn set_faults(request: Request<Incoming>, shared: &Shared) -> Response<Bod
     };
     match Faults::parse(&body.to_bytes()) {
         Ok(faults) => {
-            *shared.faults() = faults;
+            shared.set_faults(faults);
             response(StatusCode::OK, Bytes::from_static(b"{}"))
         }
         Err(message) => reply(&refusal("ValidationException", &message)),
@@ -258,4 +262,3 @@ fn events(events: Events) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
-

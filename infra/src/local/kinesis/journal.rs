@@ -66,7 +66,12 @@ impl Journal {
         if length < size(MAGIC.len()) {
             file.set_len(0)?;
             file.write_all(MAGIC)?;
-            return Ok(Self { medium: Box::new(file), dir: dir.into(), bytes: size(MAGIC.len()), ragged: false });
+            return Ok(Self {
+                medium: Box::new(file),
+                dir: dir.into(),
+                bytes: size(MAGIC.len()),
+                ragged: false,
+            });
         }
         let mut reader = BufReader::with_capacity(1 << 20, &file);
         let mut magic = [0; MAGIC.len()];
@@ -158,7 +163,8 @@ fn next(reader: &mut impl Read, at: u64, length: u64) -> Result<Option<(Bytes, u
         return Ok(None);
     }
     reader.read_exact(&mut head)?;
-    let number = |index: usize| u32::from_le_bytes([head[index], head[index + 1], head[index + 2], head[index + 3]]);
+    let number =
+        |index: usize| u32::from_le_bytes([head[index], head[index + 1], head[index + 2], head[index + 3]]);
     let (bytes, sum) = (number(0), number(4));
     let end = at + size(HEAD_BYTES) + u64::from(bytes);
     if end > length {

@@ -150,7 +150,7 @@ impl KinesisHandle {
 
     /// Changes what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
-        *self.shared.faults() = faults;
+        self.shared.set_faults(faults);
     }
 
     /// Moves the engine's clock ahead, for tests of what comes with time: retention, tokens that expire, subscriptions

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::engine::Engine;
 use super::Control;
-use super::faults::Faults;
+use super::engine::Engine;
+use super::faults::{Dice, Faults};
 
 /// The state behind the door.
 ///
@@ -18,7 +18,7 @@ use super::faults::Faults;
 #[derive(Debug)]
 pub(crate) struct Shared {
     engine: Mutex<Engine>,
-    faults: Mutex<Faults>,
+    dice: Mutex<Dice>,
     /// Ms by which this engine's clock is ahead of the machine's.
     ahead_ms: AtomicU64,
     changed: watch::Sender<()>,
@@ -32,7 +32,7 @@ impl Shared {
     pub(crate) fn new(engine: Engine, faults: Faults, subscription: Duration, control: Control) -> Self {
         Self {
             engine: Mutex::new(engine),
-            faults: Mutex::new(faults),
+            dice: Mutex::new(Dice::new(faults)),
             ahead_ms: AtomicU64::new(0),
             changed: watch::Sender::new(()),
             subscription,
@@ -45,8 +45,14 @@ impl Shared {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The chance by which something goes wrong.
+    pub(crate) fn dice(&self) -> MutexGuard<'_, Dice> {
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what goes wrong from now on.
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        *self.dice() = Dice::new(faults);
     }
 
     /// The engine's time in ms since the epoch. Read it while the engine is held where it becomes an arrival.

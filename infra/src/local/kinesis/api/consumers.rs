@@ -94,12 +94,16 @@ pub(super) fn list(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
         );
     }
     let name = input.stream()?;
-    let created_ms = input.time_ms("StreamCreationTimestamp")?.or(token.as_ref().map(|token| token.created_ms));
+    let created_ms =
+        input.time_ms("StreamCreationTimestamp")?.or(token.as_ref().map(|token| token.created_ms));
     let after = token.map(|token| token.after).unwrap_or_default();
     let mut engine = shared.engine();
     let stream = engine.stream(&name, now_ms)?;
     if created_ms.is_some_and(|created_ms| created_ms != stream.created_ms) {
-        return refuse("ResourceNotFoundException", format!("Stream {name} of that creation time is not there"));
+        return refuse(
+            "ResourceNotFoundException",
+            format!("Stream {name} of that creation time is not there"),
+        );
     }
     let later = stream.consumers.iter().filter(|(consumer, _)| **consumer > after);
     let mut listed: Vec<(&String, Consumer)> = later.take(most + 1).map(|(n, c)| (n, *c)).collect();

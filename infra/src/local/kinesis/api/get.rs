@@ -123,8 +123,7 @@ pub(crate) fn write_children(stream: &Stream, children: &[ShardId]) -> Vec<u8> {
         json!({ "ShardId": shard.id.to_string(), "ParentShards": parents, "HashKeyRange": {
             "StartingHashKey": shard.range.start.to_string(), "EndingHashKey": shard.range.end.to_string() } })
     };
-    let list: Vec<Value> =
-        children.iter().filter_map(|id| stream.shards.get(id)).map(child).collect();
+    let list: Vec<Value> = children.iter().filter_map(|id| stream.shards.get(id)).map(child).collect();
     if list.is_empty() {
         return Vec::new();
     }

@@ -70,7 +70,12 @@ impl Input {
     }
 
     /// How many of something at most, with a default.
-    pub(super) fn most(&self, field: &str, range: RangeInclusive<u64>, unsaid: u64) -> Result<usize, Refusal> {
+    pub(super) fn most(
+        &self,
+        field: &str,
+        range: RangeInclusive<u64>,
+        unsaid: u64,
+    ) -> Result<usize, Refusal> {
         let most = self.whole(field, range)?.unwrap_or(unsaid);
         Ok(usize::try_from(most).unwrap_or(usize::MAX))
     }
@@ -184,7 +189,10 @@ pub(super) fn stream_arn(name: &str) -> String {
 pub(super) fn hash_key(text: &str, field: &str) -> Result<u128, Refusal> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && (1..=39).contains(&text.len());
     if !digits || (text.starts_with('0') && text != "0") {
-        return refuse("ValidationException", format!("{field} must be a decimal number of at most 39 digits"));
+        return refuse(
+            "ValidationException",
+            format!("{field} must be a decimal number of at most 39 digits"),
+        );
     }
     text.parse()
         .or_else(|_| refuse("InvalidArgumentException", format!("{field} must be below 2^128 and is {text}")))

@@ -69,7 +69,9 @@ mod tests {
     #[test]
     fn what_is_no_sequence_number_is_refused_and_nothing_panics() {
         let beyond = format!("49{}{}", "9".repeat(20), "0".repeat(34));
-        for text in ["", "49", "é", &"é".repeat(28), &"x".repeat(56), &format!("49+{}", "0".repeat(53)), &beyond] {
+        for text in
+            ["", "49", "é", &"é".repeat(28), &"x".repeat(56), &format!("49+{}", "0".repeat(53)), &beyond]
+        {
             assert!(number(text).is_err(), "{text}");
         }
     }

@@ -118,7 +118,7 @@ pub(super) fn put_records(shared: &Shared, body: &[u8]) -> Answer {
         );
     }
     let records = decode(&entries)?;
-    let mut faults = shared.faults().entries(records.len());
+    let mut faults = shared.dice().entries(records.len());
     let placed = {
         let mut engine = shared.engine();
         let now_ms = shared.now_ms();
@@ -163,7 +163,7 @@ pub(super) fn put_record(shared: &Shared, body: &[u8]) -> Answer {
     let stream = stream_name(input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     let after = input.sequence_number_for_ordering.map(|text| number(&text)).transpose()?;
     let records = decode(std::slice::from_ref(&input.entry))?;
-    let mut fault = shared.faults().entries(1);
+    let mut fault = shared.dice().entries(1);
     let placed = {
         let mut engine = shared.engine();
         let now_ms = shared.now_ms();

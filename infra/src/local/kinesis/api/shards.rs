@@ -48,7 +48,10 @@ impl Filter {
         };
         let timed = matches!(kind, "AT_TIMESTAMP" | "FROM_TIMESTAMP");
         if filter.has("Timestamp") && !timed || filter.has("ShardId") && kind != "AFTER_SHARD_ID" {
-            return refuse("InvalidArgumentException", format!("a field of the filter does not go with {kind}"));
+            return refuse(
+                "InvalidArgumentException",
+                format!("a field of the filter does not go with {kind}"),
+            );
         }
         Ok(match kind {
             "AFTER_SHARD_ID" if !filter.has("ShardId") => {
@@ -104,7 +107,10 @@ impl Wanted {
         };
         let beside = ["StreamName", "StreamARN", "StreamCreationTimestamp", "ExclusiveStartShardId"];
         if let Some(field) = beside.into_iter().find(|field| input.has(field)) {
-            return refuse("InvalidArgumentException", format!("NextToken and {field} cannot be given together"));
+            return refuse(
+                "InvalidArgumentException",
+                format!("NextToken and {field} cannot be given together"),
+            );
         }
         let Listing { stream, created_ms, after, filter, .. } = Listing::decode(token, now_ms)?;
         Ok(Self { stream, created_ms: Some(created_ms), after: Some(after.parse()?), filter })
@@ -126,11 +132,11 @@ pub(super) fn list(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
     }
     let filter = filter.corrected(stream.horizon_ms(given_ms));
     let listed = stream.shards.values().filter(|shard| wanted.after.is_none_or(|after| shard.id > after));
-    let mut shards: Vec<&Shard> =
-        listed.filter(|shard| filter.lists(shard, stream)).take(most + 1).collect();
+    let mut shards: Vec<&Shard> = listed.filter(|shard| filter.lists(shard, stream)).take(most + 1).collect();
     let more = shards.len() > most;
     shards.truncate(most);
-    let mut answer = json!({ "Shards": shards.iter().map(|shard| describe_shard(shard)).collect::<Vec<_>>() });
+    let mut answer =
+        json!({ "Shards": shards.iter().map(|shard| describe_shard(shard)).collect::<Vec<_>>() });
     if let Some(last) = shards.last().filter(|_| more) {
         let (created_ms, after) = (stream.created_ms, last.id.to_string());
         let Wanted { stream, filter, .. } = wanted;

@@ -18,7 +18,8 @@ const KEY_CHARS_MAX: usize = 128;
 const VALUE_CHARS_MAX: usize = 256;
 
 fn allowed(text: &str) -> bool {
-    text.chars().all(|letter| letter.is_alphanumeric() || letter.is_whitespace() || "_.:/=+-@%".contains(letter))
+    text.chars()
+        .all(|letter| letter.is_alphanumeric() || letter.is_whitespace() || "_.:/=+-@%".contains(letter))
 }
 
 /// Whether these tags may be set, when the stream then has `total` of them.

@@ -50,7 +50,10 @@ impl Stream {
             Reshard::Count { target } => self.check_count(target, now_ms, limits).map(|()| 0)?,
         };
         if self.open.len() + grows > super::usize_of(SHARDS_MAX) {
-            return refuse("LimitExceededException", format!("a stream has at most {SHARDS_MAX} open shards"));
+            return refuse(
+                "LimitExceededException",
+                format!("a stream has at most {SHARDS_MAX} open shards"),
+            );
         }
         Ok(())
     }
@@ -86,7 +89,10 @@ impl Stream {
         if at <= start.0.saturating_add(1) || at >= end.0 {
             return refuse(
                 "InvalidArgumentException",
-                format!("NewStartingHashKey {at} must be above {} and below {end} in shard {id}", start.0.saturating_add(1)),
+                format!(
+                    "NewStartingHashKey {at} must be above {} and below {end} in shard {id}",
+                    start.0.saturating_add(1)
+                ),
             );
         }
         Ok(())
@@ -103,10 +109,14 @@ impl Stream {
 
     fn check_count(&self, target: u32, now_ms: u64, limits: Limits) -> Result<(), Refusal> {
         if self.scales_itself() {
-            return refuse("InvalidArgumentException", "the shards of an on-demand stream are not the caller's");
+            return refuse(
+                "InvalidArgumentException",
+                "the shards of an on-demand stream are not the caller's",
+            );
         }
         let open = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
-        if target == 0 || target > SHARDS_MAX || target > open.saturating_mul(2) || target < open.div_ceil(2) {
+        if target == 0 || target > SHARDS_MAX || target > open.saturating_mul(2) || target < open.div_ceil(2)
+        {
             return refuse(
                 "InvalidArgumentException",
                 format!("TargetShardCount {target} must be between half and twice the {open} open shards"),

@@ -281,9 +281,7 @@ impl Stream {
         };
         match shard.read(after, most, now_ms, limits) {
             Some(page) => Ok(page),
-            None => {
-                refuse("ProvisionedThroughputExceededException", format!("Rate exceeded for shard {id}"))
-            }
+            None => refuse("ProvisionedThroughputExceededException", format!("Rate exceeded for shard {id}")),
         }
     }
 

@@ -231,5 +231,8 @@ fn retention_removes_records_and_then_the_closed_shards_that_held_them() {
 fn a_status_lasts_as_long_as_it_was_said_to() {
     let mut stream = Stream::new(1, 0);
     stream.keep_busy(Status::Creating, 500);
-    assert_eq!([0, 499, 500].map(|at| stream.status(at)), [Status::Creating, Status::Creating, Status::Active]);
+    assert_eq!(
+        [0, 499, 500].map(|at| stream.status(at)),
+        [Status::Creating, Status::Creating, Status::Active]
+    );
 }
