@@ -48,7 +48,7 @@ fn agreed() -> GeometryItem {
 impl World {
     async fn start() -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let options = KinesisOptions { listen, dir: None, limits: Limits::Aws, faults: Faults::default() };
+        let options = KinesisOptions { listen, limits: Limits::Aws, ..KinesisOptions::default() };
         let kinesis = kinesis::start(options).await.unwrap();
         let dynamodb = dynamodb::start(dynamodb::DynamoOptions::in_memory(listen)).await.unwrap();
         let proxy = Proxy::start(&dynamodb.endpoint_url()).await;
