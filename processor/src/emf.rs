@@ -22,6 +22,9 @@ pub struct Emf {
     told: BTreeMap<(&'static str, String), u64>,
 }
 
+/// A label's name and value; none for the processor as a whole.
+type Label<'a> = Option<(&'static str, &'a str)>;
+
 impl Emf {
     /// For the processor of a stream.
     #[must_use]
@@ -31,7 +34,7 @@ impl Emf {
 
     /// The documents of one moment: one for the processor, one per shard and one per reason.
     pub fn on_readings(&mut self, readings: &[Reading], now: Millis) -> Vec<Value> {
-        let mut groups: BTreeMap<Option<(&'static str, &str)>, Vec<(&Reading, u64)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Label<'_>, Vec<(&Reading, u64)>> = BTreeMap::new();
         for reading in readings {
             for (label, value) in &reading.values {
                 let value = match reading.kind {

@@ -15,6 +15,8 @@ use infra::local::kinesis::{self, Faults, KinesisHandle, KinesisOptions, Limits}
 use infra::local::{dynamodb, postgres};
 use infra::place::{Names, Place};
 use infra::provision;
+use processor::admin::Covered;
+use processor::config::Command;
 use processor::leases::Leases;
 use runtime::clients::Clients;
 use runtime::shutdown;
@@ -102,6 +104,14 @@ impl World {
         items.into_iter().map(|item| ((text(&item, "PK"), text(&item, "SK")), item)).collect()
     }
 
+    /// `processor leases` with these arguments.
+    async fn leases(&self, arguments: &[&str]) -> Result<Covered, processor::Error> {
+        let config = ["processor", "leases"].iter().chain(arguments);
+        let config = processor::Config::try_parse_from(config).unwrap();
+        let Some(Command::Leases(asked)) = &config.command else { panic!("{config:?}") };
+        processor::admin::run(&config, asked, self.place.clients.clone()).await
+    }
+
     /// Whether all that was read is closed: what ended was inherited, and every checkpoint is at its shard's clock.
     async fn is_closed(&self) -> bool {
         let is_closed = |row: &Lease| {
@@ -109,6 +119,16 @@ impl World {
             !ended && row.tails.is_empty() && row.replay_clock == row.closed_through
         };
         self.rows().await.iter().all(is_closed)
+    }
+
+    /// Waits until all is closed, and stays so for as long as ticks and looks need.
+    async fn wait_until_closed(&self) {
+        let (began, mut looks) = (Instant::now(), 0);
+        while looks < 6 {
+            assert!(began.elapsed() < DEADLINE, "not all windows close: {:#?}", self.rows().await);
+            looks = if self.is_closed().await { looks + 1 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Reshards: every other time a split, else a merge.
@@ -172,6 +192,14 @@ async fn leases_move_within_3_s_of_sigterm_and_15_s_of_kill() {
     world.held("third", 2, DEADLINE).await;
     second.signal(Signal::KILL);
     world.held("third", 4, Duration::from_secs(15)).await;
+    world.leases(&["release", "shardId-000000000001"]).await.unwrap();
+    world.held("third", 4, DEADLINE).await;
+    assert_eq!(world.leases(&[]).await.unwrap(), Covered::Whole);
+    let rewind = ["rewind", "shardId-000000000001", "--to", "TRIM_HORIZON"];
+    let refused = world.leases(&rewind).await.unwrap_err();
+    assert!(refused.to_string().contains("nothing to read again"), "{refused}");
+    let lost = lines_with([third.log.as_path()].into_iter(), "lease lost to another worker");
+    assert_eq!(lost.len(), 1, "the owner that was told by nobody finds out by its next write or look");
     drop((second, third));
     world.stop().await;
 }
@@ -263,12 +291,7 @@ async fn a_minute_of_chaos_leaves_the_items_of_an_undisturbed_run() {
     let (processes, ()) = tokio::join!(chaos(&world), world.load(CHAOS_SECONDS, 1_000));
 
     let db = connection.connect().await.unwrap();
-    let (began, mut calm_looks) = (Instant::now(), 0);
-    while calm_looks < 6 {
-        assert!(began.elapsed() < DEADLINE, "not all windows close: {:#?}", world.rows().await);
-        calm_looks = if world.is_closed().await { calm_looks + 1 } else { 0 };
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    world.wait_until_closed().await;
     let found = audit(&world.place.clients, &db.client, &AuditOptions::default()).await.unwrap();
     assert!(found.is_clean() && found.auctions > 500, "{found:#?}");
     let logs = || processes.iter().map(|process| process.log.as_path());
@@ -296,6 +319,33 @@ async fn a_minute_of_chaos_leaves_the_items_of_an_undisturbed_run() {
     let calm = world.items("calm").await;
     let differing: Vec<_> = expected.iter().filter(|(key, item)| calm.get(*key) != Some(*item)).collect();
     assert!(differing.is_empty() && calm.len() == expected.len(), "{differing:#?}");
+    drop(db);
+    ledger.shutdown().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_are_pushed_give_the_items_of_the_log() {
+    let world = World::start().await;
+    let ledger = postgres::start(postgres::PostgresOptions::temporary()).await.unwrap();
+    let connection = Ledger::stand_in(&ledger.database_url());
+    provision::ledger(&connection, 40, 60).await.unwrap();
+    let first = world.process("first", "--fan-out --failover-ms 2000 --look-ms 500");
+    let second = world.process("second", "--fan-out --failover-ms 2000 --look-ms 500");
+    world.held("second", 2, DEADLINE).await;
+    let killed = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.reshard(0).await;
+        first.signal(Signal::KILL);
+        world.reshard(1).await;
+    };
+    tokio::join!(world.load(6, 500), killed);
+    world.wait_until_closed().await;
+    let db = connection.connect().await.unwrap();
+    let found = audit(&world.place.clients, &db.client, &AuditOptions::default()).await.unwrap();
+    assert!(found.is_clean() && found.auctions > 60, "{found:#?}");
+    second.signal(Signal::TERM);
+    assert!(second.wait().await);
     drop(db);
     ledger.shutdown().await;
     world.stop().await;

@@ -28,13 +28,13 @@ pub(crate) fn run(crowd: &Crowd) -> f64 {
                 .unary_frontier(Pipeline, "windows", |_capability, _info| {
                     let mut open = HashMap::new();
                     move |(input, frontier), output| {
-                        input.for_each_stamp(|capability, data| {
+                        input.for_each_stamp(|capability, data: std::slice::IterMut<'_, Vec<Bid>>| {
                             let Some(capability) = capability.retain_least(output.output_index()) else {
                                 return;
                             };
                             let tables: &mut Tables = open.entry(capability).or_default();
                             for batch in data {
-                                batch.drain(..).for_each(|bid: Bid| tables.on_bid(&bid, Copies::Counted));
+                                batch.drain(..).for_each(|bid| tables.on_bid(&bid, Copies::Counted));
                             }
                         });
                         open.retain(|capability, tables| {

@@ -30,6 +30,18 @@ pub(super) enum Entered {
     Not(Verdict),
 }
 
+/// Bids that are looked at before they are counted: enough for memory to answer many at once, few enough that what
+/// was fetched for the first is still there for the last.
+pub(super) const BATCH: usize = 32;
+
+/// Where a bid belongs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Aim {
+    start: Millis,
+    /// The place of its slot's auction in that window, when there was one.
+    auction: Option<u32>,
+}
+
 /// Open windows.
 #[derive(Debug)]
 pub(super) struct Book {
@@ -42,35 +54,50 @@ impl Book {
         Self { windows: BTreeMap::new(), events }
     }
 
+    /// Says where each bid of a batch belongs, and fetches what counting it will touch.
+    #[inline]
+    pub(super) fn aim<E>(&self, geometry: &Geometry, bids: &[Result<Bid, E>]) -> [Aim; BATCH] {
+        let mut aims = [Aim::default(); BATCH];
+        let (mut start, mut end, mut window) = (Millis(0), Millis(0), None);
+        for (aim, bid) in aims.iter_mut().zip(bids) {
+            let Ok(bid) = bid else { continue };
+            // Neighbours lie in the same window, and a division costs more than a comparison.
+            if window.is_none() || bid.event_time < start || bid.event_time >= end {
+                start = geometry.window_start(bid.event_time);
+                end = geometry.window_end(start);
+                window = self.windows.get(&start);
+            }
+            let auction = window.and_then(|window| window.find(&bid.slot_id));
+            *aim = Aim { start, auction };
+            if let (Some(window), Some(auction)) = (window, auction) {
+                window.warm(auction, bid);
+            }
+        }
+        aims
+    }
+
     /// Judges a bid at a clock and counts it when it is in time. `touched` is called with a window that took a bid.
     #[inline]
     pub(super) fn on_bid(
         &mut self,
         judge: &mut Judge,
-        bid: &Bid,
+        (bid, aim): (&Bid, Aim),
         (record, sub_sequence): (&mut Record<'_>, u32),
         clock: Millis,
         touched: impl FnOnce(&mut Window),
     ) -> Entered {
         let geometry = judge.geometry;
-        let start = geometry.window_start(bid.event_time);
-        let (window, auction) = match self.windows.get_mut(&start) {
-            Some(window) => {
-                let found = window.find(&bid.slot_id);
-                (Some(window), found)
-            }
-            None => (None, None),
-        };
-        let known = if auction.is_some() { Known::Yes } else { Known::No };
+        let start = aim.start;
+        let known = if aim.auction.is_some() { Known::Yes } else { Known::No };
         match judge.verdict(bid, start, clock, known) {
             Verdict::Taken => {}
             verdict => return Entered::Not(verdict),
         }
-        let window = match window {
+        let window = match self.windows.get_mut(&start) {
             Some(window) => window,
             None => self.windows.entry(start).or_default(),
         };
-        let auction = auction.unwrap_or_else(|| window.find_or_make(bid.slot_id));
+        let auction = aim.auction.unwrap_or_else(|| window.find_or_make(bid.slot_id));
         touched(window);
         if !window.count(auction, bid, record, sub_sequence, &geometry) {
             return Entered::Copy;

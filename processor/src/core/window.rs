@@ -27,9 +27,11 @@ struct Pair {
     account: [u8; 16],
 }
 
-/// A bid of a pair.
+/// A bid of a pair. Its place in the table follows from the auction and not from the pair, so that both tables can be
+/// asked at once.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
+    auction: u32,
     pair: u32,
     bid: [u8; 16],
 }
@@ -110,7 +112,7 @@ impl Window {
         geometry: &Geometry,
     ) -> bool {
         let (pair, is_new) = self.pair(auction, bid.account_id);
-        let counted = self.is_first(pair, bid.bid_id);
+        let counted = self.is_first(auction, pair, bid.bid_id);
         let auction = &mut self.auctions[index(auction)];
         auction.bidders += u64::from(is_new);
         if counted {
@@ -137,17 +139,27 @@ impl Window {
     }
 
     #[inline]
-    fn is_first(&mut self, pair: u32, bid: BidId) -> bool {
+    fn is_first(&mut self, auction: u32, pair: u32, bid: BidId) -> bool {
         let bid = *bid.as_bytes();
-        let hash = |seen: &Seen| fold(seen.pair, &seen.bid);
+        let hash = |seen: &Seen| fold(seen.auction, &seen.bid);
         let same = |seen: &Seen| seen.pair == pair && seen.bid == bid;
-        match self.seen.entry(fold(pair, &bid), same, hash) {
+        match self.seen.entry(fold(auction, &bid), same, hash) {
             Entry::Occupied(_) => false,
             Entry::Vacant(free) => {
-                free.insert(Seen { pair, bid });
+                free.insert(Seen { auction, pair, bid });
                 true
             }
         }
+    }
+
+    /// Looks at everything that counting a bid will touch. Many such looks wait for memory together, where counts
+    /// would wait one after another.
+    #[inline]
+    pub(super) fn warm(&self, auction: u32, bid: &Bid) {
+        let pair = self.pairs.find(fold(auction, bid.account_id.as_bytes()), |_| true).is_some();
+        let seen = self.seen.find(fold(auction, bid.bid_id.as_bytes()), |_| true).is_some();
+        let standing = self.auctions[index(auction)].standing(bid.region).is_some();
+        std::hint::black_box((pair, seen, standing));
     }
 
     /// Counted bids.
@@ -174,8 +186,8 @@ impl Window {
             }
         }
         for seen in other.seen {
-            if let Some(pair) = pairs[index(seen.pair)] {
-                self.is_first(pair, BidId::from_bytes(seen.bid));
+            if let (Some(auction), Some(pair)) = (moved[index(seen.auction)], pairs[index(seen.pair)]) {
+                self.is_first(auction, pair, BidId::from_bytes(seen.bid));
             }
         }
         let own = |bid: &Bid| self.find(&bid.slot_id).is_some();
