@@ -287,7 +287,7 @@ async fn a_minute_of_chaos_leaves_the_items_of_an_undisturbed_run() {
     let world = World::start().await;
     let ledger = postgres::start(postgres::PostgresOptions::temporary()).await.unwrap();
     let connection = Ledger::stand_in(&ledger.database_url());
-    provision::ledger(&connection, 40, 60).await.unwrap();
+    provision::ledger(&connection, &[], &[]).await.unwrap();
     let (processes, ()) = tokio::join!(chaos(&world), world.load(CHAOS_SECONDS, 1_000));
 
     let db = connection.connect().await.unwrap();
@@ -329,7 +329,7 @@ async fn records_that_are_pushed_give_the_items_of_the_log() {
     let world = World::start().await;
     let ledger = postgres::start(postgres::PostgresOptions::temporary()).await.unwrap();
     let connection = Ledger::stand_in(&ledger.database_url());
-    provision::ledger(&connection, 40, 60).await.unwrap();
+    provision::ledger(&connection, &[], &[]).await.unwrap();
     let first = world.process("first", "--fan-out --failover-ms 2000 --look-ms 500");
     let second = world.process("second", "--fan-out --failover-ms 2000 --look-ms 500");
     world.held("second", 2, DEADLINE).await;

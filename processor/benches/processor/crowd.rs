@@ -102,4 +102,10 @@ impl Crowd {
         let part = part / u64::try_from(self.per_window).unwrap();
         Millis(START + u64::try_from(window).unwrap() * Self::window_ms() + part)
     }
+
+    /// When a window is closed.
+    pub(crate) fn close(&self, window: usize) -> Millis {
+        let start = Millis(START + u64::try_from(window).unwrap() * Self::window_ms());
+        Geometry::default().closes_at(start)
+    }
 }

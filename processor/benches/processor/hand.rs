@@ -5,7 +5,6 @@
 
 use std::hash::BuildHasher;
 use std::hint::black_box;
-use std::time::Instant;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -14,7 +13,7 @@ use schemas::geometry::Ranking;
 use schemas::ids::Region;
 
 use crate::crowd::Crowd;
-use crate::{median, per_bid};
+use crate::{Work, median};
 
 /// What happens to a bid that was seen.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,9 +156,9 @@ fn window(bids: &[Bid], copies: Copies) -> Tables {
 pub(crate) fn run(crowd: &Crowd, copies: Copies) -> f64 {
     let time = |at| {
         let bids = crowd.bids(at);
-        let began = Instant::now();
+        let work = Work::begin();
         black_box(window(black_box(&bids), copies));
-        per_bid(began, bids.len())
+        work.per(bids.len())
     };
     median((0..crowd.windows).map(time).collect())
 }

@@ -3,8 +3,6 @@
 //! One unary operator keeps tables by window and answers a window's number of slots when its time has passed; that is
 //! how such a job is written there. What it keeps per slot is what the hand-written loop keeps.
 
-use std::time::Instant;
-
 use hashbrown::HashMap;
 use schemas::bid::Bid;
 use timely::dataflow::channels::pact::Pipeline;
@@ -13,7 +11,7 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 
 use crate::crowd::{Crowd, RECORD_BIDS};
 use crate::hand::{Copies, Tables};
-use crate::{median, per_bid};
+use crate::{Work, median};
 
 /// Nanoseconds per bid, the median of all windows.
 pub(crate) fn run(crowd: &Crowd) -> f64 {
@@ -53,7 +51,7 @@ pub(crate) fn run(crowd: &Crowd) -> f64 {
         for window in windows {
             let bids = crowd.bids(window);
             let next = u64::try_from(window).unwrap() + 1;
-            let began = Instant::now();
+            let work = Work::begin();
             for record in bids.chunks(RECORD_BIDS) {
                 record.iter().for_each(|bid| input.send(*bid));
                 worker.step();
@@ -62,7 +60,7 @@ pub(crate) fn run(crowd: &Crowd) -> f64 {
             while probe.less_than(&next) {
                 worker.step();
             }
-            times.push(per_bid(began, bids.len()));
+            times.push(work.per(bids.len()));
         }
         times
     });

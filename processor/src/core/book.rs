@@ -9,7 +9,7 @@ use schemas::time::Millis;
 
 use super::judge::{Judge, Known, Verdict};
 use super::mark::Record;
-use super::window::Window;
+use super::window::{Size, Window};
 
 /// Which single bids are kept for analysts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +47,14 @@ pub(super) struct Aim {
 pub(super) struct Book {
     pub(super) windows: BTreeMap<Millis, Window>,
     events: BidEvents,
+    /// What the last window held: the next one is likely to hold as much, and tables that need not grow are faster.
+    /// Room that is not used costs address space alone.
+    expected: Size,
 }
 
 impl Book {
     pub(super) fn new(events: BidEvents) -> Self {
-        Self { windows: BTreeMap::new(), events }
+        Self { windows: BTreeMap::new(), events, expected: Size::default() }
     }
 
     /// Says where each bid of a batch belongs, and fetches what counting it will touch.
@@ -95,7 +98,7 @@ impl Book {
         }
         let window = match self.windows.get_mut(&start) {
             Some(window) => window,
-            None => self.windows.entry(start).or_default(),
+            None => self.windows.entry(start).or_insert_with(|| Window::sized(self.expected)),
         };
         let auction = aim.auction.unwrap_or_else(|| window.find_or_make(bid.slot_id));
         touched(window);
@@ -111,7 +114,12 @@ impl Book {
     /// Takes out the oldest window that the clock has passed.
     pub(super) fn pop_passed(&mut self, geometry: &Geometry, clock: Millis) -> Option<(Millis, Window)> {
         let oldest = self.windows.first_entry()?;
-        geometry.passed(*oldest.key(), clock).then(|| oldest.remove_entry())
+        if !geometry.passed(*oldest.key(), clock) {
+            return None;
+        }
+        let (start, window) = oldest.remove_entry();
+        self.expected = window.size();
+        Some((start, window))
     }
 
     /// Takes what parents left in a range, less what this clock has closed.

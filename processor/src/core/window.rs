@@ -36,6 +36,14 @@ struct Seen {
     bid: [u8; 16],
 }
 
+/// How much a window holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    auctions: usize,
+    pairs: usize,
+    seen: usize,
+}
+
 /// Refused bids of one region in one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -78,6 +86,22 @@ fn place(length: usize) -> u32 {
 }
 
 impl Window {
+    /// An empty window with room for as much as another one held.
+    pub(super) fn sized(size: Size) -> Self {
+        Self {
+            auctions: Vec::with_capacity(size.auctions),
+            slots: HashTable::with_capacity(size.auctions),
+            pairs: HashTable::with_capacity(size.pairs),
+            seen: HashTable::with_capacity(size.seen),
+            ..Self::default()
+        }
+    }
+
+    /// How much it holds.
+    pub(super) fn size(&self) -> Size {
+        Size { auctions: self.auctions.len(), pairs: self.pairs.len(), seen: self.seen.len() }
+    }
+
     /// A window of refusals alone.
     pub(super) fn of_counts(counts: BTreeMap<Region, Counts>) -> Self {
         Self { counts, ..Self::default() }
@@ -156,8 +180,9 @@ impl Window {
     /// would wait one after another.
     #[inline]
     pub(super) fn warm(&self, auction: u32, bid: &Bid) {
-        let pair = self.pairs.find(fold(auction, bid.account_id.as_bytes()), |_| true).is_some();
-        let seen = self.seen.find(fold(auction, bid.bid_id.as_bytes()), |_| true).is_some();
+        let pair = self.pairs.find(fold(auction, bid.account_id.as_bytes()), |pair| pair.auction == auction);
+        let seen = self.seen.find(fold(auction, bid.bid_id.as_bytes()), |seen| seen.auction == auction);
+        let (pair, seen) = (pair.is_some(), seen.is_some());
         let standing = self.auctions[index(auction)].standing(bid.region).is_some();
         std::hint::black_box((pair, seen, standing));
     }
