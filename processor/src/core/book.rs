@@ -9,7 +9,7 @@ use schemas::time::Millis;
 
 use super::judge::{Judge, Known, Verdict};
 use super::mark::Record;
-use super::window::{Size, Window};
+use super::window::{Tables, Window};
 
 /// Which single bids are kept for analysts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +47,13 @@ pub(super) struct Aim {
 pub(super) struct Book {
     pub(super) windows: BTreeMap<Millis, Window>,
     events: BidEvents,
-    /// What the last window held: the next one is likely to hold as much, and tables that need not grow are faster.
-    /// Room that is not used costs address space alone.
-    expected: Size,
+    /// Tables of the last window that was closed, for the next one that opens.
+    spare: Tables,
 }
 
 impl Book {
     pub(super) fn new(events: BidEvents) -> Self {
-        Self { windows: BTreeMap::new(), events, expected: Size::default() }
+        Self { windows: BTreeMap::new(), events, spare: Tables::default() }
     }
 
     /// Says where each bid of a batch belongs, and fetches what counting it will touch.
@@ -98,7 +97,9 @@ impl Book {
         }
         let window = match self.windows.get_mut(&start) {
             Some(window) => window,
-            None => self.windows.entry(start).or_insert_with(|| Window::sized(self.expected)),
+            None => {
+                self.windows.entry(start).or_insert_with(|| Window::with(std::mem::take(&mut self.spare)))
+            }
         };
         let auction = aim.auction.unwrap_or_else(|| window.find_or_make(bid.slot_id));
         touched(window);
@@ -117,8 +118,8 @@ impl Book {
         if !geometry.passed(*oldest.key(), clock) {
             return None;
         }
-        let (start, window) = oldest.remove_entry();
-        self.expected = window.size();
+        let (start, mut window) = oldest.remove_entry();
+        self.spare = window.take_tables();
         Some((start, window))
     }
 

@@ -36,12 +36,28 @@ struct Seen {
     bid: [u8; 16],
 }
 
-/// How much a window holds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Size {
-    auctions: usize,
-    pairs: usize,
-    seen: usize,
+/// What finds slots, pairs and bids. Memory fresh from the system costs more than all that is done with it, so a
+/// window that is closed leaves its tables to the next one.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    slots: HashTable<u32>,
+    pairs: HashTable<Pair>,
+    seen: HashTable<Seen>,
+}
+
+/// Tables that were filled to less than one part in so many are not kept: a burst must not hold memory for ever.
+const SPARE_PART: usize = 8;
+
+impl Tables {
+    fn cleared(mut self) -> Self {
+        if self.seen.len() < self.seen.capacity() / SPARE_PART {
+            return Self::default();
+        }
+        self.slots.clear();
+        self.pairs.clear();
+        self.seen.clear();
+        self
+    }
 }
 
 /// Refused bids of one region in one window.
@@ -64,9 +80,7 @@ pub(super) struct Window {
     pub(super) inherited: bool,
     /// All counted bids, when all of them are written.
     pub(super) bids: Vec<Bid>,
-    slots: HashTable<u32>,
-    pairs: HashTable<Pair>,
-    seen: HashTable<Seen>,
+    tables: Tables,
 }
 
 fn fold(lead: u32, id: &[u8; 16]) -> u64 {
@@ -86,20 +100,14 @@ fn place(length: usize) -> u32 {
 }
 
 impl Window {
-    /// An empty window with room for as much as another one held.
-    pub(super) fn sized(size: Size) -> Self {
-        Self {
-            auctions: Vec::with_capacity(size.auctions),
-            slots: HashTable::with_capacity(size.auctions),
-            pairs: HashTable::with_capacity(size.pairs),
-            seen: HashTable::with_capacity(size.seen),
-            ..Self::default()
-        }
+    /// An empty window with tables that were used before.
+    pub(super) fn with(tables: Tables) -> Self {
+        Self { tables, ..Self::default() }
     }
 
-    /// How much it holds.
-    pub(super) fn size(&self) -> Size {
-        Size { auctions: self.auctions.len(), pairs: self.pairs.len(), seen: self.seen.len() }
+    /// Takes the tables out of a window that takes no more bids, empty and fit to be used again.
+    pub(super) fn take_tables(&mut self) -> Tables {
+        std::mem::take(&mut self.tables).cleared()
     }
 
     /// A window of refusals alone.
@@ -110,7 +118,7 @@ impl Window {
     /// The place of a slot's auction.
     #[inline]
     pub(super) fn find(&self, slot: &SlotId) -> Option<u32> {
-        self.slots.find(slot_hash(slot), |at| self.auctions[index(*at)].slot_id == *slot).copied()
+        self.tables.slots.find(slot_hash(slot), |at| self.auctions[index(*at)].slot_id == *slot).copied()
     }
 
     /// The place of a slot's auction, which is made when there is none.
@@ -121,7 +129,7 @@ impl Window {
         let at = place(self.auctions.len());
         self.auctions.push(Auction::new(slot));
         let auctions = &self.auctions;
-        self.slots.insert_unique(slot_hash(&slot), at, |at| slot_hash(&auctions[index(*at)].slot_id));
+        self.tables.slots.insert_unique(slot_hash(&slot), at, |at| slot_hash(&auctions[index(*at)].slot_id));
         at
     }
 
@@ -150,10 +158,10 @@ impl Window {
     #[inline]
     fn pair(&mut self, auction: u32, account: AccountId) -> (u32, bool) {
         let account = *account.as_bytes();
-        let id = place(self.pairs.len());
+        let id = place(self.tables.pairs.len());
         let hash = |pair: &Pair| fold(pair.auction, &pair.account);
         let same = |pair: &Pair| pair.auction == auction && pair.account == account;
-        match self.pairs.entry(fold(auction, &account), same, hash) {
+        match self.tables.pairs.entry(fold(auction, &account), same, hash) {
             Entry::Occupied(found) => (found.get().id, false),
             Entry::Vacant(free) => {
                 free.insert(Pair { auction, id, account });
@@ -167,7 +175,7 @@ impl Window {
         let bid = *bid.as_bytes();
         let hash = |seen: &Seen| fold(seen.auction, &seen.bid);
         let same = |seen: &Seen| seen.pair == pair && seen.bid == bid;
-        match self.seen.entry(fold(auction, &bid), same, hash) {
+        match self.tables.seen.entry(fold(auction, &bid), same, hash) {
             Entry::Occupied(_) => false,
             Entry::Vacant(free) => {
                 free.insert(Seen { auction, pair, bid });
@@ -180,8 +188,10 @@ impl Window {
     /// would wait one after another.
     #[inline]
     pub(super) fn warm(&self, auction: u32, bid: &Bid) {
-        let pair = self.pairs.find(fold(auction, bid.account_id.as_bytes()), |pair| pair.auction == auction);
-        let seen = self.seen.find(fold(auction, bid.bid_id.as_bytes()), |seen| seen.auction == auction);
+        let pair =
+            self.tables.pairs.find(fold(auction, bid.account_id.as_bytes()), |pair| pair.auction == auction);
+        let seen =
+            self.tables.seen.find(fold(auction, bid.bid_id.as_bytes()), |seen| seen.auction == auction);
         let (pair, seen) = (pair.is_some(), seen.is_some());
         let standing = self.auctions[index(auction)].standing(bid.region).is_some();
         std::hint::black_box((pair, seen, standing));
@@ -189,7 +199,7 @@ impl Window {
 
     /// Counted bids.
     pub(super) fn len(&self) -> usize {
-        self.seen.len()
+        self.tables.seen.len()
     }
 
     /// Takes the auctions of another window that lie in a range. The two hold different slots.
@@ -204,13 +214,13 @@ impl Window {
             self.auctions[index(at)] = auction;
             moved.push(Some(at));
         }
-        let mut pairs: Vec<Option<u32>> = vec![None; other.pairs.len()];
-        for pair in other.pairs {
+        let mut pairs: Vec<Option<u32>> = vec![None; other.tables.pairs.len()];
+        for pair in other.tables.pairs {
             if let Some(auction) = moved[index(pair.auction)] {
                 pairs[index(pair.id)] = Some(self.pair(auction, AccountId::from_bytes(pair.account)).0);
             }
         }
-        for seen in other.seen {
+        for seen in other.tables.seen {
             if let (Some(auction), Some(pair)) = (moved[index(seen.auction)], pairs[index(seen.pair)]) {
                 self.is_first(auction, pair, BidId::from_bytes(seen.bid));
             }
