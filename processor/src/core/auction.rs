@@ -4,8 +4,6 @@
 //! the best of each of the first accounts, one more than become candidates, and the best of each region. An account
 //! that falls off the list has a better one before it for every place, and comes back only with a better bid.
 
-use std::sync::Arc;
-
 use schemas::bid::{Bid, RankKey, score};
 use schemas::geometry::Geometry;
 use schemas::ids::{Region, ShardId, SlotId};
@@ -13,27 +11,27 @@ use schemas::item::{Aggregate, Candidate, RegionStats, State};
 use schemas::money::{Money, Price};
 use schemas::time::Millis;
 
-use super::mark::{Place, Record};
+use super::mark::{Places, Record};
 
 /// A bid that is kept, and where it lies.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     pub(super) bid: Bid,
-    place: Arc<Place>,
+    place: u32,
     sub_sequence: u32,
 }
 
 impl Placed {
-    pub(super) fn new(bid: &Bid, record: &mut Record<'_>, sub_sequence: u32) -> Self {
-        Self { bid: *bid, place: record.place(), sub_sequence }
+    fn new(bid: &Bid, (record, places): (&Record<'_>, &mut Places), sub_sequence: u32) -> Self {
+        Self { bid: *bid, place: places.of(record), sub_sequence }
     }
 
     fn rank(&self, geometry: &Geometry) -> RankKey {
         self.bid.rank_key(geometry.ranking)
     }
 
-    fn candidate(&self) -> Candidate {
-        let bid = self.bid;
+    fn candidate(&self, places: &Places) -> Candidate {
+        let (bid, place) = (self.bid, places.get(self.place));
         Candidate {
             bid_id: bid.bid_id,
             account_id: bid.account_id,
@@ -41,8 +39,8 @@ impl Placed {
             amount: bid.amount,
             quality: bid.quality,
             event_time: bid.event_time,
-            shard_id: self.place.shard_id.clone(),
-            sequence: self.place.sequence.clone(),
+            shard_id: place.shard_id.clone(),
+            sequence: place.sequence.clone(),
             sub_sequence: self.sub_sequence,
         }
     }
@@ -100,7 +98,7 @@ impl Auction {
     pub(super) fn on_bid(
         &mut self,
         bid: &Bid,
-        record: &mut Record<'_>,
+        (record, places): (&Record<'_>, &mut Places),
         sub_sequence: u32,
         geometry: &Geometry,
     ) {
@@ -108,7 +106,7 @@ impl Auction {
         self.bids += 1;
         self.amount_min = self.amount_min.min(bid.amount);
         if score >= self.bar {
-            self.lead(Placed::new(bid, record, sub_sequence), geometry);
+            self.lead(Placed::new(bid, (record, places), sub_sequence), geometry);
         }
         let Some(at) = self.standing(bid.region) else {
             self.standings.push(Standing {
@@ -120,7 +118,7 @@ impl Auction {
                 latency_ms_max: bid.latency_ms,
                 region: bid.region,
             });
-            self.bests.push(Placed::new(bid, record, sub_sequence));
+            self.bests.push(Placed::new(bid, (record, places), sub_sequence));
             return;
         };
         let standing = &mut self.standings[at];
@@ -132,7 +130,7 @@ impl Auction {
         if score >= standing.best_score {
             let best = &mut self.bests[at];
             if bid.rank_key(geometry.ranking) < best.rank(geometry) {
-                (standing.best_score, *best) = (score, Placed::new(bid, record, sub_sequence));
+                (standing.best_score, *best) = (score, Placed::new(bid, (record, places), sub_sequence));
             }
         }
     }
@@ -171,7 +169,13 @@ impl Auction {
     }
 
     /// The item that this auction leaves; it counted at least one bid.
-    pub(super) fn close(&self, start: Millis, shard_id: &ShardId, geometry: &Geometry) -> Aggregate {
+    pub(super) fn close(
+        &self,
+        start: Millis,
+        shard_id: &ShardId,
+        geometry: &Geometry,
+        places: &Places,
+    ) -> Aggregate {
         let candidates = usize::from(geometry.candidates);
         let next = self.leaders.get(candidates).map(|placed| placed.bid);
         let highest = self.standings.iter().map(|standing| standing.amount_max).max();
@@ -189,9 +193,9 @@ impl Auction {
                 .standings
                 .iter()
                 .zip(&self.bests)
-                .map(|(one, best)| (one.region, one.close(best)))
+                .map(|(one, best)| (one.region, one.close(best, places)))
                 .collect(),
-            candidates: self.leaders.iter().take(candidates).map(Placed::candidate).collect(),
+            candidates: self.leaders.iter().take(candidates).map(|placed| placed.candidate(places)).collect(),
             next_amount: next.map(|bid| bid.amount),
             next_score: next.map(|bid| score(geometry.ranking, bid.amount, bid.quality)),
             shard_id: shard_id.clone(),
@@ -202,6 +206,11 @@ impl Auction {
         }
     }
 
+    /// Its kept bids' places are so much further behind now.
+    pub(super) fn shift_places(&mut self, offset: u32) {
+        self.leaders.iter_mut().chain(&mut self.bests).for_each(|placed| placed.place += offset);
+    }
+
     /// Each region's best bid.
     pub(super) fn best_by_region(&self) -> impl Iterator<Item = Bid> {
         self.bests.iter().map(|best| best.bid)
@@ -209,14 +218,14 @@ impl Auction {
 }
 
 impl Standing {
-    fn close(&self, best: &Placed) -> RegionStats {
+    fn close(&self, best: &Placed, places: &Places) -> RegionStats {
         RegionStats {
             bids: self.bids,
             amount_sum: Money(signed(self.amount_sum)),
             amount_max: self.amount_max,
             latency_ms_sum: self.latency_ms_sum,
             latency_ms_max: self.latency_ms_max,
-            best: best.candidate(),
+            best: best.candidate(places),
         }
     }
 }

@@ -84,7 +84,7 @@ impl Book {
         &mut self,
         judge: &mut Judge,
         (bid, aim): (&Bid, Aim),
-        (record, sub_sequence): (&mut Record<'_>, u32),
+        (record, sub_sequence): (&Record<'_>, u32),
         clock: Millis,
         touched: impl FnOnce(&mut Window),
     ) -> Entered {

@@ -32,6 +32,8 @@ pub struct ShardMachine {
     book: Book,
     cut: Cut,
     progress: Progress,
+    /// Records taken.
+    records: u64,
     /// Before the first count that was closed at the shard's end. Until the end itself is written down, a successor
     /// must count them whole again: no clock has passed them.
     counted_from: Option<Mark>,
@@ -63,7 +65,7 @@ impl ShardMachine {
         let at = Mark { checkpoint: lease.checkpoint.clone(), clock };
         let (shard_id, progress) = (lease.shard_id.clone(), Progress::default());
         let mut machine =
-            Self { shard_id, agreed, events, at, judge, book, cut, progress, counted_from: None };
+            Self { shard_id, agreed, events, at, judge, book, cut, progress, records: 0, counted_from: None };
         let closed = machine.close_passed(Millis(0));
         (machine, closed)
     }
@@ -80,7 +82,8 @@ impl ShardMachine {
         self.cut.on_clock(&self.agreed.geometry, self.at.clock);
         let closed = self.close_passed(before);
         let mut judged = Judged::default();
-        let mut record = Record::new(&self.shard_id, sequence);
+        self.records += 1;
+        let record = Record { shard_id: &self.shard_id, sequence, number: self.records };
         let mark = || Mark { checkpoint: self.at.checkpoint.clone(), clock: before };
         let touch = |window: &mut Window| {
             window.first.get_or_insert_with(mark);
@@ -93,9 +96,7 @@ impl ShardMachine {
                 let place = sub_sequence;
                 sub_sequence += 1;
                 let entered = match item {
-                    Ok(bid) => {
-                        self.book.on_bid(&mut self.judge, (bid, aim), (&mut record, place), clock, touch)
-                    }
+                    Ok(bid) => self.book.on_bid(&mut self.judge, (bid, aim), (&record, place), clock, touch),
                     Err(_) => Entered::Not(Verdict::Refused(Refused::Rejected)),
                 };
                 match entered {

@@ -15,7 +15,7 @@ use schemas::hash::{HashKey, HashRange};
 use schemas::ids::{AccountId, BidId, Region, SlotId};
 
 use super::auction::Auction;
-use super::mark::{Mark, Record};
+use super::mark::{Mark, Places, Record};
 
 const HASHER: foldhash::fast::FixedState = foldhash::fast::FixedState::with_seed(0);
 
@@ -80,6 +80,7 @@ pub(super) struct Window {
     pub(super) inherited: bool,
     /// All counted bids, when all of them are written.
     pub(super) bids: Vec<Bid>,
+    pub(super) places: Places,
     tables: Tables,
 }
 
@@ -139,7 +140,7 @@ impl Window {
         &mut self,
         auction: u32,
         bid: &Bid,
-        record: &mut Record<'_>,
+        record: &Record<'_>,
         sub_sequence: u32,
         geometry: &Geometry,
     ) -> bool {
@@ -148,7 +149,7 @@ impl Window {
         let auction = &mut self.auctions[index(auction)];
         auction.bidders += u64::from(is_new);
         if counted {
-            auction.on_bid(bid, record, sub_sequence, geometry);
+            auction.on_bid(bid, (record, &mut self.places), sub_sequence, geometry);
         } else {
             auction.on_copy(bid.region);
         }
@@ -205,11 +206,13 @@ impl Window {
     /// Takes the auctions of another window that lie in a range. The two hold different slots.
     pub(super) fn absorb(&mut self, other: Window, range: HashRange) {
         let mut moved: Vec<Option<u32>> = Vec::with_capacity(other.auctions.len());
-        for auction in other.auctions {
+        let offset = self.places.append(other.places);
+        for mut auction in other.auctions {
             if !range.owns(HashKey::of_slot(&auction.slot_id)) {
                 moved.push(None);
                 continue;
             }
+            auction.shift_places(offset);
             let at = self.find_or_make(auction.slot_id);
             self.auctions[index(at)] = auction;
             moved.push(Some(at));
