@@ -7,3 +7,4 @@ mod dynamodb;
 mod house;
 mod kinesis;
 mod postgres;
+mod producer;
