@@ -12,6 +12,7 @@ use crate::audit::{AuditOptions, audit};
 use crate::demo::Demo;
 use crate::failure::{Failure, exit_code};
 use crate::ledger;
+use crate::output::{JsonFile, lost};
 use crate::place::{Names, Place};
 use crate::provision::Provision;
 use crate::report::{ReportOptions, report};
@@ -100,42 +101,30 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn run_report(options: Read) -> anyhow::Result<()> {
+    let json = options.json.as_deref().map(JsonFile::open).transpose()?;
     let place = Place::from_env(options.names).await;
-    let connection = options.ledger.connect().await.map_err(|error| ledger::failure(&error))?;
-    let table = place.names.table;
-    let report = report(&place.clients, &connection.client, &ReportOptions { table }, None).await?;
-    match options.json {
-        Some(path) => write_json(&path, &report),
-        None => Ok(report.print(&mut std::io::stdout())?),
+    let connection = options.ledger.connect().await.map_err(Failure::from)?;
+    let wanted = ReportOptions { table: place.names.table, ..ReportOptions::default() };
+    let report = report(&place.clients, &connection.client, &wanted).await?;
+    match json {
+        Some(json) => Ok(json.write(&report)?),
+        None => Ok(report.print(&mut std::io::stdout()).map_err(lost)?),
     }
 }
 
 async fn run_audit(options: Audit) -> anyhow::Result<()> {
+    let json = options.json.as_deref().map(JsonFile::open).transpose()?;
     let place = Place::from_env(options.names).await;
-    let connection = options.ledger.connect().await.map_err(|error| ledger::failure(&error))?;
+    let connection = options.ledger.connect().await.map_err(Failure::from)?;
     let (stream, table) = (place.names.stream, place.names.table);
     let wanted = AuditOptions { stream, table, expect_settled: options.expect_settled };
     let result = audit(&place.clients, &connection.client, &wanted).await?;
-    match &options.json {
-        Some(path) => write_json(path, &result)?,
-        None => result.print(&mut std::io::stdout())?,
+    match json {
+        Some(json) => json.write(&result)?,
+        None => result.print(&mut std::io::stdout()).map_err(lost)?,
     }
     if result.is_clean() {
         return Ok(());
     }
     Err(Failure::found(format!("the audit found {} differences", result.differences.len())).into())
-}
-
-/// Writes a value as indented JSON to a file, or to standard output for `-`.
-///
-/// # Errors
-/// A [`Failure`] when the file cannot be written.
-pub fn write_json(path: &std::path::Path, value: &impl serde::Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
-    if path.as_os_str() == "-" {
-        return Ok(std::io::stdout().write_all(&text)?);
-    }
-    std::fs::write(path, text)
-        .map_err(|error| Failure::io(format!("{} cannot be written: {error}", path.display())).into())
 }

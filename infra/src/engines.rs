@@ -1,12 +1,13 @@
-//! The three local engines as one thing: Kinesis, DynamoDB, and PostgreSQL as the stand-in for Aurora DSQL.
+//! The local engines as one thing: Kinesis, DynamoDB, and the local DSQL, which is a proxy that refuses what Aurora DSQL
+//! refuses, before a PostgreSQL that stands in for it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use runtime::clients::{Clients, LOCAL_REGION};
 
-use crate::failure::Failure;
-use crate::local::{dynamodb, kinesis, postgres};
+use crate::failure::{Failure, chain};
+use crate::local::{dsql, dynamodb, kinesis, postgres};
 
 /// Where the engines listen, always on loopback; 0 takes a free port.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,8 +16,8 @@ pub struct Ports {
     pub kinesis: u16,
     /// DynamoDB.
     pub dynamodb: u16,
-    /// PostgreSQL.
-    pub postgres: u16,
+    /// The local DSQL; its PostgreSQL takes a free port.
+    pub dsql: u16,
 }
 
 /// What keeps the engines' state.
@@ -32,15 +33,16 @@ pub enum Keep {
 pub struct Engines {
     kinesis: kinesis::KinesisHandle,
     dynamodb: dynamodb::DynamoHandle,
+    dsql: dsql::DsqlHandle,
     postgres: postgres::PostgresHandle,
 }
 
 impl Engines {
-    /// Starts all three, or none.
+    /// Starts all of them, or none.
     ///
     /// # Errors
     /// A [`Failure`] that names the engine, the reason and what to do.
-    pub async fn start(keep: &Keep, ports: Ports, limits: kinesis::Limits) -> anyhow::Result<Self> {
+    pub async fn start(keep: &Keep, ports: Ports, limits: kinesis::Limits) -> Result<Self, Failure> {
         let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let folder = |name: &str| match keep {
             Keep::Memory => None,
@@ -50,25 +52,26 @@ impl Engines {
             listen: listen(ports.kinesis),
             dir: folder("kinesis"),
             limits,
-            faults: kinesis::Faults::default(),
-        })
-        .await
-        .map_err(|error| refused("kinesis", "--kinesis-port", &error))?;
-        let dynamodb = dynamodb::start(dynamodb::DynamoOptions {
-            listen: listen(ports.dynamodb),
-            dir: folder("dynamodb"),
-        })
-        .await
-        .map_err(|error| refused("dynamodb", "--dynamodb-port", &error))?;
-        let options = postgres::PostgresOptions {
-            dir: folder("postgres"),
-            port: (ports.postgres != 0).then_some(ports.postgres),
-            ..postgres::PostgresOptions::default()
+            ..kinesis::KinesisOptions::default()
+        });
+        let kinesis = kinesis.await.map_err(|error| of_kinesis(&error))?;
+        let options = dynamodb::DynamoOptions { listen: listen(ports.dynamodb), dir: folder("dynamodb") };
+        let dynamodb = dynamodb::start(options).await.map_err(|error| of_dynamodb(&error))?;
+        let options =
+            postgres::PostgresOptions { dir: folder("postgres"), ..postgres::PostgresOptions::default() };
+        let postgres = postgres::start(options).await.map_err(|error| of_postgres(&error))?;
+        let options = dsql::DsqlOptions {
+            listen: listen(ports.dsql),
+            ..dsql::DsqlOptions::before(postgres.database_url())
         };
-        let postgres = postgres::start(options)
-            .await
-            .map_err(|error| refused("postgres (DSQL stand-in)", "--postgres-port", &error))?;
-        Ok(Self { kinesis, dynamodb, postgres })
+        let dsql = match dsql::start(options).await {
+            Ok(dsql) => dsql,
+            Err(error) => {
+                postgres.shutdown().await;
+                return Err(of_dsql(&error));
+            }
+        };
+        Ok(Self { kinesis, dynamodb, dsql, postgres })
     }
 
     /// Clients of these engines.
@@ -79,7 +82,19 @@ impl Engines {
     /// The ledger's URL, with its password.
     #[must_use]
     pub fn database_url(&self) -> String {
-        self.postgres.database_url().to_owned()
+        self.dsql.database_url().to_owned()
+    }
+
+    /// Lets this many of a thousand commits conflict from now on, by dice with this seed.
+    pub fn inject_conflicts(&self, per_mille: u32, seed: u64) {
+        let injection = dsql::Injection { seed, conflict_per_mille: per_mille, ..dsql::Injection::default() };
+        self.dsql.set_injection(injection);
+    }
+
+    /// Conflicts that were injected so far.
+    #[must_use]
+    pub fn injected_conflicts(&self) -> u64 {
+        self.dsql.injected().conflicts
     }
 
     /// What other programs need in their environment, as lines for a shell.
@@ -99,23 +114,85 @@ impl Engines {
         .collect()
     }
 
-    /// Stops all three, the ledger last.
+    /// Waits until an engine ends without having been asked to, and says which.
+    pub async fn ended(&mut self) -> Failure {
+        let status = self.postgres.ended().await;
+        let status = status.map_or_else(|| "its status is unknown".to_owned(), |status| status.to_string());
+        let folder = self.postgres.dir().display();
+        Failure::unavailable(format!(
+            "postgres (DSQL stand-in) ended by itself ({status}); its log is in {folder}; start again"
+        ))
+    }
+
+    /// Stops all of them, the ledger last.
     pub async fn stop(self) {
         self.kinesis.shutdown().await;
         self.dynamodb.shutdown().await;
+        self.dsql.shutdown().await;
         self.postgres.shutdown().await;
     }
 }
 
-fn refused(engine: &str, flag: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+/// The sentence for an engine that did not start; `then` is what to do about it.
+fn sentence(engine: &str, error: &(dyn std::error::Error + 'static), then: &str) -> String {
+    format!("local {engine} cannot start: {}{then}", chain(error))
+}
+
+/// A port in use is a service that is not to be had there: nothing about the command is wrong.
+fn in_use(engine: &str, flag: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+    let then = format!("; stop what listens there, or choose another port with {flag} (0 takes a free one)");
+    Failure::unavailable(sentence(engine, error, &then))
+}
+
+fn of_kinesis(error: &kinesis::Error) -> Failure {
+    match error {
+        kinesis::Error::InUse { .. } => in_use("kinesis", "--kinesis-port", error),
+        kinesis::Error::NotLoopback { .. } => Failure::usage(sentence("kinesis", error, "")),
+        kinesis::Error::Io { .. } => Failure::io(sentence("kinesis", error, "")),
     }
-    Failure::unavailable(format!("local {engine} cannot start: {text} (another port: {flag})"))
+}
+
+fn of_dynamodb(error: &dynamodb::Error) -> Failure {
+    use dynamodb::Error;
+    match error {
+        Error::AddressInUse(_) => in_use("dynamodb", "--dynamodb-port", error),
+        Error::NotLoopback(_) => Failure::usage(sentence("dynamodb", error, "")),
+        Error::Listen { .. } | Error::Folder { .. } | Error::Open(_) | Error::Thread(_) => {
+            Failure::io(sentence("dynamodb", error, ""))
+        }
+    }
+}
+
+fn of_dsql(error: &dsql::Error) -> Failure {
+    use dsql::Error;
+    match error {
+        Error::AddressInUse(_) => in_use("dsql", "--dsql-port", error),
+        Error::NotLoopback(_) | Error::Url => Failure::usage(sentence("dsql", error, "")),
+        Error::Listen { .. } => Failure::io(sentence("dsql", error, "")),
+        Error::Upstream(_) | Error::Unreachable(_) => Failure::unavailable(sentence("dsql", error, "")),
+    }
+}
+
+fn of_postgres(error: &postgres::Error) -> Failure {
+    use postgres::Error;
+    let name = "dsql";
+    let full = "no space left";
+    match error {
+        Error::File { .. } => Failure::io(sentence(name, error, "")),
+        Error::Program { said, .. } | Error::NotReady { said, .. } if said.to_lowercase().contains(full) => {
+            Failure::io(sentence(name, error, "; make room, or choose another folder with --dir"))
+        }
+        Error::NotABinDir(_) => {
+            let then = "; set PG_BIN_DIR to the folder of PostgreSQL's programs, or unset it and install one \
+                (Debian: apt-get install postgresql, macOS: brew install postgresql)";
+            Failure::usage(sentence(name, error, then))
+        }
+        Error::OtherVersion { .. } | Error::FolderInUse(_) => Failure::usage(sentence(name, error, "")),
+        Error::NoPostgres | Error::PortInUse(_) | Error::Orphan(_) => {
+            Failure::unavailable(sentence(name, error, ""))
+        }
+        Error::Program { .. } | Error::NotReady { .. } => Failure::unavailable(sentence(name, error, "")),
+    }
 }
 
 /// Holds the folder for one process; a second one is refused.
@@ -134,11 +211,12 @@ pub fn hold(folder: &Path) -> Result<std::fs::File, Failure> {
         .write(true)
         .open(path)
         .map_err(|error| io(&error))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Failure::usage(format!(
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::usage(format!(
             "folder {} is held by another `exchange up`; stop that one or choose another folder with --dir",
             folder.display()
-        ))
-    })?;
-    Ok(file)
+        ))),
+        Err(error) => Err(io(&error)),
+    }
 }

@@ -23,6 +23,11 @@ impl Failure {
         Self { code: exit::UNAVAILABLE, sentence: sentence.into() }
     }
 
+    /// A fault of ours.
+    pub fn fault(sentence: impl Into<String>) -> Self {
+        Self { code: exit::SOFTWARE, sentence: sentence.into() }
+    }
+
     /// Input or output failed.
     pub fn io(sentence: impl Into<String>) -> Self {
         Self { code: exit::IO, sentence: sentence.into() }
@@ -34,11 +39,67 @@ impl Failure {
     }
 }
 
-/// The exit code of an error chain: that of the first [`Failure`] in it, else "a fault of ours".
+impl From<producer::Error> for Failure {
+    fn from(error: producer::Error) -> Self {
+        Self { code: error.exit_code(), sentence: error.to_string() }
+    }
+}
+
+impl From<processor::Error> for Failure {
+    fn from(error: processor::Error) -> Self {
+        Self { code: error.exit_code(), sentence: error.to_string() }
+    }
+}
+
+impl From<settler::Error> for Failure {
+    fn from(error: settler::Error) -> Self {
+        Self { code: error.exit_code(), sentence: error.to_string() }
+    }
+}
+
+/// The exit code of an error chain: that of the first [`Failure`] in it, else what its source means: input or output
+/// that failed, a ledger that said no or is gone, or a fault of ours.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<Failure>())
-        .map_or(exit::SOFTWARE, |failure| failure.code)
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.code;
+        }
+        if let Some(ledger) = cause.downcast_ref::<tokio_postgres::Error>() {
+            return if ledger.code().is_some() { exit::USAGE } else { exit::UNAVAILABLE };
+        }
+        if cause.is::<std::io::Error>() {
+            return exit::IO;
+        }
+    }
+    exit::SOFTWARE
+}
+
+/// An error and everything it stems from, in one line.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn the_first_failure_in_a_chain_says_the_code() {
+        let failure = || Err::<(), _>(Failure::unavailable("away"));
+        assert_eq!(exit_code(&failure().context("more").unwrap_err()), exit::UNAVAILABLE);
+        let io = || Err::<(), _>(std::io::Error::other("disk"));
+        assert_eq!(exit_code(&io().context("more").unwrap_err()), exit::IO);
+        assert_eq!(exit_code(&anyhow::anyhow!("what")), exit::SOFTWARE);
+    }
 }

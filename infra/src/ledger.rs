@@ -9,6 +9,7 @@ use settler::db::Ledger;
 use uuid::Uuid;
 
 use crate::failure::Failure;
+use crate::output::lost;
 
 /// Options of `exchange deposit`.
 #[derive(Args, Debug)]
@@ -26,28 +27,23 @@ pub struct Deposit {
     ledger: Ledger,
 }
 
-/// An error of the settler's as a failure with its exit code.
-#[must_use]
-pub fn failure(error: &settler::Error) -> Failure {
-    Failure { code: error.exit_code(), sentence: error.to_string() }
-}
-
 /// Books a deposit.
 ///
 /// # Errors
 /// When the ledger cannot be reached or the account is unknown.
 pub async fn deposit(options: Deposit) -> anyhow::Result<()> {
-    let mut connection = options.ledger.connect().await.map_err(|error| failure(&error))?;
+    let mut connection = options.ledger.connect().await.map_err(Failure::from)?;
     let now = runtime::clock::now();
     let booked =
         settler::provision::deposit(&mut connection, options.account, options.amount, options.id, now).await;
-    let word = if booked.map_err(|error| failure(&error))? { "booked" } else { "booked before" };
+    let word = if booked.map_err(Failure::from)? { "booked" } else { "booked before" };
     writeln!(
         std::io::stdout(),
         "deposit {} of {} to {}: {word}",
         options.id,
         options.amount,
         options.account
-    )?;
+    )
+    .map_err(lost)?;
     Ok(())
 }

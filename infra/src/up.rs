@@ -5,11 +5,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use runtime::shutdown;
+use runtime::shutdown::{self, Shutdown};
 
 use crate::engines::{Engines, Keep, Ports, hold};
 use crate::failure::Failure;
+use crate::interrupt::Signals;
 use crate::local::kinesis::Limits;
+use crate::output::lost;
 
 /// Options of `exchange up`.
 #[derive(Args, Debug)]
@@ -23,9 +25,9 @@ pub struct Up {
     /// Port of DynamoDB on loopback; 0 takes a free one.
     #[arg(long, default_value_t = 8000)]
     dynamodb_port: u16,
-    /// Port of PostgreSQL, the DSQL stand-in, on loopback; 0 takes a free one.
+    /// Port of the local DSQL on loopback; 0 takes a free one.
     #[arg(long, default_value_t = 5433)]
-    postgres_port: u16,
+    dsql_port: u16,
     /// Without the per-shard limits of AWS.
     #[arg(long)]
     unlimited: bool,
@@ -38,27 +40,34 @@ pub struct Up {
 pub async fn run(options: Up) -> anyhow::Result<()> {
     let _held = hold(&options.dir)?;
     let folder = std::path::absolute(&options.dir)?;
-    let ports = Ports {
-        kinesis: options.kinesis_port,
-        dynamodb: options.dynamodb_port,
-        postgres: options.postgres_port,
-    };
+    let ports =
+        Ports { kinesis: options.kinesis_port, dynamodb: options.dynamodb_port, dsql: options.dsql_port };
     let limits = if options.unlimited { Limits::Off } else { Limits::Aws };
     let (trigger, shutdown) = shutdown::channel();
-    tokio::spawn(shutdown::on_signals(trigger));
-    let engines = Engines::start(&Keep::Folder(folder.clone()), ports, limits).await?;
+    tokio::spawn(Signals::install()?.watch(trigger));
+    let mut engines = Engines::start(&Keep::Folder(folder.clone()), ports, limits).await?;
     let environment = engines.environment();
-    write_environment(&folder.join("env"), &environment)?;
-    let mut out = std::io::stdout();
-    write!(out, "{environment}")?;
-    writeln!(
-        out,
-        "# engines run until interrupted; in another shell: source {}",
-        options.dir.join("env").display()
-    )?;
-    out.flush()?;
-    shutdown.wait().await;
+    let served = tokio::select! {
+        served = serve(&options, &folder, &environment, &shutdown) => served,
+        ended = engines.ended() => Err(ended),
+    };
     engines.stop().await;
+    Ok(served?)
+}
+
+/// Says where everything is, and waits for the stop.
+async fn serve(options: &Up, folder: &Path, environment: &str, shutdown: &Shutdown) -> Result<(), Failure> {
+    write_environment(&folder.join("env"), environment)?;
+    let mut out = std::io::stdout();
+    let source = options.dir.join("env");
+    write!(out, "{environment}")
+        .and_then(|()| {
+            let source = source.display();
+            writeln!(out, "# engines run until interrupted; in another shell: source {source}")
+        })
+        .and_then(|()| out.flush())
+        .map_err(lost)?;
+    shutdown.wait().await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use schemas::ids::SlotId;
 use schemas::time::Millis;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One thing that is not as the log says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,12 +13,17 @@ pub struct Difference {
     pub subject: String,
     /// The auction's slot, when one auction is concerned.
     pub slot_id: Option<SlotId>,
-    /// The start of its window, or of the window that was counted.
+    /// The start of its window, or of the window that was counted; RFC 3339 in JSON, as in the table's keys.
+    #[serde(serialize_with = "as_text")]
     pub window_start: Option<Millis>,
     /// What follows from the log or from the other rows.
     pub expected: String,
     /// What stands there.
     pub found: String,
+}
+
+fn as_text<S: Serializer>(start: &Option<Millis>, to: S) -> Result<S::Ok, S::Error> {
+    start.map(|start| start.to_string()).serialize(to)
 }
 
 /// What a difference is about.

@@ -41,11 +41,19 @@ impl Report {
             ("auctions closed", self.auctions_closed.to_string()),
             ("settled", self.settled.to_string()),
             ("no sale", self.no_sale.to_string()),
+        ] {
+            writeln!(out, "  {name:<18} {count:>16}")?;
+        }
+        for (reason, count) in &self.no_sale_reasons {
+            writeln!(out, "    {reason:<24} {count:>8}")?;
+        }
+        for (name, count) in [
             ("pending", self.pending.to_string()),
             ("held", self.held.to_string()),
             ("settled p50, ms", self.settle_latency_ms_p50.to_string()),
             ("settled p99, ms", self.settle_latency_ms_p99.to_string()),
             ("conflicts", self.conflicts.to_string()),
+            ("  injected", self.conflicts_injected.to_string()),
             ("retries", self.retries.to_string()),
             ("resolved", self.resolved.to_string()),
             ("resolution rate", format!("{:.4}", self.resolution_rate)),

@@ -1,9 +1,12 @@
 //! What the table adds up to, and the names of the JSON.
 
+use schemas::attr::Attrs;
 use schemas::ids::ShardId;
+use schemas::item::{HotSlots, RegionTotals};
 use schemas::money::Price;
 use schemas::time::Millis;
 
+use super::rows::percentile;
 use super::*;
 
 fn totals(region: &str, bids: u64, ttl: u64) -> Attrs {
@@ -38,7 +41,7 @@ fn hot(window: u64, slots: &[(u128, u64)]) -> Attrs {
 
 #[test]
 fn totals_add_up_by_region_and_expired_items_are_left_out() {
-    let mut scanned = Scanned { now_s: 10, ..Scanned::default() };
+    let mut scanned = Scanned::at(10);
     for attrs in [totals("eu", 1, 11), totals("eu", 2, 50), totals("us", 4, 11), totals("us", 8, 10)] {
         scanned.take(&attrs);
     }

@@ -2,9 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+mod conformance;
+mod demo;
 mod dsql;
 mod dynamodb;
+mod failures;
+mod harness;
 mod house;
+mod kills;
 mod kinesis;
+mod kinesis_door;
+mod kinesis_fanout;
+mod kinesis_time;
+mod local;
+mod planted;
 mod postgres;
 mod producer;
+mod settler;

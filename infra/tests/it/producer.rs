@@ -38,7 +38,7 @@ struct Stream {
 impl Stream {
     async fn start(shards: i32, limits: Limits) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let options = KinesisOptions { listen, dir: None, limits, faults: Faults::default() };
+        let options = KinesisOptions { listen, limits, ..KinesisOptions::default() };
         let handle = start(options).await.unwrap();
         let clients = Clients::local(&handle.endpoint_url(), "http://127.0.0.1:1").await;
         clients.kinesis.create_stream().stream_name(STREAM).shard_count(shards).send().await.unwrap();

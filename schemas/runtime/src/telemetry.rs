@@ -12,7 +12,11 @@ const FILTER_DEFAULT: &str =
 pub fn init(default_filter: Option<&str>) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(default_filter.unwrap_or(FILTER_DEFAULT)));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is gone: to complain about it on the same closed standard error would panic.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     // A second subscriber is refused; the first stays, which is what a test that starts two stages wants.
     let _ = if std::io::stderr().is_terminal() {
         builder.with_target(false).try_init()

@@ -7,10 +7,12 @@ use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 use std::{env, io::Write};
 
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::time::{self, Instant};
 use tracing::{info, warn};
 
 use super::Error;
@@ -21,6 +23,9 @@ use super::identity::Identity;
 pub(super) const ROLE: &str = "admin";
 /// Seconds to wait for a server left behind to stop.
 const ORPHAN_STOP_SECONDS: &str = "20";
+/// How long one may take to leave that is being stopped by the guard of its own run, and how often is looked.
+const ORPHAN_LEAVES_WITHIN: Duration = Duration::from_secs(20);
+const ORPHAN_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A folder that is ours until this is dropped.
 #[derive(Debug)]
@@ -150,12 +155,19 @@ impl Folder {
         warn!(dir = %self.root.display(), "stopping a postgres (DSQL stand-in) that an earlier run left behind");
         let mut command = self.identity.command(&binaries.program("pg_ctl"));
         command.args(["stop", "--wait", "--mode=immediate", "--timeout", ORPHAN_STOP_SECONDS, "--pgdata"]);
-        let stopped = self.run("pg_ctl", command.arg(self.data())).await;
-        match stopped {
-            // It may also have stopped by itself between the look and the call.
-            Err(_) if pid.is_some_and(|pid| self.is_server(pid)) => Err(Error::Orphan(self.root.clone())),
-            _ => Ok(()),
+        if self.run("pg_ctl", command.arg(self.data())).await.is_ok() {
+            return Ok(());
         }
+        // The guard of the earlier run may be stopping it at this very moment: its note goes before the process does,
+        // and without the note pg_ctl fails.
+        let deadline = Instant::now() + ORPHAN_LEAVES_WITHIN;
+        while pid.is_some_and(|pid| self.is_server(pid)) {
+            if Instant::now() > deadline {
+                return Err(Error::Orphan(self.root.clone()));
+            }
+            time::sleep(ORPHAN_LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Whether process `pid` is a PostgreSQL that works on this data: numbers are used again, and a

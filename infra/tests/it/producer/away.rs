@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use infra::local::kinesis::{Faults, KinesisOptions, Limits, start};
+use infra::local::kinesis::{KinesisOptions, Limits, start};
 use producer::Producer;
 
 use super::*;
@@ -18,7 +18,7 @@ async fn what_was_taken_arrives_when_kinesis_is_back_and_memory_is_bounded_meanw
         listen: listen.parse().unwrap(),
         dir: Some(folder.path().to_owned()),
         limits: Limits::Aws,
-        faults: Faults::default(),
+        ..KinesisOptions::default()
     };
     let handle = start(options("127.0.0.1:0")).await.unwrap();
     let (url, address) = (handle.endpoint_url(), handle.endpoint_url().replace("http://", ""));

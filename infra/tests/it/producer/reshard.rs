@@ -16,13 +16,17 @@ const CALLERS: u64 = 6;
 const BATCH: usize = 150;
 
 fn faults() -> Faults {
-    let mut faults = Faults::none(7);
-    faults.lost_request = 0.01;
-    faults.lost_reply = 0.03;
-    faults.server_error = 0.02;
-    faults.throttle = 0.02;
-    faults.entry = 0.03;
-    faults
+    Faults {
+        lost_request: 0.01,
+        lost_reply: 0.03,
+        server_error: 0.02,
+        throttle: 0.02,
+        entry: 0.03,
+        entry_throttle: 0.03,
+        delay: 0.2,
+        delay_ms_max: 150,
+        ..Faults::none(7)
+    }
 }
 
 /// The open shards with the ends of their ranges, in the order of these.

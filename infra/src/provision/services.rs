@@ -1,6 +1,4 @@
 //! Stream, tables, TTL, index and geometry: made when absent, checked when present; repeatable.
-//!
-//! The ledger's schema, accounts and slots are the settler's own (`settler::provision`).
 
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_kinesis::types::StreamStatus;
 use runtime::failure::{Failure as Call, classify};
+use schemas::attr::Attr;
 use schemas::item::GeometryItem;
 use schemas::keys;
 
@@ -23,12 +22,20 @@ const READY_WITHIN: Duration = Duration::from_secs(300);
 /// Pause between two looks at a stream or table that is being made.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Retention of a stream that is made (Kinesis developer guide, "Changing the data retention period").
+const RETENTION_MS: u64 = 24 * 3_600_000;
+/// How much longer than the stream an item stays, so that an audit of the whole stream still finds every item.
+const STAYS_MS: u64 = 24 * 3_600_000;
+
 /// Makes what is absent and checks what is there.
 ///
 /// # Errors
-/// A [`Failure`] when a service cannot be reached, a table has another key schema, or another geometry was agreed.
+/// A [`Failure`] when a service cannot be reached, a table has another key schema, items would go before the stream
+/// does, or another geometry was agreed.
 pub async fn provision(place: &Place, shards: i32, geometry: &GeometryItem) -> anyhow::Result<()> {
-    stream(place, shards).await?;
+    outlives(geometry, RETENTION_MS)?;
+    let retention_ms = stream(place, shards).await?;
+    outlives(geometry, retention_ms)?;
     let names = &place.names;
     table(place, &names.table, ("PK", Some("SK")), true).await?;
     table(place, &names.lease_table, ("leaseKey", None), false).await?;
@@ -47,7 +54,23 @@ pub fn sentence(what: &str, failure: &Call) -> Failure {
     }
 }
 
-async fn stream(place: &Place, shards: i32) -> anyhow::Result<()> {
+/// Holds that items outlive the records they come from by a day.
+fn outlives(geometry: &GeometryItem, retention_ms: u64) -> Result<(), Failure> {
+    let least_ms = retention_ms + STAYS_MS;
+    if geometry.ttl_after_ms >= least_ms {
+        return Ok(());
+    }
+    let hours = |ms: u64| ms.div_ceil(3_600_000);
+    Err(Failure::usage(format!(
+        "items would go {} h after their window, and the stream keeps its records for {} h: give --ttl-hours at least {}",
+        hours(geometry.ttl_after_ms),
+        hours(retention_ms),
+        hours(least_ms)
+    )))
+}
+
+/// Makes the stream, waits for it and answers its retention in ms.
+async fn stream(place: &Place, shards: i32) -> anyhow::Result<u64> {
     let (client, name) = (&place.clients.kinesis, &place.names.stream);
     match client.create_stream().stream_name(name).shard_count(shards).send().await {
         Ok(_) => tracing::info!(stream = name, shards, "stream made"),
@@ -61,13 +84,14 @@ async fn stream(place: &Place, shards: i32) -> anyhow::Result<()> {
         let answer = client.describe_stream_summary().stream_name(name).send().await;
         let summary =
             answer.map_err(|error| sentence(&format!("stream {name} cannot be read"), &classify(&error)))?;
-        let status = summary.stream_description_summary().map(|summary| summary.stream_status().clone());
-        if status == Some(StreamStatus::Active) {
-            return Ok(());
+        let summary = summary.stream_description_summary().context("a stream without a summary")?;
+        let status = summary.stream_status();
+        if status == &StreamStatus::Active {
+            return Ok(u64::try_from(summary.retention_period_hours()).unwrap_or(0) * 3_600_000);
         }
         if tokio::time::Instant::now() > deadline {
             return Err(Failure::unavailable(format!(
-                "stream {name} is still {status:?}; run provision again"
+                "stream {name} is still {status}; run provision again"
             ))
             .into());
         }
@@ -202,115 +226,58 @@ async fn agree(place: &Place, geometry: &GeometryItem) -> anyhow::Result<()> {
             failure => return Err(sentence(&format!("the geometry in table {name}"), &failure).into()),
         },
     }
-    let stands = agreed(place).await?;
+    let stands = runtime::agreed::read(client, name, None).await;
+    let stands = stands.map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
     if &stands != geometry {
         return Err(Failure::usage(format!(
-            "this pipeline's geometry is {stands:?}, not {geometry:?}; it is agreed once: use the same, or other tables"
+            "table {name} holds another geometry: {}; it is agreed once: use the same, or other tables",
+            differing(&stands, geometry)
         ))
         .into());
     }
     Ok(())
 }
 
-/// The geometry that stands in the table.
-///
-/// # Errors
-/// A [`Failure`] when there is none or the table cannot be read.
-pub async fn agreed(place: &Place) -> anyhow::Result<GeometryItem> {
-    use aws_sdk_dynamodb::types::AttributeValue;
-    let (client, name) = (&place.clients.dynamodb, &place.names.table);
-    let answer = client
-        .get_item()
-        .table_name(name)
-        .consistent_read(true)
-        .key("PK", AttributeValue::S("PIPELINE".to_owned()))
-        .key("SK", AttributeValue::S("GEOMETRY".to_owned()))
-        .send()
-        .await
-        .map_err(|error| sentence(&format!("table {name} cannot be read"), &classify(&error)))?;
-    let item = answer.item().ok_or_else(|| {
-        Failure::usage(format!("table {name} holds no geometry; run `exchange provision` first"))
-    })?;
-    Ok(GeometryItem::from_attrs(&runtime::attrs::from_sdk(item)?)?)
-}
-
-/// Options of `exchange provision`.
-#[derive(clap::Args, Debug)]
-pub struct Provision {
-    #[command(flatten)]
-    names: crate::place::Names,
-    #[command(flatten)]
-    ledger: settler::db::Ledger,
-    /// Shards of a stream that is made.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=500))]
-    shards: i32,
-    /// Window length, in ms.
-    #[arg(long, default_value_t = 10_000)]
-    window_ms: u64,
-    /// How long after a window's end a bid may still arrive, in ms.
-    #[arg(long, default_value_t = 2_000)]
-    grace_ms: u64,
-    /// What the winner pays: first or second price.
-    #[arg(long, default_value = "first", value_parser = ["first", "second"])]
-    pricing: String,
-    /// Makes this many accounts of the load generator.
-    #[arg(long, default_value_t = 0)]
-    sample_accounts: u32,
-    /// Makes this many slots of the load generator.
-    #[arg(long, default_value_t = 0)]
-    sample_slots: u32,
-}
-
-/// How long after a window's end its items go: retention, a day, and some.
-pub const TTL_AFTER_MS: u64 = 7 * 86_400_000;
-
-/// Makes everything the pipeline needs where the environment points.
-///
-/// # Errors
-/// See [`provision`] and `settler::provision`.
-pub async fn run(options: Provision) -> anyhow::Result<()> {
-    use schemas::geometry::{Geometry, Pricing};
-    let pricing = if options.pricing == "second" { Pricing::Second } else { Pricing::First };
-    let geometry =
-        Geometry { window_ms: options.window_ms, grace_ms: options.grace_ms, pricing, ..Geometry::default() };
-    let geometry = geometry.check().map_err(|error| Failure::usage(error.to_string()))?;
-    let agreed = GeometryItem {
-        geometry,
-        ttl_after_ms: TTL_AFTER_MS,
-        outbox_buckets: schemas::limits::OUTBOX_BUCKETS,
+/// What two geometries differ in, in words.
+fn differing(stands: &GeometryItem, wanted: &GeometryItem) -> String {
+    let text = |attr: Option<&Attr>| match attr {
+        Some(Attr::S(text) | Attr::N(text)) => text.clone(),
+        _ => "nothing".to_owned(),
     };
-    let place = Place::from_env(options.names).await;
-    provision(&place, options.shards, &agreed).await?;
-    ledger(&options.ledger, options.sample_accounts, options.sample_slots).await
+    let (stands, wanted) = (stands.to_attrs(), wanted.to_attrs());
+    let differ = stands.iter().filter(|(name, value)| wanted.get(*name) != Some(*value));
+    let words: Vec<String> = differ
+        .map(|(name, value)| format!("{name} is {}, not {}", text(Some(value)), text(wanted.get(name))))
+        .collect();
+    words.join(", ")
 }
 
-/// The ledger's schema, and the accounts and slots of the load generator.
-///
-/// # Errors
-/// When the ledger cannot be reached or refuses.
-pub async fn ledger(ledger: &settler::db::Ledger, accounts: u32, slots: u32) -> anyhow::Result<()> {
-    use producer::generator::{account, slot};
-    use schemas::money::Money;
-    use settler::provision::{NewAccount, NewSlot};
-    let failure = |error: settler::Error| crate::ledger::failure(&error);
-    let connection = ledger.connect().await.map_err(failure)?;
-    settler::provision::schema(&connection).await.map_err(failure)?;
-    let accounts: Vec<NewAccount> = (0..accounts)
-        .map(|number| NewAccount {
-            account_id: account(number),
-            name: format!("sample account {number}"),
-            balance: Money(10_000_000_000),
-            credit_limit: Money(0),
-        })
-        .collect();
-    settler::provision::accounts(&connection, &accounts).await.map_err(failure)?;
-    let slots: Vec<NewSlot> = (0..slots)
-        .map(|number| NewSlot {
-            slot_id: slot(number),
-            publisher: account(u32::MAX - number),
-            floor: Money(100),
-        })
-        .collect();
-    settler::provision::slots(&connection, &slots).await.map_err(failure)?;
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use schemas::geometry::Geometry;
+
+    use super::*;
+
+    fn item(ttl_after_ms: u64) -> GeometryItem {
+        GeometryItem { geometry: Geometry::default(), ttl_after_ms, outbox_buckets: 16 }
+    }
+
+    #[test]
+    fn items_that_would_go_before_the_stream_and_a_day_are_refused() {
+        assert!(outlives(&item(48 * 3_600_000), RETENTION_MS).is_ok());
+        let refused = outlives(&item(48 * 3_600_000 - 1), RETENTION_MS).unwrap_err();
+        assert_eq!(refused.code, schemas::exit::USAGE);
+        assert!(refused.sentence.ends_with("--ttl-hours at least 48"), "{refused}");
+        assert!(outlives(&item(168 * 3_600_000), 168 * 3_600_000).is_err());
+    }
+
+    #[test]
+    fn what_differs_in_two_geometries_is_named() {
+        let other = GeometryItem {
+            geometry: Geometry { window_ms: 2_000, ..Geometry::default() },
+            outbox_buckets: 8,
+            ..item(9)
+        };
+        assert_eq!(differing(&item(9), &other), "outbox_buckets is 16, not 8, window_ms is 10000, not 2000");
+    }
 }

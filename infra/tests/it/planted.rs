@@ -1,0 +1,117 @@
+//! Differences planted with the AWS CLI and psql: the audit finds each, names the auction and says what differs.
+
+use serde_json::Value;
+
+use crate::harness::{Local, aws, psql, read_json, text};
+
+/// A settled pipeline of a few auctions.
+fn settled() -> Local {
+    let local = Local::start();
+    let provision = ["provision", "--window-ms", "500", "--grace-ms", "200"];
+    let samples = ["--sample-accounts", "20", "--sample-slots", "4"];
+    local.exchange(&[&provision[..], &samples[..]].concat()).done();
+    let processor = local.stage("processor", "processor.log", &[]);
+    let settler = local.stage("settler", "settler.log", &[]);
+    let summary = local.path("summary.json");
+    let load = ["--generate", "400", "--duration", "2", "--slots", "4", "--accounts", "20"];
+    let sent = ["--region", "eu-central-1", "--json", text(&summary)];
+    let producer = local.stage("producer", "producer.log", &[&load[..], &sent[..]].concat());
+    assert!(producer.end().status.success());
+    local.settle(read_json(&summary)["accepted"].as_u64().unwrap());
+    for stage in [processor, settler] {
+        stage.signal("TERM");
+        assert!(stage.end().status.success());
+    }
+    local
+}
+
+/// An auction that was sold.
+struct Sold {
+    settlement: String,
+    slot: String,
+    window: String,
+    key: String,
+}
+
+fn sold(local: &Local) -> Vec<Sold> {
+    let rows = "SELECT settlement_id, slot_id, to_char(window_start AT TIME ZONE 'UTC', \
+        'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM settlements WHERE outcome = 'SALE' ORDER BY window_start, slot_id";
+    let read = |row: &String| {
+        let mut columns = row.split('|').map(str::to_owned);
+        let mut column = || columns.next().unwrap();
+        let (settlement, slot, window) = (column(), column(), column());
+        let key = format!(r#"{{"PK":{{"S":"SLOT#{slot}"}},"SK":{{"S":"WINDOW#{window}"}}}}"#);
+        Sold { settlement, slot, window, key }
+    };
+    psql(local, rows).iter().map(read).collect()
+}
+
+/// Holds that the audit ends with 1 and that a difference of this kind names the auction.
+#[track_caller]
+fn is_found(local: &Local, what: &str, auction: &Sold) {
+    let (code, found) = local.audit();
+    assert_eq!(code, 1, "{found}");
+    let differences = found["differences"].as_array().unwrap();
+    let named = |one: &&Value| {
+        one["slot_id"] == auction.slot.as_str() && one["window_start"] == auction.window.as_str()
+    };
+    let kinds: Vec<&str> =
+        differences.iter().filter(named).map(|one| one["what"].as_str().unwrap()).collect();
+    assert!(kinds.iter().any(|kind| kind.contains(what)), "no {what} among {kinds:?} in {found}");
+    let told = local.exchange(&["audit", "--expect-settled"]);
+    let line = format!("of slot {} in window {}", auction.slot, auction.window);
+    assert!(told.stdout.lines().any(|printed| printed.contains(what) && printed.contains(&line)), "{told:?}");
+    told.says(1, &["the audit found"]);
+}
+
+#[track_caller]
+fn is_clean(local: &Local) {
+    let (code, found) = local.audit();
+    assert_eq!(code, 0, "{found}");
+}
+
+#[test]
+fn each_planted_difference_is_found_and_names_its_auction() {
+    let local = settled();
+    let auctions = sold(&local);
+    let [first, second, third, fourth, ..] = auctions.as_slice() else { panic!("{} sales", auctions.len()) };
+    is_clean(&local);
+    let table = ["--table-name", "bid_aggregates"];
+
+    // The winner in an aggregate.
+    let item = aws(&local, &[&["dynamodb", "get-item"][..], &table, &["--key", &first.key]].concat());
+    let winner = item["Item"]["winner"]["S"].as_str().unwrap().to_owned();
+    let set = |winner: &str| {
+        let value = format!(r#"{{":w":{{"S":"{winner}"}}}}"#);
+        let update = ["--update-expression", "SET winner = :w", "--expression-attribute-values", &value];
+        aws(&local, &[&["dynamodb", "update-item"][..], &table, &["--key", &first.key], &update].concat());
+    };
+    set("00000000-0000-4000-8000-00000000dead");
+    is_found(&local, "aggregate decision", first);
+    set(&winner);
+    is_clean(&local);
+
+    // An aggregate that is gone.
+    let item = aws(&local, &[&["dynamodb", "get-item"][..], &table, &["--key", &second.key]].concat());
+    aws(&local, &[&["dynamodb", "delete-item"][..], &table, &["--key", &second.key]].concat());
+    is_found(&local, "aggregate", second);
+    let item = item["Item"].to_string();
+    aws(&local, &[&["dynamodb", "put-item"][..], &table, &["--item", &item]].concat());
+    is_clean(&local);
+
+    // An entry too many in the ledger.
+    let entry = "00000000-0000-4000-8000-000000000e11";
+    let add = format!(
+        "INSERT INTO financial_ledger (entry_id, settlement_id, account_id, direction, amount, created_at) SELECT \
+         '{entry}', settlement_id, winner_account, 'CREDIT', 1, settled_at FROM settlements WHERE settlement_id = '{}'",
+        third.settlement
+    );
+    psql(&local, &add);
+    is_found(&local, "entr", third);
+    psql(&local, &format!("DELETE FROM financial_ledger WHERE entry_id = '{entry}'"));
+    is_clean(&local);
+
+    // A settlement that is gone.
+    psql(&local, &format!("DELETE FROM settlements WHERE settlement_id = '{}'", fourth.settlement));
+    is_found(&local, "settlement", fourth);
+}
