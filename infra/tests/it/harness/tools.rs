@@ -32,7 +32,8 @@ pub(crate) fn stage(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--locked", "--bins", "-p", "producer", "-p", "processor", "-p", "settler"]);
+        // The selection and features of `cargo test --workspace`, after which little or nothing is left to do.
+        cargo.args(["build", "--locked", "--workspace", "--bins", "--tests"]);
         if built_in().ends_with("release") {
             cargo.arg("--release");
         }
