@@ -52,7 +52,7 @@ impl Engines {
             listen: listen(ports.kinesis),
             dir: folder("kinesis"),
             limits,
-            faults: kinesis::Faults::default(),
+            ..kinesis::KinesisOptions::default()
         });
         let kinesis = kinesis.await.map_err(|error| of_kinesis(&error))?;
         let options = dynamodb::DynamoOptions { listen: listen(ports.dynamodb), dir: folder("dynamodb") };
@@ -147,6 +147,7 @@ fn in_use(engine: &str, flag: &str, error: &(dyn std::error::Error + 'static)) -
 fn of_kinesis(error: &kinesis::Error) -> Failure {
     match error {
         kinesis::Error::InUse { .. } => in_use("kinesis", "--kinesis-port", error),
+        kinesis::Error::NotLoopback { .. } => Failure::usage(sentence("kinesis", error, "")),
         kinesis::Error::Io { .. } => Failure::io(sentence("kinesis", error, "")),
     }
 }

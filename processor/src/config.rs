@@ -1,7 +1,11 @@
 //! What a processor is told when it starts.
 
-use clap::{Parser, ValueEnum};
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
 use schemas::keys;
+
+use crate::core;
 
 /// Which single bids are written for analysts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -10,12 +14,23 @@ pub enum BidEvents {
     None,
     /// Each region's best in each auction.
     Best,
+    /// Every counted bid.
+    All,
 }
 
-/// Reads shards and writes the aggregates of closed auctions.
-#[derive(Parser, Clone, Debug)]
-#[command(name = "processor", version)]
-pub struct Config {
+impl From<BidEvents> for core::BidEvents {
+    fn from(events: BidEvents) -> Self {
+        match events {
+            BidEvents::None => Self::None,
+            BidEvents::Best => Self::Best,
+            BidEvents::All => Self::All,
+        }
+    }
+}
+
+/// Where stream and tables are.
+#[derive(Args, Clone, Debug)]
+pub struct Names {
     /// The stream of bids.
     #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM)]
     pub stream: String,
@@ -25,7 +40,16 @@ pub struct Config {
     /// The table of leases.
     #[arg(long, env = "LEASE_TABLE", default_value = keys::LEASE_TABLE)]
     pub lease_table: String,
-    /// This worker's name in the lease table; made up when absent.
+}
+
+/// Reads shards and writes the aggregates of closed auctions.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "processor", version)]
+pub struct Config {
+    /// Where stream and tables are.
+    #[command(flatten)]
+    pub names: Names,
+    /// This worker's name in the lease table, to which each start adds letters of its own; made up when absent.
     #[arg(long)]
     pub worker: Option<String>,
     /// Pause between two reads of a shard, in ms; AWS allows 5 reads a second.
@@ -34,10 +58,33 @@ pub struct Config {
     /// How long a lease may stand still before another worker takes it, in ms.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
     pub failover_ms: u64,
+    /// Pause between two looks at the lease table, in ms.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    pub look_ms: u64,
+    /// How long a stop may take to write what was closed and to release the leases, in ms.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub grace_ms: u64,
+    /// Memory for pages that were read and not taken yet, in MiB, all shards together.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=4_096))]
+    pub read_ahead_mib: u32,
+    /// Open bids in memory above which no further lease is taken.
+    #[arg(long, default_value_t = 8_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub open_bids_max: u64,
+    /// Reads by enhanced fan-out, as this registered consumer, which is made when it is not there.
+    #[arg(long, value_name = "CONSUMER", num_args = 0..=1, default_missing_value = "processor")]
+    pub fan_out: Option<String>,
     /// Which single bids are written.
     #[arg(long, value_enum, default_value = "none")]
     pub bid_events: BidEvents,
     /// Window length that the pipeline must have agreed on, in ms.
     #[arg(long)]
     pub window_ms: Option<u64>,
+}
+
+impl Config {
+    /// How long a lease may stand still.
+    #[must_use]
+    pub fn failover(&self) -> Duration {
+        Duration::from_millis(self.failover_ms)
+    }
 }

@@ -1,36 +1,59 @@
-//! The loops: one that looks after leases, one per shard that is held.
+//! The loop of a processor: looks at the lease table, acts on what its core says, and starts a loop per held lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use aws_sdk_kinesis::primitives::Blob;
 use runtime::clients::Clients;
-use runtime::failure::{Failure, classify};
+use runtime::failure::Failure;
 use runtime::shutdown::Shutdown;
 use schemas::ids::ShardId;
 use schemas::item::GeometryItem;
-use schemas::lease::{Checkpoint, Lease};
-use schemas::record::{Decoded, decode_into, tick};
-use schemas::time::Millis;
+use schemas::lease::Lease;
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::core::lease::{Watch, taken};
-use crate::core::shard::{Beginning, Judged, Mark, ShardMachine};
+use crate::core::holding::{Finish, Now, Timing, Written};
+use crate::core::lease::{Action, Appetite, Look, Removal, Watch, gaps};
 use crate::error::Error;
-use crate::leases::{Leases, Written};
-use crate::metrics::{Metrics, add};
-use crate::reader::{Reader, list};
+use crate::held::Held;
+use crate::leases::Leases;
+use crate::metrics::{Metrics, add, get};
+use crate::reader::{PERMIT_BYTES, Source};
+use crate::samples::Samples;
 use crate::sink::Sink;
+use crate::stream::Stream;
+use crate::trimmed;
 
-/// Ticks a second for one idle shard, at most.
+/// Ticks a second for one idle shard: at most five.
 const TICK_EVERY: Duration = Duration::from_millis(200);
-/// How often a checkpoint is written, which also renews the lease.
+/// Between two checkpoints of a shard, which also renew its lease.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(1_000);
+/// Before a lease row without a reply is written again.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Rows that a held lease may be told of before it listens.
+const SEEN_MAX: usize = 4;
 
-/// Reads shards until the stop, then checkpoints and releases what it holds.
+/// What all loops of a processor share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) agreed: GeometryItem,
+    pub(crate) leases: Leases,
+    pub(crate) stream: Stream,
+    pub(crate) source: Source,
+    pub(crate) sink: Sink,
+    pub(crate) worker: String,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) samples: Samples,
+    started: Instant,
+    /// A lease was given up: another look is due.
+    given_up: Notify,
+}
+
+/// Reads shards until the stop, then writes what was closed, checkpoints and releases what it holds.
 ///
 /// # Errors
 /// When the geometry is missing or another one, or a service refuses for good.
@@ -40,293 +63,231 @@ pub async fn run(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Result<(), Error> {
-    let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
-    if let Some(given) = config.window_ms.filter(|given| *given != agreed.geometry.window_ms) {
-        return Err(Error::Window { given, agreed: agreed.geometry.window_ms });
-    }
-    let worker = config.worker.clone().unwrap_or_else(|| format!("worker-{:016x}", runtime::chance::seed()));
-    let leases = Leases { client: clients.dynamodb.clone(), table: config.lease_table.clone() };
-    let shared = Arc::new(Shared { config, clients, agreed, leases, worker, shutdown, metrics });
-    tracing::info!(worker = shared.worker, stream = shared.config.stream, "processor started");
-    let done = shared.look_after_leases().await;
+    let shared = Arc::new(Shared::new(config, clients, shutdown, metrics).await?);
+    tracing::info!(worker = shared.worker, stream = shared.stream.name, "processor started");
+    let mut workers = Fleet { watch: Watch::new(shared.worker.clone(), shared.config.failover()), held: BTreeMap::new() };
+    let done = workers.look_until_stop(&shared).await;
+    let released = workers.release(&shared).await;
     tracing::info!(worker = shared.worker, "processor stopped");
-    done
+    done.and(released)
 }
-
-struct Shared {
-    config: Config,
-    clients: Clients,
-    agreed: GeometryItem,
-    leases: Leases,
-    worker: String,
-    shutdown: Shutdown,
-    metrics: Arc<Metrics>,
-}
-
-type Held = BTreeMap<ShardId, JoinHandle<Result<(), Error>>>;
 
 impl Shared {
-    async fn look_after_leases(self: &Arc<Self>) -> Result<(), Error> {
-        let failover = Duration::from_millis(self.config.failover_ms);
-        let (mut watch, started) = (Watch::new(self.worker.clone(), failover), Instant::now());
-        let mut held = Held::new();
-        let mut first = true;
-        while !self.shutdown.requested() {
-            match self.look(&mut watch, started.elapsed(), &mut held).await {
-                Ok(()) => first = false,
+    async fn new(
+        config: Config,
+        clients: Clients,
+        shutdown: Shutdown,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        let names = config.names.clone();
+        let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
+        if let Some(given) = config.window_ms.filter(|given| *given != agreed.geometry.window_ms) {
+            return Err(Error::Window { given, agreed: agreed.geometry.window_ms });
+        }
+        // Each start has a name of its own: what an earlier process of this name left is another worker's.
+        let given = config.worker.as_deref().unwrap_or("worker");
+        let worker = format!("{given}#{:08x}", runtime::chance::seed() >> 32);
+        let consumer_arn = match &config.fan_out {
+            None => None,
+            Some(name) => {
+                let found = crate::fan_out::consumer(&clients.kinesis, &names.stream, name).await;
+                let what = format!("consumer {name} of stream {}", names.stream);
+                Some(found.map_err(|failure| Error::Call { what, failure })?)
+            }
+        };
+        let memory = usize::try_from(config.read_ahead_mib).unwrap_or(64) * 1_048_576 / PERMIT_BYTES;
+        let source = Source {
+            client: clients.kinesis.clone(),
+            stream: names.stream.clone(),
+            poll: Duration::from_millis(config.poll_ms),
+            consumer_arn,
+            memory: Arc::new(Semaphore::new(memory)),
+            metrics: Arc::clone(&metrics),
+        };
+        let (buckets, table) = (agreed.outbox_buckets, names.table);
+        Ok(Self {
+            leases: Leases { client: clients.dynamodb.clone(), table: names.lease_table },
+            stream: Stream::new(clients.kinesis, names.stream),
+            sink: Sink::new(clients.dynamodb, table, buckets, Arc::clone(&metrics)),
+            source,
+            config,
+            agreed,
+            worker,
+            shutdown,
+            metrics,
+            samples: Samples::default(),
+            started: Instant::now(),
+            given_up: Notify::new(),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { monotonic: self.started.elapsed(), wall: runtime::clock::now() }
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        let renew_every = self.config.failover() / 3;
+        Timing {
+            checkpoint_every: CHECKPOINT_EVERY.min(renew_every),
+            renew_every,
+            tick_every: TICK_EVERY,
+            retry_after: RETRY_AFTER.min(renew_every),
+        }
+    }
+
+    async fn hold(self: Arc<Self>, row: Lease, seen: mpsc::Receiver<Lease>) -> Finish {
+        let shard_id = row.shard_id.clone();
+        let row = trimmed::checked(&mut self.stream.clone(), row).await;
+        tracing::info!(%shard_id, checkpoint = row.checkpoint.as_text(), closed_through = %row.closed_through,
+            tails = row.tails.len(), "lease held");
+        add(&self.metrics.leases_held, 1);
+        add(&self.metrics.leases_gained, 1);
+        let finish = Held::new(Arc::clone(&self), row, seen).run().await;
+        self.metrics.leases_held.fetch_sub(1, Ordering::Relaxed);
+        match finish {
+            Finish::Ended => tracing::info!(%shard_id, "shard read to its end"),
+            Finish::Released => tracing::info!(%shard_id, "lease released"),
+            Finish::HandedOver => {
+                add(&self.metrics.leases_lost, 1);
+                tracing::info!(%shard_id, "lease handed over");
+            }
+            Finish::Lost => {
+                add(&self.metrics.leases_lost, 1);
+                tracing::warn!(%shard_id, "lease lost to another worker");
+            }
+        }
+        self.given_up.notify_one();
+        finish
+    }
+}
+
+struct One {
+    seen: mpsc::Sender<Lease>,
+    task: JoinHandle<Finish>,
+}
+
+/// The leases that this worker holds, and what it saw of all.
+struct Fleet {
+    watch: Watch,
+    held: BTreeMap<ShardId, One>,
+}
+
+impl Fleet {
+    async fn look_until_stop(&mut self, shared: &Arc<Shared>) -> Result<(), Error> {
+        let pause = Duration::from_millis(shared.config.look_ms).min(shared.config.failover() / 3);
+        let mut is_first = true;
+        while !shared.shutdown.requested() {
+            self.forget_finished().await?;
+            match self.look(shared).await {
+                Ok(()) => is_first = false,
                 // The first look finds out whether the services are there at all; later ones live through an outage.
-                Err(failure) if first || !failure.is_transient() => {
-                    let what = format!(
-                        "leases of stream {} in table {}",
-                        self.config.stream, self.config.lease_table
-                    );
+                Err(failure) if is_first || !failure.is_transient() => {
+                    let (stream, table) = (&shared.stream.name, &shared.leases.table);
+                    let what = format!("leases of stream {stream} in table {table}");
                     return Err(Error::Call { what, failure });
                 }
                 Err(failure) => tracing::warn!(%failure, "leases could not be looked after"),
             }
-            for (_, task) in held.extract_if(.., |_, task| task.is_finished()) {
-                self.finished(task).await?;
-            }
             tokio::select! {
-                () = self.shutdown.wait() => {}
-                () = tokio::time::sleep(failover / 3) => {}
-            }
-        }
-        for (_, task) in held {
-            self.finished(task).await?;
-        }
-        Ok(())
-    }
-
-    async fn finished(&self, task: JoinHandle<Result<(), Error>>) -> Result<(), Error> {
-        match task.await {
-            Ok(done) => done,
-            Err(panic) => {
-                let failure = Failure::Refused { code: "Panic".to_owned(), message: panic.to_string() };
-                Err(Error::Call { what: "a shard's task".to_owned(), failure })
-            }
-        }
-    }
-
-    async fn look(
-        self: &Arc<Self>,
-        watch: &mut Watch,
-        now: Duration,
-        held: &mut Held,
-    ) -> Result<(), Failure> {
-        let shards = list(&self.clients.kinesis, &self.config.stream).await?;
-        let mut rows = self.leases.all().await?;
-        let known: Vec<ShardId> = rows.iter().map(|row| row.shard_id.clone()).collect();
-        for shard in shards.iter().filter(|shard| !known.contains(&shard.shard_id)) {
-            self.leases.make(shard).await?;
-            rows.push(Lease::new(shard.shard_id.clone(), shard.range, shard.parents.clone()));
-        }
-        let ended = |id: &ShardId| {
-            rows.iter().any(|row| &row.shard_id == id && row.checkpoint == Checkpoint::ShardEnd)
-        };
-        let ready: Vec<Lease> = rows.iter().filter(|row| row.parents.iter().all(ended)).cloned().collect();
-        for lease in watch.on_leases(&ready, now) {
-            if held.contains_key(&lease.shard_id) {
-                continue;
-            }
-            let mine = taken(&lease, &self.worker);
-            if self.leases.write(&mine, lease.counter).await? == Written::Done {
-                tracing::info!(shard_id = %mine.shard_id, from = ?lease.owner, checkpoint = mine.checkpoint.as_text(), "lease taken");
-                held.insert(mine.shard_id.clone(), tokio::spawn(Arc::clone(self).hold(mine)));
+                () = shared.shutdown.wait() => {}
+                () = shared.given_up.notified() => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         Ok(())
     }
 
-    /// A shard that was never checkpointed is read from its oldest record, which is its beginning only while the
-    /// stream is younger than its retention. Unknown counts as gone: a cut window is never written.
-    async fn beginning(&self, lease: &Lease) -> Beginning {
-        if lease.checkpoint != Checkpoint::TrimHorizon {
-            return Beginning::Whole;
+    async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Failure> {
+        // Rows before shards: a row that is missing although its shard is listed was missing when that shard was there.
+        let rows = shared.leases.all().await?;
+        let mut stream = shared.stream.clone();
+        let (shards, age) = (stream.shards().await?, stream.age().await);
+        for row in &rows {
+            if let Some(one) = self.held.get(&row.shard_id) {
+                // A full queue means that newer rows wait there already.
+                let _ = one.seen.try_send(row.clone());
+            }
         }
-        let sent =
-            self.clients.kinesis.describe_stream_summary().stream_name(&self.config.stream).send().await;
-        let summary = sent.ok().and_then(|answer| answer.stream_description_summary);
-        let young = summary.and_then(|summary| {
-            let created = u64::try_from(summary.stream_creation_timestamp.to_millis().ok()?).ok()?;
-            let kept_ms = u64::try_from(summary.retention_period_hours).ok()? * 3_600_000;
-            Some(runtime::clock::now().since(Millis(created)) < kept_ms)
-        });
-        if young == Some(true) { Beginning::Whole } else { Beginning::Cut }
-    }
-
-    async fn hold(self: Arc<Self>, lease: Lease) -> Result<(), Error> {
-        self.metrics.leases_held.fetch_add(1, Ordering::Relaxed);
-        let shard_id = lease.shard_id.clone();
-        let open = Open { metrics: Arc::clone(&self.metrics), windows: 0 };
-        let beginning = self.beginning(&lease).await;
-        let done = ShardLoop::new(&self, lease, open, beginning).run().await;
-        self.metrics.leases_held.fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = &done {
-            tracing::error!(%shard_id, %error, "shard stopped");
+        let held: BTreeSet<ShardId> = self.held.keys().cloned().collect();
+        let is_full = get(&shared.metrics.open_bids) >= shared.config.open_bids_max;
+        let appetite = if is_full { Appetite::Nothing } else { Appetite::Share };
+        let look = Look { rows: &rows, shards: &shards, age, held: &held, appetite };
+        let now = shared.now().monotonic;
+        for action in self.watch.on_look(&look, now) {
+            self.act(shared, action).await?;
         }
-        done
-    }
-}
-
-/// This shard's part of the gauge of open windows.
-struct Open {
-    metrics: Arc<Metrics>,
-    windows: u64,
-}
-
-impl Open {
-    fn set(&mut self, windows: usize) {
-        let windows = u64::try_from(windows).unwrap_or(u64::MAX);
-        let gauge: &AtomicU64 = &self.metrics.open_windows;
-        gauge.fetch_add(windows, Ordering::Relaxed);
-        gauge.fetch_sub(self.windows, Ordering::Relaxed);
-        self.windows = windows;
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
-
-struct ShardLoop<'a> {
-    shared: &'a Shared,
-    sink: Sink,
-    reader: Reader,
-    machine: ShardMachine,
-    lease: Lease,
-    open: Open,
-    ticked: Option<Instant>,
-}
-
-impl<'a> ShardLoop<'a> {
-    fn new(shared: &'a Shared, lease: Lease, open: Open, beginning: Beginning) -> Self {
-        let at = Mark { checkpoint: lease.checkpoint.clone(), clock: lease.replay_clock };
-        let machine = ShardMachine::new(
-            lease.shard_id.clone(),
-            lease.range,
-            shared.agreed.clone(),
-            at,
-            lease.closed_through,
-            beginning,
-        );
-        let sink = Sink {
-            client: shared.clients.dynamodb.clone(),
-            table: shared.config.table.clone(),
-            agreed: shared.agreed.clone(),
-            bid_events: shared.config.bid_events,
-            metrics: Arc::clone(&shared.metrics),
-        };
-        let reader = Reader::new(
-            shared.clients.kinesis.clone(),
-            shared.config.stream.clone(),
-            lease.shard_id.clone(),
-            lease.checkpoint.clone(),
-        );
-        Self { shared, sink, reader, machine, lease, open, ticked: None }
+        let unread = self.watch.unread(&rows, now);
+        let holes = if rows.is_empty() { Vec::new() } else { gaps(&rows) };
+        for shard_id in &unread {
+            tracing::error!(%shard_id, "nobody reads this shard");
+        }
+        for range in &holes {
+            tracing::error!(start = %range.start, end = %range.end, "no lease covers this part of the hash space");
+        }
+        let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        shared.metrics.leases_unread.store(count(unread.len()), Ordering::Relaxed);
+        shared.metrics.lease_gaps.store(count(holes.len()), Ordering::Relaxed);
+        Ok(())
     }
 
-    async fn run(mut self) -> Result<(), Error> {
-        let poll = Duration::from_millis(self.shared.config.poll_ms);
-        let mut decoded = Decoded::default();
-        let mut checkpointed = Instant::now();
-        loop {
-            let began = Instant::now();
-            let page = self.reader.read().await?.unwrap_or_default();
-            for (arrival, sequence, data) in &page.records {
-                decode_into(data.as_ref(), &mut decoded);
-                let (closed, judged) = self.machine.on_record(*arrival, sequence, &decoded);
-                self.count(&judged);
-                for window in closed {
-                    let (start, auctions) = (window.window_start, window.aggregates.len());
-                    let writing = Instant::now();
-                    self.sink.write(window).await?;
-                    let write_ms = u64::try_from(writing.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    tracing::info!(shard_id = %self.lease.shard_id, window = %start, auctions, write_ms,
-                        lag_ms = page.behind_ms, "window closed");
+    async fn act(&mut self, shared: &Arc<Shared>, action: Action) -> Result<(), Failure> {
+        match action {
+            Action::Make(row) => shared.leases.make(&row).await,
+            Action::Take { row, seen } => {
+                if matches!(shared.leases.write(&row, seen).await?, Written::Done) {
+                    match &row.checkpoint_owner {
+                        Some(from) => tracing::info!(shard_id = %row.shard_id, from, "lease asked for"),
+                        None => self.start(shared, row),
+                    }
+                }
+                Ok(())
+            }
+            Action::Hold(row) => {
+                self.start(shared, row);
+                Ok(())
+            }
+            Action::Remove { shard_id, seen, reason } => {
+                match reason {
+                    Removal::Inherited => tracing::info!(%shard_id, "row of an ended shard removed"),
+                    Removal::Gone => {
+                        tracing::error!(%shard_id, "the stream dropped a shard that was not read to its end");
+                    }
+                }
+                shared.leases.remove(&shard_id, seen).await
+            }
+        }
+    }
+
+    fn start(&mut self, shared: &Arc<Shared>, row: Lease) {
+        let (seen, receiver) = mpsc::channel(SEEN_MAX);
+        let shard_id = row.shard_id.clone();
+        let task = tokio::spawn(Arc::clone(shared).hold(row, receiver));
+        self.held.insert(shard_id, One { seen, task });
+    }
+
+    async fn forget_finished(&mut self) -> Result<(), Error> {
+        for (shard_id, one) in self.held.extract_if(.., |_, one| one.task.is_finished()) {
+            one.task.await.map_err(|error| fault(&shard_id, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all to be released; what takes longer than the grace period expires.
+    async fn release(&mut self, shared: &Arc<Shared>) -> Result<(), Error> {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(shared.config.grace_ms);
+        while let Some((shard_id, mut one)) = self.held.pop_first() {
+            match tokio::time::timeout_at(deadline, &mut one.task).await {
+                Ok(done) => drop(done.map_err(|error| fault(&shard_id, &error))?),
+                Err(_) => {
+                    tracing::error!(%shard_id, "not released within the grace period; the lease will expire");
+                    one.task.abort();
                 }
             }
-            self.open.set(self.machine.open_windows());
-            let stop = self.shared.shutdown.requested();
-            if stop || page.ended || checkpointed.elapsed() >= CHECKPOINT_EVERY {
-                checkpointed = Instant::now();
-                if self.checkpoint(stop, page.ended).await == Written::Lost {
-                    tracing::warn!(shard_id = %self.lease.shard_id, "lease lost");
-                    return Ok(());
-                }
-            }
-            if stop || page.ended {
-                return Ok(());
-            }
-            if page.at_tip && page.records.is_empty() {
-                self.tick().await;
-            }
-            // A page that is not the last is followed at once, within the rate that a shard allows.
-            tokio::time::sleep(poll.saturating_sub(began.elapsed())).await;
         }
+        Ok(())
     }
+}
 
-    fn count(&self, judged: &Judged) {
-        let metrics = &self.shared.metrics;
-        add(&metrics.records, 1);
-        add(&metrics.counted, judged.counted);
-        add(&metrics.duplicates, judged.duplicates);
-        add(&metrics.rejected, judged.rejected);
-        add(&metrics.stray, judged.stray);
-        add(&metrics.early, judged.early);
-        add(&metrics.late, judged.late);
-    }
-
-    /// Writes the checkpoint, which renews the lease; `release` gives it up, `ended` finishes the shard. Everything
-    /// that the machine closed so far is durable here.
-    async fn checkpoint(&mut self, release: bool, ended: bool) -> Written {
-        let (mark, closed_through) = self.machine.checkpoint();
-        let mut lease = self.lease.clone();
-        lease.counter += 1;
-        if self.machine.position() != &Checkpoint::TrimHorizon {
-            (lease.checkpoint, lease.replay_clock) = (mark.checkpoint, mark.clock);
-            lease.closed_through = lease.closed_through.max(closed_through);
-            lease.owner_switches = 0;
-        }
-        if ended {
-            lease.tail_checkpoint = Some(lease.checkpoint.clone());
-            lease.checkpoint = Checkpoint::ShardEnd;
-        }
-        if release || ended {
-            lease.owner = None;
-        }
-        match self.shared.leases.write(&lease, self.lease.counter).await {
-            Ok(Written::Done) => {
-                self.lease = lease;
-                tracing::debug!(shard_id = %self.lease.shard_id, checkpoint = self.lease.checkpoint.as_text(), "checkpoint");
-                Written::Done
-            }
-            Ok(Written::Lost) => Written::Lost,
-            Err(failure) => {
-                // The row may stand or not; the next attempt carries the same counter and finds out.
-                tracing::warn!(shard_id = %self.lease.shard_id, %failure, "checkpoint not written");
-                Written::Done
-            }
-        }
-    }
-
-    /// Puts a tick into an idle shard when a window would be closed by a record that arrived now.
-    async fn tick(&mut self) {
-        let recently = self.ticked.is_some_and(|at| at.elapsed() < TICK_EVERY);
-        if recently || !self.machine.due(runtime::clock::now()) {
-            return;
-        }
-        self.ticked = Some(Instant::now());
-        let put = self.shared.clients.kinesis.put_record().stream_name(&self.shared.config.stream);
-        let put = put
-            .partition_key("a")
-            .explicit_hash_key(self.lease.range.start.to_string())
-            .data(Blob::new(tick()));
-        match put.send().await {
-            Ok(_) => add(&self.shared.metrics.ticks, 1),
-            Err(error) => tracing::debug!(failure = %classify(&error), "tick not sent"),
-        }
-    }
+fn fault(shard_id: &ShardId, error: &tokio::task::JoinError) -> Error {
+    Error::Fault { shard_id: shard_id.clone(), message: error.to_string() }
 }

@@ -3,6 +3,7 @@
 use runtime::agreed::AgreedError;
 use runtime::failure::Failure;
 use schemas::exit;
+use schemas::ids::ShardId;
 
 /// Why a processor stopped.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,20 @@ pub enum Error {
         /// What the service said.
         failure: Failure,
     },
+    /// A command that cannot be carried out as it was given.
+    #[error("{0}")]
+    Usage(String),
+    /// Output failed.
+    #[error("output cannot be written: {0}")]
+    Output(#[from] std::io::Error),
+    /// A loop of ours panicked.
+    #[error("the loop of shard {shard_id} failed: {message}; this is a fault of the processor, please report it")]
+    Fault {
+        /// The shard.
+        shard_id: ShardId,
+        /// What is known.
+        message: String,
+    },
 }
 
 impl Error {
@@ -36,8 +51,12 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Agreed(error) => error.exit_code(),
-            Self::Window { .. } | Self::Call { failure: Failure::Refused { .. }, .. } => exit::USAGE,
+            Self::Window { .. } | Self::Usage(_) | Self::Call { failure: Failure::Refused { .. }, .. } => {
+                exit::USAGE
+            }
             Self::Call { .. } => exit::UNAVAILABLE,
+            Self::Output(_) => exit::IO,
+            Self::Fault { .. } => exit::SOFTWARE,
         }
     }
 }

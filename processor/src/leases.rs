@@ -1,12 +1,15 @@
 //! The lease table: rows are read whole and written on the condition that the counter is the one last seen.
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use runtime::attrs;
 use runtime::failure::{Failure, classify};
+use schemas::ids::ShardId;
 use schemas::lease::Lease;
 
-use crate::reader::Listed;
+use crate::core::holding::Written;
 
 /// The lease table.
 #[derive(Clone, Debug)]
@@ -15,15 +18,6 @@ pub struct Leases {
     pub client: Client,
     /// The table.
     pub table: String,
-}
-
-/// What became of a conditional write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// The row stands as it was meant.
-    Done,
-    /// Another worker changed the row: the lease is lost.
-    Lost,
 }
 
 impl Leases {
@@ -46,7 +40,7 @@ impl Leases {
                 match read.and_then(|item| Lease::from_attrs(&item).map_err(|error| error.to_string())) {
                     Ok(lease) => leases.push(lease),
                     Err(reason) => {
-                        tracing::warn!(table = self.table, reason, "row of the lease table left alone")
+                        tracing::warn!(table = self.table, reason, "row of the lease table left alone");
                     }
                 }
             }
@@ -57,56 +51,67 @@ impl Leases {
         }
     }
 
-    /// Makes the row of a shard when there is none.
+    /// Makes a row where none stands.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn make(&self, shard: &Listed) -> Result<(), Failure> {
-        let lease = Lease::new(shard.shard_id.clone(), shard.range, shard.parents.clone());
-        let put =
-            self.client.put_item().table_name(&self.table).set_item(Some(attrs::to_sdk(lease.to_attrs())));
-        match put
-            .condition_expression("attribute_not_exists(leaseKey)")
-            .send()
-            .await
-            .map_err(|e| classify(&e))
-        {
+    pub async fn make(&self, lease: &Lease) -> Result<(), Failure> {
+        let put = self.client.put_item().table_name(&self.table);
+        let put = put.set_item(Some(attrs::to_sdk(lease.to_attrs())));
+        let sent = put.condition_expression("attribute_not_exists(leaseKey)").send().await;
+        match sent.map_err(|error| classify(&error)) {
             Err(failure) if failure.code() != "ConditionalCheckFailedException" => Err(failure),
             _ => Ok(()),
         }
     }
 
-    /// Writes the row on the condition that its counter is `seen`. A reply that never came is found out by reading.
+    /// Puts a row over the one whose counter is `seen`.
     ///
     /// # Errors
-    /// When the table cannot be reached or refuses; the row may then stand or not.
+    /// When the service says no for another reason than the counter.
     pub async fn write(&self, lease: &Lease, seen: u64) -> Result<Written, Failure> {
         let put =
             self.client.put_item().table_name(&self.table).set_item(Some(attrs::to_sdk(lease.to_attrs())));
         let sent = put
             .condition_expression("leaseCounter = :seen")
             .expression_attribute_values(":seen", AttributeValue::N(seen.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        outcome(sent)
+    }
+
+    /// Removes the row whose counter is `seen`.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn remove(&self, shard_id: &ShardId, seen: u64) -> Result<(), Failure> {
+        let delete = self.client.delete_item().table_name(&self.table);
+        let delete = delete.key("leaseKey", AttributeValue::S(shard_id.0.clone()));
+        let sent = delete
+            .condition_expression("leaseCounter = :seen")
+            .expression_attribute_values(":seen", AttributeValue::N(seen.to_string()))
             .send()
             .await;
         match sent.map_err(|error| classify(&error)) {
-            Ok(_) => Ok(Written::Done),
-            Err(failure) if failure.code() == "ConditionalCheckFailedException" => self.find_out(lease).await,
-            Err(failure) => Err(failure),
+            Err(failure) if failure.code() != "ConditionalCheckFailedException" => Err(failure),
+            _ => Ok(()),
         }
     }
+}
 
-    /// Whether the row is the one that was meant: an earlier attempt was done and its reply lost.
-    async fn find_out(&self, lease: &Lease) -> Result<Written, Failure> {
-        let get = self.client.get_item().table_name(&self.table).consistent_read(true);
-        let answer = get.key("leaseKey", AttributeValue::S(lease.shard_id.0.clone())).send().await;
-        let answer = answer.map_err(|error| classify(&error))?;
-        let stands = answer
-            .item()
-            .and_then(|item| attrs::from_sdk(item).ok())
-            .and_then(|item| Lease::from_attrs(&item).ok());
-        // Owner and counter together name one attempt of one worker; its row may carry an older checkpoint than this
-        // attempt's, which is only more careful, and the next write brings the newer one.
-        let ours = stands.is_some_and(|row| row.owner == lease.owner && row.counter == lease.counter);
-        Ok(if ours { Written::Done } else { Written::Lost })
+fn outcome(sent: Result<PutItemOutput, SdkError<PutItemError>>) -> Result<Written, Failure> {
+    let Err(error) = sent else { return Ok(Written::Done) };
+    if let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
+        let stands = failed.item().and_then(|item| attrs::from_sdk(item).ok());
+        let stands = stands.and_then(|item| Lease::from_attrs(&item).ok());
+        return Ok(Written::Refused(stands.map(Box::new)));
+    }
+    match classify(&error) {
+        // Nothing was done, which trying again finds out as well.
+        Failure::Throttled { .. } | Failure::Unknown { .. } | Failure::Unreachable { .. } => {
+            Ok(Written::Unknown)
+        }
+        refused @ Failure::Refused { .. } => Err(refused),
     }
 }

@@ -1,16 +1,23 @@
 //! Reads the shards of a stream and writes what closed auctions leave to DynamoDB.
 //!
-//! [`core`] holds the rules as values; [`leases`], [`reader`] and [`sink`] are the edges; [`drive`] has the loops.
+//! [`core`] holds the rules as values. The edges are [`leases`] (the lease table), [`stream`], [`reader`] with
+//! [`fan_out`] (pages of a shard) and [`sink`] (what is written). [`drive`] has the loop over all leases; each held
+//! one has a loop of its own that only performs what its core asks for.
 //! What is absent: any wall clock in the closing of a window, and any decision about who wins: that is the settler's.
 
 pub mod config;
 pub mod core;
 pub mod drive;
 pub mod error;
+pub mod fan_out;
+mod held;
 pub mod leases;
 pub mod metrics;
 pub mod reader;
+mod samples;
 pub mod sink;
+pub mod stream;
+mod trimmed;
 
 pub use config::Config;
 pub use drive::run;

@@ -1,12 +1,63 @@
 //! Counters of one processor, read by whoever shows them.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use schemas::ids::ShardId;
+
+/// What one shard looks like now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardGauges {
+    /// How far reading is behind the tip, in ms.
+    pub behind_ms: u64,
+    /// How far the shard clock is behind the wall clock, in ms.
+    pub clock_lag_ms: u64,
+    /// How far the checkpoint's clock is behind the wall clock, in ms.
+    pub checkpoint_age_ms: u64,
+    /// Windows that hold bids or counts.
+    pub open_windows: u64,
+    /// Counted bids in memory.
+    pub open_bids: u64,
+}
+
+/// How long something took: buckets of [`Latency::BOUNDS_MS`], then all that took longer.
+#[derive(Debug, Default)]
+pub struct Latency {
+    buckets: [AtomicU64; Latency::BOUNDS_MS.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Latency {
+    /// Upper bounds, inclusive, in ms.
+    pub const BOUNDS_MS: [u64; 10] = [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000];
+
+    /// Counts one.
+    pub fn observe(&self, took: Duration) {
+        let bucket = Self::BOUNDS_MS.partition_point(|bound| Duration::from_millis(*bound) < took);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts per bucket, and the sum in microseconds.
+    #[must_use]
+    pub fn read(&self) -> ([u64; Self::BOUNDS_MS.len() + 1], u64) {
+        (std::array::from_fn(|at| get(&self.buckets[at])), get(&self.sum_us))
+    }
+}
 
 /// Counters since the start, and gauges of now.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Records read.
     pub records: AtomicU64,
+    /// Records read again: a checkpoint before this worker's lease was past them.
+    pub records_again: AtomicU64,
+    /// Records of inherited tails.
+    pub records_inherited: AtomicU64,
+    /// Bytes read.
+    pub read_bytes: AtomicU64,
     /// Bids counted.
     pub counted: AtomicU64,
     /// Copies.
@@ -21,18 +72,72 @@ pub struct Metrics {
     pub late: AtomicU64,
     /// Aggregates made durable.
     pub auctions_closed: AtomicU64,
+    /// Windows made durable.
+    pub windows_closed: AtomicU64,
     /// Windows open now.
     pub open_windows: AtomicU64,
+    /// Counted bids in memory now.
+    pub open_bids: AtomicU64,
     /// Shards held now.
     pub leases_held: AtomicU64,
+    /// Leases gained.
+    pub leases_gained: AtomicU64,
+    /// Leases that another worker took or asked for.
+    pub leases_lost: AtomicU64,
+    /// Parts of the hash space that no row reads.
+    pub lease_gaps: AtomicU64,
+    /// Leases of which nothing was heard for twice the failover time.
+    pub leases_unread: AtomicU64,
+    /// Checkpoints written.
+    pub checkpoints: AtomicU64,
+    /// Lease rows whose write had no reply.
+    pub lease_unknown: AtomicU64,
+    /// Items put.
+    pub items_written: AtomicU64,
+    /// Bid events written.
+    pub bid_events: AtomicU64,
+    /// Items that the table can never hold.
+    pub items_refused: AtomicU64,
+    /// Items that stood there already.
+    pub conditional_failures: AtomicU64,
     /// Items that stood there already with the same digest.
     pub replays: AtomicU64,
     /// Items that stood there already with another digest.
     pub divergence: AtomicU64,
-    /// Calls refused for their rate.
+    /// Writes refused for their rate.
     pub throttles: AtomicU64,
+    /// Writes that failed otherwise, or had no reply.
+    pub write_faults: AtomicU64,
+    /// Writes that may be under way at once, now.
+    pub writes_bound: AtomicU64,
+    /// How long a put took.
+    pub put_seconds: Latency,
+    /// Reads refused for their rate.
+    pub read_throttles: AtomicU64,
+    /// Reads that failed otherwise.
+    pub read_faults: AtomicU64,
+    /// Iterators that expired.
+    pub expired_iterators: AtomicU64,
+    /// Records without a number, passed over.
+    pub unnumbered: AtomicU64,
     /// Ticks sent.
     pub ticks: AtomicU64,
+    /// Shards that are read now.
+    pub shards: Mutex<BTreeMap<ShardId, ShardGauges>>,
+}
+
+impl Metrics {
+    /// Sets what a shard looks like, or forgets it.
+    pub fn set_shard(&self, shard_id: &ShardId, gauges: Option<ShardGauges>) {
+        let mut shards = self.shards.lock().expect("no holder panics");
+        match gauges {
+            Some(gauges) => drop(shards.insert(shard_id.clone(), gauges)),
+            None => drop(shards.remove(shard_id)),
+        }
+        let sum = |pick: fn(&ShardGauges) -> u64| shards.values().map(pick).sum();
+        self.open_windows.store(sum(|one| one.open_windows), Ordering::Relaxed);
+        self.open_bids.store(sum(|one| one.open_bids), Ordering::Relaxed);
+    }
 }
 
 /// Adds to a counter.

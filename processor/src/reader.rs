@@ -1,95 +1,179 @@
-//! Reads one shard page by page: expired iterators, throttles and faults are normal life.
+//! Reads one shard page by page, ahead of who takes the pages, within the rates that a shard allows.
+//!
+//! Expired iterators, throttles, faults and empty pages are normal life: each is counted and tried again, for ever, for
+//! a reader has nothing better to do. Memory is bounded for all readers of a process together: a page is asked for
+//! only when the largest one that may come has room.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use runtime::backoff::Backoff;
 use runtime::failure::{Failure, classify};
-use schemas::hash::HashRange;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::lease::Checkpoint;
-use schemas::limits::GET_RECORDS_MAX;
+use schemas::limits::{GET_RECORDS_MAX, SHARD_READ_BYTES_PER_S};
 use schemas::time::Millis;
+use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 
-use crate::error::Error;
+use crate::core::holding::Raw;
+use crate::metrics::{Metrics, add};
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(3) };
+/// Pages that wait for who takes them: one is taken while the next is read.
+const PAGES_AHEAD: usize = 1;
+/// A permit stands for so many bytes.
+pub const PERMIT_BYTES: usize = 1_024;
+/// The largest page (Kinesis API reference, GetRecords: 10 MiB).
+const PAGE_PERMITS: u32 = 10 * 1_024;
+/// A failure that lasts is logged again after this long.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What follows a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More, now or later.
+    More,
+    /// Nothing yet.
+    Tip,
+    /// Nothing, ever: the shard is closed, and these are its children.
+    End(Vec<ShardId>),
+    /// The stream does not have the shard any more.
+    Gone,
+}
 
 /// One page of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Page {
-    /// Its records: arrival, number, payload.
-    pub records: Vec<(Millis, SequenceNumber, Blob)>,
-    /// Whether nothing newer was there.
-    pub at_tip: bool,
-    /// Whether the shard was closed and this was its last page.
-    pub ended: bool,
+    /// Its records.
+    pub records: Vec<Raw>,
+    /// What follows.
+    pub next: Next,
     /// How far the page's end is behind the tip, in ms.
-    pub behind_ms: i64,
+    pub behind_ms: u64,
+    /// Its part of the memory for pages, given back with the page.
+    pub(crate) _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// What every reader of a process shares.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The client.
+    pub client: Client,
+    /// The stream.
+    pub stream: String,
+    /// Between two calls.
+    pub poll: Duration,
+    /// The consumer of enhanced fan-out, when it is used.
+    pub consumer_arn: Option<String>,
+    /// Memory for pages, in permits.
+    pub memory: Arc<Semaphore>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Pages of a shard as they come; reading stops when this is dropped.
+#[derive(Debug)]
+pub struct Pages {
+    pages: mpsc::Receiver<Page>,
+    task: AbortHandle,
+}
+
+impl Pages {
+    /// The next page; none after the last.
+    pub async fn next(&mut self) -> Option<Page> {
+        self.pages.recv().await
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Source {
+    /// Reads a shard from a place on.
+    #[must_use]
+    pub fn read(&self, shard_id: ShardId, from: Checkpoint) -> Pages {
+        let (sender, pages) = mpsc::channel(PAGES_AHEAD);
+        let reader = Reader { source: self.clone(), shard_id, from, attempt: 0, logged: None };
+        let task = if self.consumer_arn.is_some() {
+            tokio::spawn(crate::fan_out::run(reader, sender))
+        } else {
+            tokio::spawn(reader.run(sender))
+        };
+        Pages { pages, task: task.abort_handle() }
+    }
 }
 
 /// A place in one shard.
 #[derive(Debug)]
-pub struct Reader {
-    client: Client,
-    stream: String,
-    shard_id: ShardId,
-    from: Checkpoint,
-    iterator: Option<String>,
+pub(crate) struct Reader {
+    pub(crate) source: Source,
+    pub(crate) shard_id: ShardId,
+    pub(crate) from: Checkpoint,
     attempt: u32,
+    logged: Option<Instant>,
 }
 
 impl Reader {
-    /// A reader that begins at the checkpoint.
-    #[must_use]
-    pub fn new(client: Client, stream: String, shard_id: ShardId, from: Checkpoint) -> Self {
-        Self { client, stream, shard_id, from, iterator: None, attempt: 0 }
+    async fn run(mut self, pages: mpsc::Sender<Page>) {
+        let mut iterator = None;
+        loop {
+            let began = Instant::now();
+            let Some(memory) = self.reserve(PAGE_PERMITS).await else { return };
+            let page = match self.call(&mut iterator).await {
+                Ok(answer) => self.page(answer, memory),
+                Err(failure) if is_gone(&failure) => self.last(Next::Gone),
+                Err(failure) => {
+                    self.pause(&failure).await;
+                    continue;
+                }
+            };
+            self.attempt = 0;
+            let bytes: usize = page.records.iter().map(|raw| raw.data.len()).sum();
+            let last = matches!(page.next, Next::End(_) | Next::Gone);
+            if pages.send(page).await.is_err() || last {
+                return;
+            }
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let share = Duration::from_secs(1).saturating_mul(bytes) / SHARD_READ_BYTES_PER_S;
+            tokio::time::sleep(self.source.poll.max(share).saturating_sub(began.elapsed())).await;
+        }
     }
 
-    /// The next page, or none when the service wants a pause: then the pause was made.
-    ///
-    /// # Errors
-    /// When the service refuses for good.
-    pub async fn read(&mut self) -> Result<Option<Page>, Error> {
-        let iterator = match self.iterator.take() {
-            Some(iterator) => iterator,
-            None => match self.begin().await {
-                Ok(iterator) => iterator,
-                Err(failure) => return self.pause(failure).await,
-            },
+    pub(crate) async fn reserve(&self, permits: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.source.memory).acquire_many_owned(permits).await.ok()
+    }
+
+    async fn call(&self, iterator: &mut Option<String>) -> Result<GetRecordsOutput, Failure> {
+        let at = match iterator.take() {
+            Some(at) => at,
+            None => self.begin().await?,
         };
-        let sent = self.client.get_records().shard_iterator(&iterator).limit(GET_RECORDS_MAX).send().await;
-        let answer = match sent {
-            Ok(answer) => answer,
-            Err(error) => {
-                let failure = classify(&error);
-                if failure.code() == "ExpiredIteratorException" {
-                    return Ok(None);
-                }
-                if failure.is_transient() {
-                    self.iterator = Some(iterator);
-                }
-                return self.pause(failure).await;
+        let call = self.source.client.get_records().shard_iterator(&at).limit(GET_RECORDS_MAX);
+        match call.send().await.map_err(|error| classify(&error)) {
+            Ok(answer) => {
+                *iterator = answer.next_shard_iterator().map(str::to_owned);
+                Ok(answer)
             }
-        };
-        self.attempt = 0;
-        self.iterator = answer.next_shard_iterator().map(str::to_owned);
-        let behind_ms = answer.millis_behind_latest().unwrap_or_default();
-        let mut page =
-            Page { at_tip: behind_ms == 0, ended: self.iterator.is_none(), behind_ms, records: Vec::new() };
-        for record in answer.records {
-            if let Some(read) = unpack(record) {
-                self.from = Checkpoint::After(read.1.clone());
-                page.records.push(read);
+            Err(failure) => {
+                if failure.is_transient() {
+                    *iterator = Some(at);
+                }
+                Err(failure)
             }
         }
-        Ok(Some(page))
     }
 
     async fn begin(&self) -> Result<String, Failure> {
-        let request = self.client.get_shard_iterator().stream_name(&self.stream).shard_id(&self.shard_id.0);
+        let request = self.source.client.get_shard_iterator().stream_name(&self.source.stream);
+        let request = request.shard_id(&self.shard_id.0);
         let request = match &self.from {
             Checkpoint::After(sequence) => request
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
@@ -102,67 +186,77 @@ impl Reader {
             .ok_or_else(|| Failure::Unknown { message: "no iterator in the answer".to_owned() })
     }
 
-    async fn pause(&mut self, failure: Failure) -> Result<Option<Page>, Error> {
-        if !failure.is_transient() {
-            return Err(Error::Call {
-                what: format!("shard {} of stream {}", self.shard_id, self.stream),
-                failure,
-            });
+    fn page(&mut self, answer: GetRecordsOutput, mut memory: OwnedSemaphorePermit) -> Page {
+        let behind = answer.millis_behind_latest().unwrap_or_default();
+        let next = if answer.next_shard_iterator().is_none() {
+            let children = answer.child_shards().iter().map(|child| ShardId(child.shard_id().to_owned()));
+            Next::End(children.collect())
+        } else if behind == 0 && answer.records().is_empty() {
+            Next::Tip
+        } else {
+            Next::More
+        };
+        let records = self.unpack(answer.records);
+        let bytes: usize = records.iter().map(|raw| raw.data.len()).sum();
+        let memory = memory.split((bytes / PERMIT_BYTES + 1).min(memory.num_permits()));
+        Page { records, next, behind_ms: u64::try_from(behind).unwrap_or_default(), _memory: memory }
+    }
+
+    pub(crate) fn last(&self, next: Next) -> Page {
+        Page { records: Vec::new(), next, behind_ms: 0, _memory: None }
+    }
+
+    /// Records as the core takes them. One without a number could neither be checkpointed nor named; the service
+    /// never sends one.
+    pub(crate) fn unpack(&mut self, records: Vec<Record>) -> Vec<Raw> {
+        let mut raws = Vec::with_capacity(records.len());
+        for record in records {
+            let arrival = record.approximate_arrival_timestamp.and_then(|at| at.to_millis().ok());
+            let arrival = arrival.and_then(|ms| u64::try_from(ms).ok()).map(Millis);
+            match record.sequence_number.parse::<SequenceNumber>() {
+                Ok(sequence) => {
+                    self.from = Checkpoint::After(sequence.clone());
+                    raws.push(Raw { arrival, sequence, data: record.data.into_inner() });
+                }
+                Err(error) => {
+                    add(&self.source.metrics.unnumbered, 1);
+                    let sequence = record.sequence_number;
+                    tracing::error!(shard_id = %self.shard_id, sequence, %error, "record without a number passed over");
+                }
+            }
         }
-        tracing::debug!(shard_id = %self.shard_id, %failure, "read tried again");
+        raws
+    }
+
+    /// Waits before the next attempt; an expired iterator needs no wait.
+    pub(crate) async fn pause(&mut self, failure: &Failure) {
+        let shard_id = &self.shard_id;
+        if failure.code() == "ExpiredIteratorException" {
+            add(&self.source.metrics.expired_iterators, 1);
+            tracing::debug!(%shard_id, "iterator expired, a new one is asked for");
+            return;
+        }
+        match failure {
+            Failure::Throttled { .. } => add(&self.source.metrics.read_throttles, 1),
+            _ => add(&self.source.metrics.read_faults, 1),
+        }
+        if self.attempt >= 3 && self.logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            self.logged = Some(Instant::now());
+            if failure.is_transient() {
+                tracing::warn!(%shard_id, %failure, attempt = self.attempt, "shard cannot be read, tried again");
+            } else {
+                tracing::error!(%shard_id, %failure, attempt = self.attempt, "reading is refused, tried again");
+            }
+        }
         tokio::time::sleep(BACKOFF.delay(self.attempt, runtime::chance::unit())).await;
         self.attempt = self.attempt.saturating_add(1);
-        Ok(None)
+    }
+
+    pub(crate) fn went_well(&mut self) {
+        self.attempt = 0;
     }
 }
 
-fn unpack(record: Record) -> Option<(Millis, SequenceNumber, Blob)> {
-    let arrival = record.approximate_arrival_timestamp.and_then(|at| at.to_millis().ok());
-    let arrival = arrival.and_then(|ms| u64::try_from(ms).ok()).map(Millis)?;
-    Some((arrival, record.sequence_number.parse().ok()?, record.data))
-}
-
-/// A shard as the stream lists it.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// Its name.
-    pub shard_id: ShardId,
-    /// What it owns.
-    pub range: HashRange,
-    /// Its parents that the stream still lists.
-    pub parents: Vec<ShardId>,
-}
-
-/// Lists all shards of a stream.
-///
-/// # Errors
-/// When the service refuses or cannot be reached.
-pub async fn list(client: &Client, stream: &str) -> Result<Vec<Listed>, Failure> {
-    let (mut listed, mut token) = (Vec::new(), None::<String>);
-    loop {
-        let request = match token.take() {
-            Some(token) => client.list_shards().next_token(token),
-            None => client.list_shards().stream_name(stream),
-        };
-        let answer = request.send().await.map_err(|error| classify(&error))?;
-        for shard in answer.shards() {
-            let Some(keys) = shard.hash_key_range() else { continue };
-            let (Ok(start), Ok(end)) = (keys.starting_hash_key().parse(), keys.ending_hash_key().parse())
-            else {
-                continue;
-            };
-            let parents = shard.parent_shard_id().into_iter().chain(shard.adjacent_parent_shard_id());
-            listed.push(Listed {
-                shard_id: ShardId(shard.shard_id().to_owned()),
-                range: HashRange { start, end },
-                parents: parents.map(|id| ShardId(id.to_owned())).collect(),
-            });
-        }
-        token = answer.next_token().map(str::to_owned);
-        if token.is_none() {
-            let known: Vec<ShardId> = listed.iter().map(|shard: &Listed| shard.shard_id.clone()).collect();
-            listed.iter_mut().for_each(|shard| shard.parents.retain(|parent| known.contains(parent)));
-            return Ok(listed);
-        }
-    }
+pub(crate) fn is_gone(failure: &Failure) -> bool {
+    failure.code() == "ResourceNotFoundException"
 }

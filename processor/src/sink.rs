@@ -1,76 +1,132 @@
 //! Makes what a closed window left durable: conditional puts, many at once, tried until they are done.
 //!
 //! An item is put on the condition that nothing stands at its key. When something does, its digest must be equal: then
-//! this is a replay. Unequal digests are a divergence: the first write stays and an error is logged.
+//! this is a replay. Unequal digests are a divergence: the first write stays and an error is logged. How many puts are
+//! under way is bounded for the whole process, and the bound follows the table's throttles.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, ReturnValuesOnConditionCheckFailure, WriteRequest};
 use futures::StreamExt;
 use runtime::backoff::Backoff;
 use runtime::failure::{Failure, classify};
 use schemas::attr::{Attr, Attrs};
-use schemas::item::GeometryItem;
+use schemas::limits::BATCH_WRITE_ITEMS_MAX;
+use tokio::sync::Notify;
 
-use crate::config::BidEvents;
-use crate::core::shard::Closed;
-use crate::error::Error;
+use crate::core::Closed;
+use crate::core::pace::Pace;
 use crate::metrics::{Metrics, add};
 
-/// Puts in flight at once: enough to hide a round trip, few enough that a throttled table is not flooded.
-const IN_FLIGHT: usize = 48;
+/// Puts that one window offers at once; the pace decides how many of them are under way.
+const OFFERED: usize = 256;
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(5) };
+/// A failure that lasts is logged again after so many attempts.
+const LOG_EVERY: u32 = 8;
 
 /// Writes items of one table.
 #[derive(Clone, Debug)]
 pub struct Sink {
-    /// The client.
-    pub client: Client,
-    /// The table.
-    pub table: String,
-    /// What all stages agreed on.
-    pub agreed: GeometryItem,
-    /// Which single bids are written.
-    pub bid_events: BidEvents,
-    /// Where it is counted.
-    pub metrics: Arc<Metrics>,
+    client: Client,
+    table: String,
+    buckets: u32,
+    metrics: Arc<Metrics>,
+    gate: Arc<Gate>,
+}
+
+/// Who may write now.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<(Pace, u32)>,
+    freed: Notify,
+}
+
+impl Gate {
+    async fn enter(&self) {
+        loop {
+            let freed = self.freed.notified();
+            {
+                let mut state = self.state.lock().expect("no holder panics");
+                if state.1 < state.0.bound() {
+                    state.1 += 1;
+                    if state.1 < state.0.bound() {
+                        // The bound may have grown by more than one went out.
+                        self.freed.notify_one();
+                    }
+                    return;
+                }
+            }
+            freed.await;
+        }
+    }
+
+    fn leave(&self, went: Went) -> u32 {
+        let mut state = self.state.lock().expect("no holder panics");
+        let under_way = state.1;
+        match went {
+            Went::Well => state.0.on_written(),
+            Went::TooFast => state.0.on_throttled(under_way),
+        }
+        state.1 -= 1;
+        self.freed.notify_one();
+        state.0.bound()
+    }
+}
+
+/// What a call says about the pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Went {
+    Well,
+    TooFast,
 }
 
 impl Sink {
-    /// Writes everything that one window left: aggregates first, then totals and hot slots, bid events last.
-    ///
-    /// # Errors
-    /// When the service refuses an item for another reason than that one stands there.
-    pub async fn write(&self, closed: Closed) -> Result<(), Error> {
-        let auctions = u64::try_from(closed.aggregates.len()).unwrap_or(u64::MAX);
-        let buckets = self.agreed.outbox_buckets;
-        self.put_all(closed.aggregates.iter().map(|aggregate| aggregate.to_attrs(buckets)).collect()).await?;
-        add(&self.metrics.auctions_closed, auctions);
-        let totals = closed.totals.iter().map(|total| total.to_attrs());
-        self.put_all(totals.chain(closed.hot.iter().map(|hot| hot.to_attrs())).collect()).await?;
-        if self.bid_events == BidEvents::Best {
-            self.put_all(closed.best.iter().map(|event| event.to_attrs()).collect()).await?;
-        }
-        Ok(())
+    /// A sink for one table; clones share their pace.
+    #[must_use]
+    pub fn new(client: Client, table: String, buckets: u32, metrics: Arc<Metrics>) -> Self {
+        Self { client, table, buckets, metrics, gate: Arc::default() }
     }
 
-    async fn put_all(&self, items: Vec<Attrs>) -> Result<(), Error> {
-        let mut puts = futures::stream::iter(items).map(|item| self.put(item)).buffer_unordered(IN_FLIGHT);
-        while let Some(done) = puts.next().await {
-            done?;
+    /// Writes everything that one window left: aggregates first, then totals and hot slots, bid events last. Returns
+    /// when all of it is durable.
+    pub async fn write(&self, closed: &Closed) {
+        let (aggregates, events) = (closed.aggregates.len(), closed.events.len());
+        self.put_all(aggregates, |at| closed.aggregates[at].to_attrs(self.buckets)).await;
+        add(&self.metrics.auctions_closed, u64::try_from(aggregates).unwrap_or(u64::MAX));
+        let totals = closed.totals.len();
+        let total = |at: usize| closed.totals[at].to_attrs();
+        self.put_all(totals, total).await;
+        if let Some(hot) = &closed.hot {
+            self.put(hot.to_attrs()).await;
         }
-        Ok(())
+        let batch = |at: usize| {
+            let first = at * BATCH_WRITE_ITEMS_MAX;
+            let last = events.min(first + BATCH_WRITE_ITEMS_MAX);
+            let items = closed.events[first..last].iter().map(|event| runtime::attrs::to_sdk(event.to_attrs()));
+            self.batch(items.collect())
+        };
+        let batches = futures::stream::iter(0..events.div_ceil(BATCH_WRITE_ITEMS_MAX)).map(batch);
+        batches.buffer_unordered(OFFERED / BATCH_WRITE_ITEMS_MAX).collect::<()>().await;
     }
 
-    async fn put(&self, item: Attrs) -> Result<(), Error> {
+    /// Puts so many items, each made when its turn comes.
+    async fn put_all(&self, count: usize, item: impl Fn(usize) -> Attrs) {
+        let puts = futures::stream::iter(0..count).map(|at| self.put(item(at)));
+        puts.buffer_unordered(OFFERED).collect::<()>().await;
+    }
+
+    async fn put(&self, item: Attrs) {
         let digest = item.get("digest").cloned();
         let key = (item.get("PK").cloned(), item.get("SK").cloned());
         let item = runtime::attrs::to_sdk(item);
         let mut attempt = 0;
         loop {
+            self.gate.enter().await;
+            let began = Instant::now();
             let sent = self
                 .client
                 .put_item()
@@ -80,40 +136,90 @@ impl Sink {
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
                 .send()
                 .await;
-            let Err(error) = sent else { return Ok(()) };
+            let Err(error) = sent else {
+                self.leave(Went::Well);
+                self.metrics.put_seconds.observe(began.elapsed());
+                add(&self.metrics.items_written, 1);
+                return;
+            };
             if let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
-                let stands =
-                    failed.item().and_then(|old| old.get("digest")).and_then(|value| value.as_s().ok());
-                self.compare(&key, digest.as_ref(), stands);
-                return Ok(());
+                self.leave(Went::Well);
+                let stands = failed.item().and_then(|old| old.get("digest"));
+                self.compare(&key, digest.as_ref(), stands.and_then(|value| value.as_s().ok()));
+                return;
             }
-            match classify(&error) {
-                failure @ Failure::Refused { .. } => {
-                    return Err(Error::Call {
-                        what: format!("item {key:?} of table {}", self.table),
-                        failure,
-                    });
-                }
-                failure => {
-                    if matches!(failure, Failure::Throttled { .. }) {
-                        add(&self.metrics.throttles, 1);
-                    }
-                    tracing::debug!(%failure, attempt, "put tried again");
-                    tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit())).await;
-                    attempt += 1;
-                }
+            let failure = classify(&error);
+            if failure.code() == "ValidationException" {
+                // The table can never hold it; everything else goes on, and someone must act.
+                self.leave(Went::Well);
+                add(&self.metrics.items_refused, 1);
+                tracing::error!(?key, %failure, "item can never be written and is left out");
+                return;
             }
+            self.pause(&failure, attempt).await;
+            attempt += 1;
         }
     }
 
-    fn compare(&self, key: &(Option<Attr>, Option<Attr>), ours: Option<&Attr>, stands: Option<&String>) {
-        let same = match (ours, stands) {
-            (Some(Attr::S(ours)), Some(stands)) => ours == stands,
-            // A bid event has no digest: its key holds the bid's id, and the first write stays.
-            (None, _) => true,
-            _ => false,
+    async fn batch(&self, items: Vec<HashMap<String, AttributeValue>>) {
+        let request = |item| {
+            let put = PutRequest::builder().set_item(Some(item)).build().expect("an item was given");
+            WriteRequest::builder().put_request(put).build()
         };
-        if same {
+        let mut left: Vec<WriteRequest> = items.into_iter().map(request).collect();
+        let mut attempt = 0;
+        while !left.is_empty() {
+            self.gate.enter().await;
+            let call = self.client.batch_write_item().request_items(&self.table, left.clone());
+            let failure = match call.send().await {
+                Ok(answer) => {
+                    let mut rest = answer.unprocessed_items.unwrap_or_default();
+                    let rest = rest.remove(&self.table).unwrap_or_default();
+                    let done = left.len().saturating_sub(rest.len());
+                    add(&self.metrics.bid_events, u64::try_from(done).unwrap_or(u64::MAX));
+                    left = rest;
+                    if left.is_empty() {
+                        self.leave(Went::Well);
+                        return;
+                    }
+                    Failure::Throttled { code: "UnprocessedItems".to_owned() }
+                }
+                Err(error) => classify(&error),
+            };
+            if failure.code() == "ValidationException" {
+                self.leave(Went::Well);
+                add(&self.metrics.items_refused, u64::try_from(left.len()).unwrap_or(u64::MAX));
+                tracing::error!(%failure, items = left.len(), "bid events can never be written and are left out");
+                return;
+            }
+            self.pause(&failure, attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Leaves the gate after a failure and waits before the next attempt.
+    async fn pause(&self, failure: &Failure, attempt: u32) {
+        if matches!(failure, Failure::Throttled { .. }) {
+            add(&self.metrics.throttles, 1);
+            self.leave(Went::TooFast);
+        } else {
+            add(&self.metrics.write_faults, 1);
+            self.leave(Went::Well);
+        }
+        if attempt % LOG_EVERY == LOG_EVERY - 1 {
+            tracing::warn!(%failure, attempt, table = self.table, "item cannot be written, tried again");
+        }
+        tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit())).await;
+    }
+
+    fn leave(&self, went: Went) {
+        let bound = self.gate.leave(went);
+        self.metrics.writes_bound.store(u64::from(bound), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn compare(&self, key: &(Option<Attr>, Option<Attr>), ours: Option<&Attr>, stands: Option<&String>) {
+        add(&self.metrics.conditional_failures, 1);
+        if matches!((ours, stands), (Some(Attr::S(ours)), Some(stands)) if ours == stands) {
             add(&self.metrics.replays, 1);
         } else {
             add(&self.metrics.divergence, 1);

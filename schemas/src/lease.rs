@@ -1,6 +1,6 @@
-//! The lease item of a shard, in the names of the KCL 3 lease table, with four attributes of our own.
+//! The lease item of a shard, in the names of the KCL 3 lease table, with six attributes of our own.
 //!
-//! `replayClock`, `closedThrough`, `tailCheckpoint` and `tails` are ours; tools that know the table ignore them.
+//! `replayClock`, `closedThrough`, `tailCheckpoint`, `tails`, `beginning` and `inherited` are ours; tools that know the table ignore them.
 
 use std::str::FromStr;
 
@@ -47,6 +47,16 @@ impl FromStr for Checkpoint {
     }
 }
 
+/// Whether reading from a checkpoint sees every window whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Beginning {
+    /// It is the shard's true beginning, or was reached by reading from there.
+    #[default]
+    Whole,
+    /// It is anywhere else: windows that may have begun before it are counted and never written.
+    Cut,
+}
+
 /// What a child reads again of a parent that ended with open windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
@@ -60,6 +70,8 @@ pub struct Tail {
     pub replay_clock: Millis,
     /// The clock up to which it wrote everything.
     pub closed_through: Millis,
+    /// Whether windows are cut at its checkpoint.
+    pub beginning: Beginning,
     /// Its own tails, when it still had some.
     pub tails: Vec<Tail>,
 }
@@ -91,6 +103,10 @@ pub struct Lease {
     pub closed_through: Millis,
     /// Where its own tail begins, once it has ended.
     pub tail_checkpoint: Option<Checkpoint>,
+    /// Whether windows are cut at its checkpoint.
+    pub beginning: Beginning,
+    /// Whether it has copied what its parents left: only then may their rows go.
+    pub inherited: bool,
     /// What it inherited and has not finished.
     pub tails: Vec<Tail>,
 }
@@ -98,7 +114,8 @@ pub struct Lease {
 impl Lease {
     /// A free lease of a shard that was never read.
     #[must_use]
-    pub fn new(shard_id: ShardId, range: HashRange, parents: Vec<ShardId>) -> Self {
+    pub fn new(shard_id: ShardId, range: HashRange, mut parents: Vec<ShardId>) -> Self {
+        parents.sort_unstable();
         Self {
             shard_id,
             owner: None,
@@ -112,8 +129,24 @@ impl Lease {
             replay_clock: Millis(0),
             closed_through: Millis(0),
             tail_checkpoint: None,
+            beginning: Beginning::Whole,
+            inherited: false,
             tails: Vec::new(),
         }
+    }
+
+    /// What its children read again, once it has ended.
+    #[must_use]
+    pub fn tail(&self) -> Option<Tail> {
+        (self.checkpoint == Checkpoint::ShardEnd).then(|| Tail {
+            shard_id: self.shard_id.clone(),
+            range: self.range,
+            checkpoint: self.tail_checkpoint.clone().unwrap_or(Checkpoint::TrimHorizon),
+            replay_clock: self.replay_clock,
+            closed_through: self.closed_through,
+            beginning: self.beginning,
+            tails: self.tails.clone(),
+        })
     }
 
     /// The item as it is written.
@@ -140,6 +173,8 @@ impl Lease {
         optional("checkpointOwner", self.checkpoint_owner.as_ref().map(s));
         optional("parentShardId", set(&self.parents));
         optional("childShardIds", set(&self.children));
+        optional("beginning", cut_to_attr(self.beginning));
+        optional("inherited", self.inherited.then_some(Attr::Bool(true)));
         optional("tailCheckpoint", self.tail_checkpoint.as_ref().map(|checkpoint| s(checkpoint.as_text())));
         attrs
     }
@@ -151,7 +186,11 @@ impl Lease {
     pub fn from_attrs(attrs: &Attrs) -> Result<Self, AttrError> {
         let has = |name: &str| attrs.contains_key(name);
         let ids = |name: &str| match attrs.get(name) {
-            Some(Attr::Ss(ids)) => ids.iter().cloned().map(ShardId).collect(),
+            // A set comes back in any order.
+            Some(Attr::Ss(ids)) => {
+                let sorted: std::collections::BTreeSet<&String> = ids.iter().collect();
+                sorted.into_iter().cloned().map(ShardId).collect()
+            }
             _ => Vec::new(),
         };
         let clock = |name: &str| if has(name) { number(attrs, name).map(Millis) } else { Ok(Millis(0)) };
@@ -173,14 +212,30 @@ impl Lease {
             replay_clock: clock("replayClock")?,
             closed_through: clock("closedThrough")?,
             tail_checkpoint: if has("tailCheckpoint") { Some(text(attrs, "tailCheckpoint")?) } else { None },
+            beginning: cut_from_attr(attrs),
+            inherited: attrs.get("inherited") == Some(&Attr::Bool(true)),
             tails: if has("tails") { tails_from_attr(attrs)? } else { Vec::new() },
         })
     }
 }
 
+/// The word for a beginning that cuts windows; without it a beginning is whole.
+const CUT: &str = "CUT";
+
+fn cut_to_attr(beginning: Beginning) -> Option<Attr> {
+    (beginning == Beginning::Cut).then(|| s(CUT))
+}
+
+fn cut_from_attr(attrs: &Attrs) -> Beginning {
+    match attrs.get("beginning") {
+        Some(Attr::S(word)) if word == CUT => Beginning::Cut,
+        _ => Beginning::Whole,
+    }
+}
+
 fn tails_to_attr(tails: &[Tail]) -> Attr {
     let one = |tail: &Tail| {
-        Attr::M(Attrs::from([
+        let mut attrs = Attrs::from([
             ("shard".to_owned(), s(&tail.shard_id)),
             ("startingHashKey".to_owned(), s(tail.range.start)),
             ("endingHashKey".to_owned(), s(tail.range.end)),
@@ -188,7 +243,9 @@ fn tails_to_attr(tails: &[Tail]) -> Attr {
             ("replayClock".to_owned(), s(tail.replay_clock)),
             ("closedThrough".to_owned(), s(tail.closed_through)),
             ("tails".to_owned(), tails_to_attr(&tail.tails)),
-        ]))
+        ]);
+        attrs.extend(cut_to_attr(tail.beginning).map(|word| ("beginning".to_owned(), word)));
+        Attr::M(attrs)
     };
     Attr::L(tails.iter().map(one).collect())
 }
@@ -201,6 +258,7 @@ fn tails_from_attr(attrs: &Attrs) -> Result<Vec<Tail>, AttrError> {
             checkpoint: text(attrs, "checkpoint")?,
             replay_clock: millis(attrs, "replayClock")?,
             closed_through: millis(attrs, "closedThrough")?,
+            beginning: cut_from_attr(attrs),
             tails: tails_from_attr(attrs)?,
         })
     };
@@ -219,12 +277,16 @@ mod tests {
             checkpoint: Checkpoint::After("42".parse().unwrap()),
             replay_clock: Millis(7),
             closed_through: Millis(8),
+            beginning: Beginning::Cut,
             tails,
         };
         let mut lease =
             Lease::new(ShardId("shardId-000000000002".to_owned()), HashRange::ALL, vec![ShardId("p".into())]);
         lease.tails = vec![tail(vec![tail(Vec::new())])];
         lease.owner = Some("worker".to_owned());
+        lease.beginning = Beginning::Cut;
+        lease.inherited = true;
+        lease.children = vec![ShardId("a".into()), ShardId("b".into())];
         lease.tail_checkpoint = Some(Checkpoint::TrimHorizon);
         assert_eq!(Lease::from_attrs(&lease.to_attrs()), Ok(lease));
     }

@@ -16,6 +16,8 @@ pub const SHARD_READ_CALLS_PER_S: u32 = 5;
 pub const SHARD_READ_BYTES_PER_S: u32 = 2 * 1_048_576;
 /// Records of one GetRecords page (Kinesis API reference, GetRecords).
 pub const GET_RECORDS_MAX: i32 = 10_000;
+/// Bytes of one GetRecords page (Kinesis API reference, GetRecords).
+pub const GET_RECORDS_BYTES_MAX: usize = 10 * 1_048_576;
 /// How long an iterator lives, in ms (Kinesis API reference, GetShardIterator).
 pub const ITERATOR_TTL_MS: u64 = 300_000;
 /// Bytes of a DynamoDB item (DynamoDB developer guide, quotas).

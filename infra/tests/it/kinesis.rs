@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
-use infra::local::kinesis::{Error, Faults, KinesisHandle, KinesisOptions, Limits, start};
+use infra::local::kinesis::{Error, KinesisHandle, KinesisOptions, Limits, start};
 use runtime::clients::Clients;
 
 const STREAM: &str = "bids";
 
 async fn engine(limits: Limits) -> (KinesisHandle, Client) {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let handle =
-        start(KinesisOptions { listen, dir: None, limits, faults: Faults::default() }).await.unwrap();
+    let handle = start(KinesisOptions { listen, limits, ..KinesisOptions::default() }).await.unwrap();
     let clients = Clients::local(&handle.endpoint_url(), &handle.endpoint_url()).await;
     (handle, clients.kinesis)
 }
@@ -120,8 +119,7 @@ async fn shards_are_listed_page_by_page() {
 async fn a_taken_port_is_said_to_be_taken() {
     let (handle, _client) = engine(Limits::Aws).await;
     let listen = handle.endpoint_url().trim_start_matches("http://").parse().unwrap();
-    let second =
-        start(KinesisOptions { listen, dir: None, limits: Limits::Aws, faults: Faults::default() }).await;
+    let second = start(KinesisOptions { listen, ..KinesisOptions::default() }).await;
     assert!(matches!(second, Err(Error::InUse { address }) if address == listen));
     handle.shutdown().await;
 }
@@ -191,5 +189,49 @@ async fn concurrent_writers_against_a_tailing_reader_lose_nothing() {
     let seconds = began.elapsed().as_secs().max(1);
     println!("{read} records in {seconds} s");
     assert_eq!(read, usize::try_from(WRITERS * BATCHES * BATCH).unwrap());
+    handle.shutdown().await;
+}
+
+/// Sixteen writers on two threads, with a reader of every shard beside them: engines that wait for a lock across an
+/// await stop here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_writers_on_two_threads_come_to_an_end_and_lose_nothing() {
+    const MANY: u64 = 16;
+    const EACH: u64 = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        KinesisOptions { limits: Limits::Off, dir: Some(dir.path().into()), ..KinesisOptions::default() };
+    let handle = start(options).await.unwrap();
+    let client = Clients::local(&handle.endpoint_url(), &handle.endpoint_url()).await.kinesis;
+    client.create_stream().stream_name(STREAM).shard_count(4).send().await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let tail = |shard| tokio::spawn(tail(client.clone(), shard, Arc::clone(&done)));
+    let readers: Vec<_> = shards(&client).await.into_iter().map(tail).collect();
+    let write = |writer: u64| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            for batch in 0..EACH {
+                let entry = |index: u64| {
+                    let number = (writer * EACH + batch) * 100 + index;
+                    let entry = PutRecordsRequestEntry::builder().partition_key(number.to_string());
+                    entry.data(Blob::new(number.to_be_bytes())).build().unwrap()
+                };
+                let entries = (0..100).map(entry).collect();
+                let put = client.put_records().stream_name(STREAM).set_records(Some(entries));
+                assert_eq!(put.send().await.unwrap().failed_record_count(), Some(0));
+            }
+        })
+    };
+    let writers: Vec<_> = (0..MANY).map(write).collect();
+    let within = Duration::from_secs(120);
+    for writer in writers {
+        tokio::time::timeout(within, writer).await.expect("no writer is stuck").unwrap();
+    }
+    done.store(true, Ordering::SeqCst);
+    let mut read = 0;
+    for reader in readers {
+        read += tokio::time::timeout(within, reader).await.expect("no reader is stuck").unwrap().len();
+    }
+    assert_eq!(read, usize::try_from(MANY * EACH * 100).unwrap());
     handle.shutdown().await;
 }

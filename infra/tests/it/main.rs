@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+mod conformance;
 mod demo;
 mod dsql;
 mod dynamodb;
@@ -10,6 +11,10 @@ mod harness;
 mod house;
 mod kills;
 mod kinesis;
+mod kinesis_door;
+mod kinesis_fanout;
+mod kinesis_time;
 mod local;
 mod planted;
 mod postgres;
+mod settler;

@@ -2,137 +2,69 @@
 //!
 //! Time is the highest arrival seen and nothing else. For each record: the clock moves, windows it passed are closed,
 //! then each bid is judged by the first rule that holds. The same log gives the same items, however it is cut into
-//! pages and however often it is read.
+//! pages, shards and owners, and however often it is read.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use hashbrown::HashMap;
-use schemas::bid::Bid;
-use schemas::hash::{HashKey, HashRange};
-use schemas::ids::{Region, SequenceNumber, ShardId, SlotId};
-use schemas::item::{Aggregate, BidEvent, GeometryItem, HotSlot, HotSlots, RegionTotals};
-use schemas::lease::Checkpoint;
-use schemas::limits::HOT_SLOTS;
-use schemas::money::Money;
+use schemas::hash::HashRange;
+use schemas::ids::{Region, SequenceNumber, ShardId};
+use schemas::item::GeometryItem;
+use schemas::lease::{Beginning, Checkpoint, Lease};
 use schemas::record::Decoded;
 use schemas::time::Millis;
 
-use super::auction::{Auction, Placed};
-
-type Hasher = foldhash::fast::FixedState;
-
-/// Slots whose hash key is remembered: a hash costs as much as judging a bid.
-const OWNED_MAX: usize = 1 << 20;
-
-/// Why a bid was not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refused {
-    /// Not a valid bid.
-    Rejected,
-    /// In a shard that does not own its slot.
-    Stray,
-    /// Dated too far ahead of the shard clock.
-    Early,
-    /// Arrived after the close of its window.
-    Late,
-}
-
-/// Refused bids of one region in one window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    rejected: u64,
-    stray: u64,
-    early: u64,
-    late: u64,
-}
-
-/// From where a reader must begin again, and the clock it has there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// The place.
-    pub checkpoint: Checkpoint,
-    /// The shard clock before the next record.
-    pub clock: Millis,
-}
-
-#[derive(Debug, Default)]
-struct Window {
-    auctions: HashMap<SlotId, Auction, Hasher>,
-    counts: BTreeMap<Region, Counts>,
-    first: Option<Mark>,
-}
-
-/// What a closed window leaves, to be made durable before any checkpoint that passes it.
-#[derive(Debug)]
-pub struct Closed {
-    /// Start of the window.
-    pub window_start: Millis,
-    /// One item per auction, by slot.
-    pub aggregates: Vec<Aggregate>,
-    /// One item per region.
-    pub totals: Vec<RegionTotals>,
-    /// The busiest slots, when there was a bid.
-    pub hot: Option<HotSlots>,
-    /// Each region's best bid in each auction.
-    pub best: Vec<BidEvent>,
-}
-
-/// Where reading began, which decides whether windows are cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beginning {
-    /// At the shard's true beginning, or at a stored checkpoint.
-    Whole,
-    /// Anywhere else: windows that may have begun before are counted and never written.
-    Cut,
-}
-
-/// What became of the bids of one record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Judged {
-    /// Counted in an auction.
-    pub counted: u64,
-    /// Copies.
-    pub duplicates: u64,
-    /// Not valid.
-    pub rejected: u64,
-    /// In the wrong shard.
-    pub stray: u64,
-    /// Too far ahead.
-    pub early: u64,
-    /// Too late.
-    pub late: u64,
-    /// Counted before the last checkpoint already.
-    pub replayed: u64,
-}
+use super::book::{BidEvents, Book, Entered};
+use super::closed::{Closed, Closer};
+use super::cut::Cut;
+use super::judge::{Judge, Judged, Refused, Sample, Verdict};
+use super::mark::{Mark, Record};
+use super::mutant::{self, Mutant};
+use super::progress::Progress;
+use super::tail::Left;
+use super::window::Window;
 
 /// The machine of one shard.
 #[derive(Debug)]
 pub struct ShardMachine {
     shard_id: ShardId,
-    range: HashRange,
     agreed: GeometryItem,
+    events: BidEvents,
     at: Mark,
-    closed_through: Millis,
-    beginning: Beginning,
-    cut_until: Option<Millis>,
-    windows: BTreeMap<Millis, Window>,
-    owned: HashMap<SlotId, bool, Hasher>,
+    judge: Judge,
+    book: Book,
+    cut: Cut,
+    progress: Progress,
+    /// Before the first count that was closed at the shard's end. Until the end itself is written down, a successor
+    /// must count them whole again: no clock has passed them.
+    counted_from: Option<Mark>,
 }
 
 impl ShardMachine {
-    /// A machine that begins at a mark.
+    /// A machine that begins where a lease says, with what the tails of that lease left, if it has some. What the
+    /// clock of its parents has closed is closed at once.
     #[must_use]
-    pub fn new(
-        shard_id: ShardId,
-        range: HashRange,
+    pub fn begin(
+        lease: &Lease,
         agreed: GeometryItem,
-        at: Mark,
-        closed_through: Millis,
-        beginning: Beginning,
-    ) -> Self {
-        let (windows, owned) = (BTreeMap::new(), HashMap::default());
-        Self { shard_id, range, agreed, at, closed_through, beginning, cut_until: None, windows, owned }
+        events: BidEvents,
+        left: Vec<Left>,
+    ) -> (Self, Vec<Closed>) {
+        let geometry = agreed.geometry;
+        let mut book = Book::new(events);
+        let mut cut = Cut::of(lease.beginning);
+        let mut clock = if lease.tails.is_empty() { lease.replay_clock } else { Millis(0) };
+        for left in left {
+            clock = clock.max(left.clock);
+            cut = cut.with(left.cut);
+            book.inherit(left.book, &geometry, lease.range, lease.closed_through);
+        }
+        if mutant::is(Mutant::ChildClockAtZero) && !lease.tails.is_empty() {
+            clock = Millis(0);
+        }
+        let judge = Judge::new(geometry, lease.range, lease.closed_through);
+        let at = Mark { checkpoint: lease.checkpoint.clone(), clock };
+        let (shard_id, progress) = (lease.shard_id.clone(), Progress::default());
+        let mut machine = Self { shard_id, agreed, events, at, judge, book, cut, progress, counted_from: None };
+        let closed = machine.close_passed(Millis(0));
+        (machine, closed)
     }
 
     /// Takes the next record: moves the clock, closes what it passed, judges each bid.
@@ -140,119 +72,141 @@ impl ShardMachine {
         &mut self,
         arrival: Millis,
         sequence: &SequenceNumber,
-        record: &Decoded,
+        decoded: &Decoded,
     ) -> (Vec<Closed>, Judged) {
-        let before = self.at.clone();
-        self.at.clock = self.at.clock.max(arrival);
-        if self.beginning == Beginning::Cut && self.cut_until.is_none() {
-            self.cut_until = Some(self.at.clock.plus(self.agreed.geometry.ahead_max_ms));
-        }
-        let closed = self.close_passed();
+        let before = self.at.clock;
+        self.at.clock = before.max(arrival);
+        self.cut.on_clock(&self.agreed.geometry, self.at.clock);
+        let closed = self.close_passed(before);
         let mut judged = Judged::default();
-        let sequence = Arc::new(sequence.clone());
-        for (index, item) in record.items.iter().enumerate() {
-            let sub_sequence = u32::try_from(index).expect("a record holds fewer than 2^32 bids");
-            match item {
-                Ok(bid) => self.on_bid(
-                    Placed { bid: *bid, sequence: Arc::clone(&sequence), sub_sequence },
-                    &before,
-                    &mut judged,
-                ),
-                Err(rejected) => {
-                    judged.rejected += 1;
-                    self.refuse(Refused::Rejected, rejected.region.unwrap_or(Region::UNREADABLE), &before);
+        let mut record = Record::new(&self.shard_id, sequence);
+        let mark = || Mark { checkpoint: self.at.checkpoint.clone(), clock: before };
+        let touch = |window: &mut Window| {
+            window.first.get_or_insert_with(mark);
+        };
+        for (sub_sequence, item) in (0..).zip(&decoded.items) {
+            let (refused, region, reason) = match item {
+                Ok(bid) => {
+                    let place = (&mut record, sub_sequence);
+                    match self.book.on_bid(&mut self.judge, bid, place, self.at.clock, touch) {
+                        Entered::Counted => judged.counted += 1,
+                        Entered::Copy => judged.duplicates += 1,
+                        Entered::Not(Verdict::Replayed | Verdict::Taken) => judged.replayed += 1,
+                        Entered::Not(Verdict::Refused(refused)) => {
+                            let sample = Sample { refused, region: bid.region, sub_sequence, reason: "" };
+                            judged.refuse(sample);
+                            let own = self.agreed.geometry.window_start(bid.event_time);
+                            let window = refusals(&mut self.book, &self.judge, self.at.clock, own);
+                            count(window, refused, bid.region, touch);
+                        }
+                    }
+                    continue;
                 }
-            }
+                Err(rejected) => {
+                    (Refused::Rejected, rejected.region.unwrap_or(Region::UNREADABLE), rejected.reason)
+                }
+            };
+            judged.refuse(Sample { refused, region, sub_sequence, reason });
+            let clock = self.at.clock;
+            let own = self.agreed.geometry.window_start(clock);
+            count(refusals(&mut self.book, &self.judge, clock, own), refused, region, touch);
         }
-        self.at.checkpoint = Checkpoint::After(SequenceNumber::clone(&sequence));
+        self.at.checkpoint = Checkpoint::After(sequence.clone());
         (closed, judged)
     }
 
-    fn on_bid(&mut self, placed: Placed, before: &Mark, judged: &mut Judged) {
-        let bid = placed.bid;
-        let geometry = self.agreed.geometry;
-        let (start, clock) = (geometry.window_start(bid.event_time), self.at.clock);
-        let refused = if !self.owns(&bid) {
-            judged.stray += 1;
-            Refused::Stray
-        } else if geometry.early(bid.event_time, clock) {
-            judged.early += 1;
-            Refused::Early
-        } else if geometry.passed(start, clock) {
-            judged.late += 1;
-            Refused::Late
-        } else if geometry.passed(start, self.closed_through) {
-            judged.replayed += 1;
-            return;
-        } else {
-            let window = self.windows.entry(start).or_default();
-            window.first.get_or_insert_with(|| before.clone());
-            let counted = window.auctions.entry(bid.slot_id).or_default().on_bid(placed, &geometry);
-            judged.counted += u64::from(counted);
-            judged.duplicates += u64::from(!counted);
-            return;
-        };
-        self.refuse(refused, bid.region, before);
-    }
-
-    fn owns(&mut self, bid: &Bid) -> bool {
-        if let Some(owned) = self.owned.get(&bid.slot_id) {
-            return *owned;
-        }
-        if self.owned.len() >= OWNED_MAX {
-            self.owned.clear();
-        }
-        let owned = self.range.owns(HashKey::of_slot(&bid.slot_id));
-        self.owned.insert(bid.slot_id, owned);
-        owned
-    }
-
-    /// Counts a refusal in the window in which the clock stands.
-    fn refuse(&mut self, refused: Refused, region: Region, before: &Mark) {
-        let geometry = self.agreed.geometry;
-        let start = geometry.window_start(self.at.clock);
-        if geometry.passed(start, self.closed_through) {
-            return;
-        }
-        let window = self.windows.entry(start).or_default();
-        window.first.get_or_insert_with(|| before.clone());
-        let counts = window.counts.entry(region).or_default();
-        match refused {
-            Refused::Rejected => counts.rejected += 1,
-            Refused::Stray => counts.stray += 1,
-            Refused::Early => counts.early += 1,
-            Refused::Late => counts.late += 1,
-        }
-    }
-
-    fn close_passed(&mut self) -> Vec<Closed> {
+    /// The shard was read to its end: its own counts are closed, its open windows are left to its children.
+    pub fn on_end(&mut self) -> Vec<Closed> {
         let mut closed = Vec::new();
-        while let Some(entry) = self.windows.first_entry() {
-            if !self.agreed.geometry.passed(*entry.key(), self.at.clock) {
-                break;
+        for (start, window) in &mut self.book.windows {
+            let counts = std::mem::take(&mut window.counts);
+            if counts.is_empty() || self.cut.cuts(*start) {
+                continue;
             }
-            let (start, window) = entry.remove_entry();
-            if self.cut_until.is_none_or(|until| start > until) {
-                closed.push(window.close(start, &self.shard_id, &self.agreed));
-            }
+            let closer = Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events };
+            let from = self.counted_from.iter().chain(&window.first).reduce(|a, b| a.earlier(b)).cloned();
+            self.counted_from = from;
+            let ticket = self.progress.close(window.first.clone(), self.at.clock, window.inherited);
+            closed.push(closer.close(ticket, *start, Window::of_counts(counts)));
         }
+        self.book.windows.retain(|_, window| window.len() > 0);
         closed
     }
 
-    /// From where to read again, and the clock up to which everything is closed. Durable only when every [`Closed`]
-    /// handed out so far is.
+    /// What a closed window left is durable.
+    pub fn on_written(&mut self, ticket: u64) {
+        self.progress.on_written(ticket);
+    }
+
+    /// The row with the checkpoint that is safe now; `row` is the one that stands. Counter and owner are not touched.
     #[must_use]
-    pub fn checkpoint(&self) -> (Mark, Millis) {
-        let oldest = self.windows.values().filter_map(|window| window.first.as_ref());
-        // The first record of a window that opened later may lie before that of one that opened earlier.
-        let mark = oldest.min_by(|a, b| place(&a.checkpoint).cmp(&place(&b.checkpoint))).unwrap_or(&self.at);
-        (mark.clone(), self.closed_through.max(self.at.clock))
+    pub fn checkpoint(&self, row: &Lease) -> Lease {
+        self.safe(row, self.counted_from.as_ref())
+    }
+
+    fn safe(&self, row: &Lease, counted_from: Option<&Mark>) -> Lease {
+        let closed_through = self.progress.durable_through().unwrap_or(self.at.clock);
+        let mut row = row.clone();
+        row.closed_through = if mutant::is(Mutant::ClosedThroughGoesDown) {
+            closed_through
+        } else {
+            row.closed_through.max(closed_through)
+        };
+        if self.holds() {
+            return row;
+        }
+        let open = self.book.windows.values().filter_map(|window| window.first.as_ref());
+        let mark = open.chain(self.progress.marks()).chain(counted_from).fold(&self.at, |a, b| a.earlier(b));
+        (row.checkpoint, row.replay_clock) = (mark.checkpoint.clone(), mark.clock);
+        (row.beginning, row.tails) = (Beginning::Whole, Vec::new());
+        row
+    }
+
+    /// The row of a shard that was read to its end, once everything is durable.
+    #[must_use]
+    pub fn ended(&self, row: &Lease, children: Vec<ShardId>) -> Lease {
+        let row = self.safe(row, None);
+        let tail_checkpoint = Some(row.checkpoint.clone());
+        Lease { checkpoint: Checkpoint::ShardEnd, tail_checkpoint, children, ..row }
+    }
+
+    /// Whether reading again must begin where this reader began: an inherited window is open, or one that is cut.
+    fn holds(&self) -> bool {
+        self.cut.holds(&self.agreed.geometry, self.at.clock)
+            || self.book.windows.values().any(|window| window.inherited)
+            || self.progress.holds_inherited()
+    }
+
+    fn close_passed(&mut self, before: Millis) -> Vec<Closed> {
+        let mut closed = Vec::new();
+        while let Some((start, window)) = self.book.pop_passed(&self.agreed.geometry, self.at.clock) {
+            if self.cut.cuts(start) {
+                continue;
+            }
+            let ticket = self.progress.close(window.first.clone(), before, window.inherited);
+            let closer = Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events };
+            closed.push(closer.close(ticket, start, window));
+        }
+        closed
     }
 
     /// Whether a window or a count would be closed by a record that arrived now.
     #[must_use]
     pub fn due(&self, now: Millis) -> bool {
-        self.windows.first_key_value().is_some_and(|(start, _)| self.agreed.geometry.passed(*start, now))
+        let oldest = self.book.windows.first_key_value();
+        oldest.is_some_and(|(start, _)| self.agreed.geometry.passed(*start, now))
+    }
+
+    /// Whether everything that was closed is durable.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.progress.is_clear()
+    }
+
+    /// Closed windows that are not durable.
+    #[must_use]
+    pub fn pending_windows(&self) -> usize {
+        self.progress.len()
     }
 
     /// The shard clock.
@@ -267,87 +221,47 @@ impl ShardMachine {
         &self.at.checkpoint
     }
 
+    /// What it owns.
+    #[must_use]
+    pub fn range(&self) -> HashRange {
+        self.judge.range
+    }
+
     /// Windows that hold bids or counts.
     #[must_use]
     pub fn open_windows(&self) -> usize {
-        self.windows.len()
+        self.book.windows.len()
+    }
+
+    /// Counted bids in memory.
+    #[must_use]
+    pub fn open_bids(&self) -> usize {
+        self.book.open_bids()
     }
 }
 
-/// Marks in their order: the beginning first.
-fn place(checkpoint: &Checkpoint) -> Option<&SequenceNumber> {
-    match checkpoint {
-        Checkpoint::After(sequence) => Some(sequence),
-        Checkpoint::TrimHorizon | Checkpoint::Latest | Checkpoint::ShardEnd => None,
+/// The window that counts a refusal: the one in which the clock stands, none when that was counted before.
+fn refusals<'a>(book: &'a mut Book, judge: &Judge, clock: Millis, own: Millis) -> Option<&'a mut Window> {
+    if mutant::is(Mutant::RefusedInOwnWindow) {
+        return Some(book.windows.entry(own).or_default());
     }
+    let start = judge.geometry.window_start(clock);
+    if judge.geometry.passed(start, judge.closed_through) {
+        return None;
+    }
+    Some(book.windows.entry(start).or_default())
 }
 
-impl Window {
-    fn close(self, start: Millis, shard_id: &ShardId, agreed: &GeometryItem) -> Closed {
-        let geometry = &agreed.geometry;
-        let ttl = agreed.ttl(geometry.window_end(start));
-        let mut slots: Vec<(SlotId, Auction)> = self.auctions.into_iter().collect();
-        slots.sort_unstable_by_key(|(slot, _)| *slot);
-        let mut totals: BTreeMap<Region, RegionTotals> = BTreeMap::new();
-        let mut total = |region: Region, change: &mut dyn FnMut(&mut RegionTotals)| {
-            change(totals.entry(region).or_insert_with(|| empty(region, start, shard_id, ttl)));
-        };
-        for (region, counts) in &self.counts {
-            total(*region, &mut |total| {
-                total.rejected += counts.rejected;
-                total.stray += counts.stray;
-                total.early += counts.early;
-                total.late += counts.late;
-            });
-        }
-        let (mut aggregates, mut hot, mut best) = (Vec::new(), Vec::new(), Vec::new());
-        for (slot, auction) in &slots {
-            let aggregate = auction.close(*slot, start, shard_id, geometry);
-            for (region, stats) in &aggregate.regions {
-                total(*region, &mut |total| {
-                    total.bids += stats.bids;
-                    total.amount_sum = Money(total.amount_sum.0 + stats.amount_sum.0);
-                    total.amount_max = total.amount_max.max(Some(stats.amount_max));
-                    total.latency_ms_sum += stats.latency_ms_sum;
-                });
-            }
-            for (region, copies) in &auction.duplicates {
-                total(*region, &mut |total| total.duplicates += copies);
-            }
-            if let Some(first) = aggregate.candidates.first() {
-                total(first.region, &mut |total| total.top_ranked += 1);
-            }
-            hot.push(HotSlot { slot_id: *slot, bids: aggregate.bids, amount_max: aggregate.amount_max });
-            best.extend(auction.best_by_region().map(|bid| BidEvent { bid, window_start: start, ttl }));
-            aggregates.push(aggregate);
-        }
-        hot.sort_unstable_by_key(|slot| (std::cmp::Reverse(slot.bids), slot.slot_id));
-        hot.truncate(HOT_SLOTS);
-        let hot = (!hot.is_empty()).then(|| HotSlots {
-            window_start: start,
-            shard_id: shard_id.clone(),
-            slots: hot,
-            ttl,
-        });
-        Closed { window_start: start, aggregates, totals: totals.into_values().collect(), hot, best }
+fn count(window: Option<&mut Window>, refused: Refused, region: Region, touch: impl FnOnce(&mut Window)) {
+    let Some(window) = window else { return };
+    if !mutant::is(Mutant::RefusedHoldsNothing) {
+        touch(window);
     }
-}
-
-fn empty(region: Region, window_start: Millis, shard_id: &ShardId, ttl: u64) -> RegionTotals {
-    RegionTotals {
-        region,
-        window_start,
-        shard_id: shard_id.clone(),
-        bids: 0,
-        amount_sum: Money(0),
-        amount_max: None,
-        top_ranked: 0,
-        latency_ms_sum: 0,
-        late: 0,
-        early: 0,
-        stray: 0,
-        duplicates: 0,
-        rejected: 0,
-        ttl,
+    let counts = window.counts.entry(region).or_default();
+    match refused {
+        Refused::Rejected => counts.rejected += 1,
+        Refused::Stray => counts.stray += 1,
+        Refused::Early => counts.early += 1,
+        Refused::Late => counts.late += 1,
     }
 }

@@ -1,235 +1,309 @@
-//! Streams by name behind one lock, and the log that makes them durable.
+//! Streams by name, and the log that makes them durable.
 //!
-//! Every change is an [`Op`] with the time at which it happened; the model is pure, so writing the operations down and
-//! applying them again gives the same streams. An answer goes out only after its operation was handed to the kernel,
-//! so kill -9 of this process loses nothing that was acknowledged.
+//! Every change is checked, then written down, then carried out: what cannot be written down has not happened, and is
+//! answered as failed. The model is pure, so carrying the log out again gives the same streams.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 
-use schemas::hash::HashKey;
-use serde::{Deserialize, Serialize};
+use bytes::Bytes;
 
-use super::model::{Limits, Refusal, Stream, refuse};
+use super::frame::{self, Head, Kept, Op, Row, Unreadable};
+use super::journal::{Damage, Journal};
+use super::model::{Limits, Record, Refusal, ShardId, Status, Stored, Stream, refuse};
+use super::subscriptions::Subscriptions;
 
-/// One change of the engine.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Op {
-    Create { stream: String, shards: u32 },
-    Delete { stream: String },
-    Put { stream: String, entries: Vec<Entry> },
-    Split { stream: String, shard: String, at: u128 },
-    Merge { stream: String, shard: String, other: String },
-    Count { stream: String, shards: u32 },
-    Tags { stream: String, add: BTreeMap<String, String>, remove: Vec<String> },
-    Retention { stream: String, hours: u32 },
-}
-
-/// One record on its way in.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    pub(crate) hash: Option<u128>,
-    pub(crate) data: Arc<[u8]>,
-}
+/// Streams one engine holds: a bound against mistakes.
+const STREAMS_MAX: usize = 500;
+/// Bytes of records one engine holds: they are in memory, and a day of retention is long.
+const HELD_BYTES_MAX: usize = 12 * 1_073_741_824;
+/// A log is written anew when it is this much longer than twice what it has to keep.
+const SLACK_BYTES: u64 = 64 * 1_048_576;
+/// Bytes of records in one frame of a snapshot.
+const REFILL_BYTES: usize = 4 * 1_048_576;
+/// What a record costs in the log beside its bytes.
+const RECORD_COST_BYTES: u64 = 40;
 
 /// What became of one entry.
-pub(crate) type Placed = Result<(String, u64), Refusal>;
+pub(crate) type Placed = Result<(ShardId, u64), Refusal>;
 
 /// All streams and their log.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) streams: BTreeMap<String, Stream>,
-    pub(crate) limits: Limits,
-    log: Option<File>,
-    log_bytes: u64,
+    streams: BTreeMap<String, Stream>,
+    limits: Limits,
+    settle_ms: u64,
+    journal: Option<Journal>,
+    pub(crate) subscriptions: Subscriptions,
 }
 
-/// Streams one engine holds: a bound against mistakes.
-const STREAMS_MAX: usize = 500;
-
 impl Engine {
-    /// Opens the log in the folder and applies it; without a folder nothing is kept.
-    pub(crate) fn open(dir: Option<&Path>, limits: Limits) -> std::io::Result<Self> {
-        let mut engine = Self { streams: BTreeMap::new(), limits: Limits::Off, log: None, log_bytes: 0 };
+    /// Opens the log in the folder and carries it out; without a folder nothing is kept. A change of a stream shows as
+    /// CREATING, UPDATING or DELETING for `settle_ms`.
+    pub(crate) fn open(dir: Option<&Path>, limits: Limits, settle_ms: u64) -> Result<Self, Damage> {
+        // What was taken before is taken again: neither limits nor waiting apply to it.
+        let mut engine = Self {
+            streams: BTreeMap::new(),
+            limits: Limits::Off,
+            settle_ms: 0,
+            journal: None,
+            subscriptions: Subscriptions::default(),
+        };
         if let Some(dir) = dir {
-            std::fs::create_dir_all(dir)?;
-            let path = dir.join("operations.log");
-            let mut file = File::options().read(true).append(true).create(true).open(path)?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            let good = engine.replay(&bytes);
-            if good < bytes.len() {
-                tracing::warn!(kept = good, cut = bytes.len() - good, "torn end of the stream log cut off");
-                file.set_len(u64::try_from(good).unwrap_or(u64::MAX))?;
-            }
-            engine.log_bytes = u64::try_from(good).unwrap_or(u64::MAX);
-            engine.log = Some(file);
+            engine.journal = Some(Journal::open(dir, &mut |body| engine.replay(&body))?);
         }
-        engine.limits = limits;
+        (engine.limits, engine.settle_ms) = (limits, settle_ms);
         Ok(engine)
     }
 
-    /// Applies the frames `length | crc32 | now, op` and answers how many bytes were whole.
-    fn replay(&mut self, bytes: &[u8]) -> usize {
-        let mut good = 0;
-        while let Some(head) = bytes.get(good..good + 8) {
-            let number = |part: &[u8]| u32::from_le_bytes(part.try_into().expect("four bytes"));
-            let length = usize::try_from(number(&head[..4])).unwrap_or(usize::MAX);
-            let Some(body) = good.checked_add(8 + length).and_then(|end| bytes.get(good + 8..end)) else {
-                break;
-            };
-            if crc32fast::hash(body) != number(&head[4..]) {
-                break;
-            }
-            let Ok(((now_ms, op), _)) =
-                bincode::serde::decode_from_slice::<(u64, Op), _>(body, bincode::config::standard())
-            else {
-                break;
-            };
-            // What the service refused is not in the log; what is in it succeeds again.
-            let _ = self.change(&op, now_ms);
-            good += 8 + length;
-        }
-        good
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
-    /// Applies one change and writes it down.
-    pub(crate) fn apply(&mut self, op: &Op, now_ms: u64) -> Result<(), Refusal> {
-        self.change(op, now_ms)?;
-        self.write(op, now_ms)
-    }
-
-    /// Appends the entries that the limits allow and writes them down; answers each.
-    pub(crate) fn put(
-        &mut self,
-        stream: &str,
-        entries: Vec<Entry>,
-        now_ms: u64,
-        fails: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<Placed>, Refusal> {
-        let (limits, durable) = (self.limits, self.log.is_some());
-        let target = self.stream_mut(stream)?;
-        let mut placed = Vec::with_capacity(entries.len());
-        let mut taken = Vec::with_capacity(entries.len());
-        for entry in entries {
-            if fails() {
-                placed.push(refuse("InternalFailure", "failed on purpose"));
-                continue;
-            }
-            let record = (entry.key.clone(), Arc::clone(&entry.data));
-            let outcome = target.append(record, entry.hash.map(HashKey), now_ms, limits);
-            if outcome.is_ok() && durable {
-                taken.push(entry);
-            }
-            placed.push(outcome);
-        }
-        if !taken.is_empty() {
-            self.write(&Op::Put { stream: stream.to_owned(), entries: taken }, now_ms)?;
-        }
-        Ok(placed)
-    }
-
-    pub(crate) fn stream_mut(&mut self, name: &str) -> Result<&mut Stream, Refusal> {
-        match self.streams.get_mut(name) {
-            Some(stream) => Ok(stream),
-            None => refuse(
-                "ResourceNotFoundException",
-                format!("Stream {name} under account 000000000000 not found."),
-            ),
-        }
-    }
-
-    fn change(&mut self, op: &Op, now_ms: u64) -> Result<(), Refusal> {
-        match op {
-            Op::Create { stream, .. } if self.streams.contains_key(stream) => refuse(
-                "ResourceInUseException",
-                format!("Stream {stream} under account 000000000000 already exists."),
-            ),
-            Op::Create { .. } if self.streams.len() >= STREAMS_MAX => {
-                refuse("LimitExceededException", "too many streams")
-            }
-            Op::Create { stream, shards } => {
-                self.streams.insert(stream.clone(), Stream::new(*shards, now_ms));
-                Ok(())
-            }
-            Op::Delete { stream } => {
-                self.stream_mut(stream).map(|_| ()).map(|()| drop(self.streams.remove(stream)))
-            }
-            Op::Put { stream, entries } => {
-                let target = self.stream_mut(stream)?;
-                for entry in entries {
-                    let record = (entry.key.clone(), Arc::clone(&entry.data));
-                    target.append(record, entry.hash.map(HashKey), now_ms, Limits::Off)?;
+    fn replay(&mut self, body: &Bytes) -> Result<(), Unreadable> {
+        let (head, bytes) = frame::decode(body)?;
+        match head {
+            Head::Change { now_ms, stream, op } => self.change(&stream, op, now_ms),
+            Head::Put { now_ms, stream, rows } => {
+                let target = self.streams.get_mut(&stream).ok_or(Unreadable)?;
+                for record in frame::records(&rows, bytes)? {
+                    let shard = target.owner(record.hash);
+                    target.store(record, shard, now_ms);
                 }
-                Ok(())
             }
-            Op::Split { stream, shard, at } => self.stream_mut(stream)?.split(shard, HashKey(*at)),
-            Op::Merge { stream, shard, other } => self.stream_mut(stream)?.merge(shard, other),
-            Op::Count { stream, shards } => self.stream_mut(stream)?.update_shard_count(*shards),
-            Op::Tags { stream, add, remove } => {
-                let tags = &mut self.stream_mut(stream)?.tags;
-                tags.extend(add.clone());
-                tags.retain(|name, _| !remove.contains(name));
-                Ok(())
-            }
-            Op::Retention { stream, hours } => {
-                let stream = self.stream_mut(stream)?;
-                stream.retention_hours = *hours;
-                stream.trim(now_ms);
-                Ok(())
+            Head::Restore { stream, image } => drop(self.streams.insert(stream, Stream::of_image(image))),
+            Head::Refill { stream, shard, rows } => {
+                let target = self.streams.get_mut(&stream).ok_or(Unreadable)?;
+                frame::kept(&rows, bytes)?.into_iter().for_each(|stored| target.put_back(shard, stored));
             }
         }
-    }
-
-    fn write(&mut self, op: &Op, now_ms: u64) -> Result<(), Refusal> {
-        let Some(log) = &mut self.log else { return Ok(()) };
-        let failed = |error: &dyn std::fmt::Display| Refusal {
-            code: "InternalFailure",
-            message: format!("the stream log cannot be written: {error}"),
-        };
-        let body = bincode::serde::encode_to_vec((now_ms, op), bincode::config::standard())
-            .map_err(|e| failed(&e))?;
-        let length = u32::try_from(body.len()).map_err(|error| failed(&error))?;
-        let mut frame = Vec::with_capacity(body.len() + 8);
-        frame.extend_from_slice(&length.to_le_bytes());
-        frame.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-        frame.extend_from_slice(&body);
-        if let Err(error) = log.write_all(&frame) {
-            // A full disk may leave half a frame; what follows it would be unreadable.
-            let _ = log.set_len(self.log_bytes);
-            return Err(failed(&error));
-        }
-        self.log_bytes += u64::try_from(frame.len()).unwrap_or(0);
         Ok(())
     }
+
+    /// A stream that is there, with what retention passed removed.
+    pub(crate) fn stream(&mut self, name: &str, now_ms: u64) -> Result<&mut Stream, Refusal> {
+        self.streams.retain(|_, stream| !stream.gone(now_ms));
+        match self.streams.get_mut(name) {
+            Some(stream) => {
+                stream.trim_when_due(now_ms);
+                Ok(stream)
+            }
+            None => not_found(name),
+        }
+    }
+
+    /// A stream that takes and gives records.
+    pub(crate) fn live(&mut self, name: &str, now_ms: u64) -> Result<&mut Stream, Refusal> {
+        let stream = self.stream(name, now_ms)?;
+        match stream.status(now_ms) {
+            Status::Active | Status::Updating => Ok(stream),
+            Status::Creating | Status::Deleting => not_found(name),
+        }
+    }
+
+    /// All streams by name.
+    pub(crate) fn streams(&mut self, now_ms: u64) -> &BTreeMap<String, Stream> {
+        self.streams.retain(|_, stream| !stream.gone(now_ms));
+        &self.streams
+    }
+
+    /// Checks one change, writes it down and carries it out.
+    pub(crate) fn apply(&mut self, stream: &str, op: Op, now_ms: u64) -> Result<(), Refusal> {
+        self.check(stream, &op, now_ms)?;
+        let head = Head::Change { now_ms, stream: stream.to_owned(), op };
+        self.write(&head, &[])?;
+        let Head::Change { op, .. } = head else { return Ok(()) };
+        self.change(stream, op, now_ms);
+        Ok(())
+    }
+
+    fn check(&mut self, name: &str, op: &Op, now_ms: u64) -> Result<(), Refusal> {
+        let limits = self.limits;
+        if let Op::Create { .. } = op {
+            if self.streams(now_ms).contains_key(name) {
+                return refuse("ResourceInUseException", format!("Stream {name} already exists"));
+            }
+            if self.streams.len() >= STREAMS_MAX {
+                return refuse("LimitExceededException", format!("at most {STREAMS_MAX} streams"));
+            }
+            return Ok(());
+        }
+        let stream = self.stream(name, now_ms)?;
+        let status = stream.status(now_ms);
+        if status != Status::Active && !matches!(op, Op::Delete | Op::Deregister { .. }) {
+            return refuse(
+                "ResourceInUseException",
+                format!("Stream {name} is not ACTIVE but {}", status.as_str()),
+            );
+        }
+        match op {
+            Op::Reshard(change) => stream.check_reshard(*change, now_ms, limits),
+            Op::Register { consumer } => stream.check_register(consumer),
+            Op::Deregister { consumer } => stream.consumer(consumer, None).map(drop),
+            Op::Create { .. } | Op::Delete | Op::Tags { .. } | Op::Retention { .. } => Ok(()),
+        }
+    }
+
+    /// Carries out what was checked.
+    fn change(&mut self, name: &str, op: Op, now_ms: u64) {
+        let until_ms = now_ms + self.settle_ms;
+        if let Op::Create { shards, mode, record_kib_max, tags } = op {
+            let mut stream = Stream::new(shards, now_ms);
+            (stream.mode, stream.record_kib_max, stream.tags) = (mode, record_kib_max, tags);
+            stream.keep_busy(Status::Creating, until_ms);
+            self.streams.insert(name.to_owned(), stream);
+            return;
+        }
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        match op {
+            Op::Create { .. } => {}
+            Op::Delete if self.settle_ms == 0 => drop(self.streams.remove(name)),
+            Op::Delete => stream.keep_busy(Status::Deleting, until_ms),
+            Op::Reshard(change) => {
+                let done = stream.reshard(change, now_ms);
+                debug_assert!(done.is_ok(), "checked before: {done:?}");
+                stream.keep_busy(Status::Updating, until_ms);
+            }
+            Op::Tags { add, remove } => {
+                stream.tags.extend(add);
+                stream.tags.retain(|key, _| !remove.contains(key));
+            }
+            Op::Retention { hours } => {
+                stream.retention_hours = hours;
+                stream.trim(now_ms);
+                stream.keep_busy(Status::Updating, until_ms);
+            }
+            Op::Register { consumer } => {
+                stream.consumers.insert(consumer, super::model::Consumer { created_ms: now_ms });
+            }
+            Op::Deregister { consumer } => drop(stream.consumers.remove(&consumer)),
+        }
+    }
+
+    /// Takes the records that the limits allow, writes them down and stores them; answers each. `fails` says with what
+    /// code the next one fails on purpose.
+    pub(crate) fn put(
+        &mut self,
+        name: &str,
+        records: Vec<Record>,
+        now_ms: u64,
+        fails: &mut dyn FnMut() -> Option<&'static str>,
+    ) -> Result<Vec<Placed>, Refusal> {
+        let limits = self.limits;
+        self.check_room(&records)?;
+        let stream = self.live(name, now_ms)?;
+        let record_bytes_max = super::model::usize_of(stream.record_kib_max) * 1_024;
+        if let Some(long) = records.iter().find(|record| record.size() > record_bytes_max) {
+            let bytes = long.size();
+            return refuse(
+                "ValidationException",
+                format!("a record of stream {name} has at most {record_bytes_max} bytes and one has {bytes}"),
+            );
+        }
+        let mut admit = |record: &Record| match fails() {
+            Some(code) => refuse(code, "failed on purpose"),
+            None => stream.admit(record, now_ms, limits),
+        };
+        let admitted: Vec<Result<ShardId, Refusal>> = records.iter().map(&mut admit).collect();
+        if self.journal.is_some() {
+            let taken =
+                || records.iter().zip(&admitted).filter(|(_, shard)| shard.is_ok()).map(|(one, _)| one);
+            let rows: Vec<Row> = taken().map(Row::of).collect();
+            let bytes: Vec<&Bytes> = taken().map(|record| &record.bytes).collect();
+            if !rows.is_empty() {
+                self.write(&Head::Put { now_ms, stream: name.to_owned(), rows }, &bytes)?;
+            }
+        }
+        let Some(stream) = self.streams.get_mut(name) else { return not_found(name) };
+        let store = |(record, shard): (Record, Result<ShardId, Refusal>)| {
+            shard.map(|shard| (shard, stream.store(record, shard, now_ms)))
+        };
+        Ok(records.into_iter().zip(admitted).map(store).collect())
+    }
+
+    fn check_room(&self, records: &[Record]) -> Result<(), Refusal> {
+        let held: usize = self.streams.values().map(Stream::held_bytes).sum();
+        let more: usize = records.iter().map(Record::size).sum();
+        if held + more > HELD_BYTES_MAX {
+            return refuse(
+                "InternalFailure",
+                format!("the local engine holds {held} bytes in memory, its bound; delete a stream"),
+            );
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, head: &Head, pieces: &[&Bytes]) -> Result<(), Refusal> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let mut body = Vec::with_capacity(1_024 + pieces.iter().map(|piece| piece.len() + 32).sum::<usize>());
+        let written = frame::encode(head, &mut body).and_then(|()| {
+            pieces.iter().for_each(|piece| body.extend_from_slice(piece));
+            journal.append(&body)
+        });
+        written.or_else(|error| {
+            tracing::error!(%error, "stream log not written");
+            refuse("InternalFailure", format!("the stream log cannot be written: {error}"))
+        })
+    }
+
+    /// What is due as time passes: retention, and a shorter log when much of it is of no use any more.
+    pub(crate) fn tick(&mut self, now_ms: u64) {
+        self.streams.retain(|_, stream| !stream.gone(now_ms));
+        self.streams.values_mut().for_each(|stream| stream.trim(now_ms));
+        let Some(journal) = &mut self.journal else { return };
+        let kept = |stream: &Stream| -> u64 {
+            let records: usize = stream.shards.values().map(|shard| shard.records().count()).sum();
+            let bytes = u64::try_from(stream.held_bytes()).unwrap_or(u64::MAX);
+            bytes.saturating_add(u64::try_from(records).unwrap_or(u64::MAX).saturating_mul(RECORD_COST_BYTES))
+        };
+        let kept: u64 = self.streams.values().map(kept).sum();
+        let before = journal.bytes();
+        if before <= kept.saturating_mul(2).saturating_add(SLACK_BYTES) {
+            return;
+        }
+        match journal.replace(|write| snapshot(&self.streams, write)) {
+            Ok(()) => tracing::info!(before, after = journal.bytes(), "stream log shortened"),
+            Err(error) => tracing::warn!(%error, "stream log not shortened"),
+        }
+    }
+}
+
+fn not_found<T>(name: &str) -> Result<T, Refusal> {
+    refuse("ResourceNotFoundException", format!("Stream {name} under account 000000000000 not found."))
+}
+
+/// Writes all streams down as they are.
+fn snapshot(
+    streams: &BTreeMap<String, Stream>,
+    write: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut body = Vec::new();
+    for (name, stream) in streams {
+        body.clear();
+        frame::encode(&Head::Restore { stream: name.clone(), image: stream.image() }, &mut body)?;
+        write(&body)?;
+        for shard in stream.shards.values() {
+            let records: Vec<&Stored> = shard.records().collect();
+            let mut rest = records.as_slice();
+            while !rest.is_empty() {
+                let mut bytes = 0;
+                let fits = |stored: &&&Stored| {
+                    bytes += stored.bytes.len();
+                    bytes <= REFILL_BYTES
+                };
+                let count = rest.iter().take_while(fits).count().max(1);
+                let (these, others) = rest.split_at(count);
+                rest = others;
+                let rows: Vec<Kept> = these.iter().map(|stored| Kept::of(stored)).collect();
+                body.clear();
+                frame::encode(&Head::Refill { stream: name.clone(), shard: shard.id, rows }, &mut body)?;
+                these.iter().for_each(|stored| body.extend_from_slice(&stored.bytes));
+                write(&body)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_acknowledged_is_there_after_a_crash_and_a_torn_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut engine = Engine::open(Some(dir.path()), Limits::Off).unwrap();
-        engine.apply(&Op::Create { stream: "s".into(), shards: 2 }, 1).unwrap();
-        for index in 0..100_u32 {
-            let data = Arc::from(index.to_le_bytes().as_slice());
-            let entry = Entry { key: index.to_string(), hash: None, data };
-            assert!(engine.put("s", vec![entry], 2, &mut || false).unwrap()[0].is_ok());
-        }
-        engine
-            .apply(&Op::Split { stream: "s".into(), shard: "shardId-000000000000".into(), at: 77 }, 3)
-            .unwrap();
-        let before = format!("{:?}", engine.streams);
-        drop(engine);
-        let mut file = File::options().append(true).open(dir.path().join("operations.log")).unwrap();
-        file.write_all(&[9, 0, 0, 0, 1, 2]).unwrap();
-        let again = Engine::open(Some(dir.path()), Limits::Off).unwrap();
-        assert_eq!(format!("{:?}", again.streams), before);
-    }
-}
+mod tests;

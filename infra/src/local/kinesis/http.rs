@@ -1,108 +1,236 @@
-//! The door for real clients: AWS JSON 1.1 over HTTP/1.1 on loopback.
+//! The door for real clients: AWS JSON 1.1 over HTTP/1.1, and over HTTP/2 with prior knowledge.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::api;
-use super::engine::Engine;
+use super::fanout::{self, Events};
 use super::faults::{Fate, Faults};
 use super::model::Refusal;
+use super::shared::Shared;
+use super::{Control, api};
 
 /// Most bytes of a request body: 10 MiB of records in base64, and their keys.
 const BODY_BYTES_MAX: usize = 24 * 1_048_576;
+/// Connections at once; a further one waits to be accepted.
+const CONNECTIONS_MAX: usize = 4_096;
+/// How long a shutdown waits for answers that are under way.
+const GRACE: Duration = Duration::from_secs(2);
+/// The pause after a connection could not be accepted: there are no files left, and trying at once would not help.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How often retention is carried out and the length of the log looked at.
+const TICK_EVERY: Duration = Duration::from_secs(10);
+/// What an operation's name follows in `X-Amz-Target`.
+const TARGET: &str = "Kinesis_20131202.";
+/// How a client begins HTTP/2 without having agreed on it.
+const PREFACE: &[u8; 3] = b"PRI";
 
-/// What every connection shares.
-#[derive(Clone, Debug)]
-pub(crate) struct Door {
-    pub(crate) engine: Arc<Mutex<Engine>>,
-    pub(crate) faults: Arc<Mutex<Faults>>,
-}
+type Body = Either<Full<Bytes>, Events>;
 
 /// The answer never leaves: the connection is dropped.
 #[derive(Debug, thiserror::Error)]
 #[error("reply lost on purpose")]
 struct Lost;
 
-/// Accepts connections until the stop.
-pub(crate) async fn run(listener: TcpListener, door: Door, stop: CancellationToken) {
+/// Accepts connections until the stop, then waits for those under way.
+pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let ticks = tokio::spawn(tick(Arc::clone(&shared), stop.clone()));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((socket, place)) => {
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                connections.spawn(async move {
+                    connection(socket, shared, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "connection not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.close();
+    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+        tracing::debug!(open = connections.len(), "connections cut off");
+    }
+    let _ = ticks.await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (socket, _) = listener.accept().await?;
+    Ok((socket, place))
+}
+
+async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => drop(tokio::spawn(connection(socket, door.clone(), stop.clone()))),
-                Err(error) => {
-                    tracing::warn!(%error, "connection not accepted");
-                    tokio::task::yield_now().await;
-                }
-            },
+            _ = ticks.tick() => {}
         }
+        let shared = Arc::clone(&shared);
+        // A log that is written anew keeps the engine for a while, which no worker of the runtime should wait out.
+        let done = tokio::task::spawn_blocking(move || {
+            let now_ms = shared.now_ms();
+            shared.engine().tick(now_ms);
+        });
+        let _ = done.await;
     }
 }
 
-async fn connection(socket: TcpStream, door: Door, stop: CancellationToken) {
+async fn connection(socket: TcpStream, shared: Arc<Shared>, stop: CancellationToken) {
     // Without Nagle's delay a small answer leaves at once; failing to set it costs only time.
     let _ = socket.set_nodelay(true);
-    let service = service_fn(move |request| answer(request, door.clone()));
+    let mut first = [0; PREFACE.len()];
+    let peeked = tokio::select! {
+        peeked = socket.peek(&mut first) => peeked,
+        () = stop.cancelled() => return,
+    };
+    if !matches!(peeked, Ok(1..)) {
+        return;
+    }
+    let ending = stop.clone();
+    let service = service_fn(move |request| answer(request, Arc::clone(&shared), stop.clone()));
+    // A later call of the same method begins with `PRI` too, but none has that name.
+    if first == *PREFACE {
+        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(socket), service);
+        tokio::pin!(served);
+        tokio::select! {
+            _ = served.as_mut() => {}
+            () = ending.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                let _ = served.await;
+            }
+        }
+        return;
+    }
     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     tokio::pin!(served);
     tokio::select! {
         _ = served.as_mut() => {}
-        () = stop.cancelled() => {
+        () = ending.cancelled() => {
             served.as_mut().graceful_shutdown();
             let _ = served.await;
         }
     }
 }
 
-async fn answer(request: Request<Incoming>, door: Door) -> Result<Response<Full<Bytes>>, Lost> {
-    let target =
-        request.headers().get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let fate = door.faults.lock().expect("no holder panics").fate(&operation);
+async fn answer(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) -> Result<Response<Body>, Lost> {
+    if request.uri().path() == "/_faults" && shared.control == Control::Open {
+        return Ok(set_faults(request, &shared).await);
+    }
+    let operation = match operation(&request) {
+        Ok(operation) => operation,
+        Err((status, refused)) => {
+            let mut refused = reply(&refused);
+            *refused.status_mut() = status;
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            return Ok(refused);
+        }
+    };
+    let (fate, wait) = {
+        let mut dice = shared.dice();
+        (dice.fate(&operation), dice.wait())
+    };
     if fate == Fate::LostRequest {
         return Err(Lost);
     }
     let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => {
-            return Ok(reply(refusal(
-                "ValidationException",
-                "the request body cannot be read or is too long",
-            )));
+            return Ok(reply(&refusal("ValidationException", "the body cannot be read or is too long")));
         }
     };
+    if let Some(wait) = wait {
+        tokio::time::sleep(wait).await;
+    }
     let outcome = match fate {
         Fate::ServerError => Err(refusal("InternalFailure", "failed on purpose")),
         Fate::Throttled => Err(refusal("ProvisionedThroughputExceededException", "throttled on purpose")),
         Fate::ExpiredIterator => Err(refusal("ExpiredIteratorException", "expired on purpose")),
-        Fate::Served | Fate::LostReply | Fate::LostRequest => door.call(&operation, &body),
+        Fate::Served | Fate::LostReply | Fate::LostRequest if operation == "SubscribeToShard" => {
+            fanout::subscribe(&shared, &body, stop).map(events)
+        }
+        Fate::Served | Fate::LostReply | Fate::LostRequest => {
+            api::call(&shared, &operation, &body).map(|body| response(StatusCode::OK, body.into()))
+        }
     };
     if fate == Fate::LostReply {
         return Err(Lost);
     }
-    Ok(match outcome {
-        Ok(Value::Null) => response(StatusCode::OK, Bytes::new()),
-        Ok(value) => response(StatusCode::OK, Bytes::from(value.to_string())),
-        Err(refusal) => reply(refusal),
-    })
+    Ok(outcome.unwrap_or_else(|refusal| reply(&refusal)))
 }
 
-impl Door {
-    fn call(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
-        let now = runtime::clock::now();
-        let mut engine = self.engine.lock().expect("no holder panics");
-        api::call(&mut engine, operation, body, now.0, &mut || {
-            self.faults.lock().expect("no holder panics").entry_fails()
-        })
+/// The operation that a request asks for, or what is answered to one that asks for none.
+fn operation(request: &Request<Incoming>) -> Result<String, (StatusCode, Refusal)> {
+    let unknown = |message: &str| refusal("UnknownOperationException", message);
+    if request.method() != Method::POST {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, unknown("this engine answers POST alone")));
+    }
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let kind = header("content-type").unwrap_or_default();
+    if !kind.is_empty() && !kind.contains("json") {
+        let message = format!(
+            "content type {kind} is not spoken here, application/x-amz-json-1.1 alone is; clients that prefer CBOR \
+             are told so by AWS_CBOR_DISABLE=true or -Daws.cborEnabled=false"
+        );
+        let refused = refusal("UnsupportedMediaTypeException", &message);
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, refused));
+    }
+    match header("x-amz-target").and_then(|target| target.strip_prefix(TARGET)) {
+        Some(operation) => Ok(operation.to_owned()),
+        None => {
+            let refused = unknown("the header X-Amz-Target must be Kinesis_20131202.<operation>");
+            Err((StatusCode::BAD_REQUEST, refused))
+        }
+    }
+}
+
+/// Sets what goes wrong from now on: the body is JSON, its fields those of [`Faults`].
+async fn set_faults(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    if request.method() != Method::POST {
+        return response(StatusCode::METHOD_NOT_ALLOWED, Bytes::new());
+    }
+    let Ok(body) = Limited::new(request.into_body(), 65_536).collect().await else {
+        return response(StatusCode::BAD_REQUEST, Bytes::new());
+    };
+    match Faults::parse(&body.to_bytes()) {
+        Ok(faults) => {
+            shared.set_faults(faults);
+            response(StatusCode::OK, Bytes::from_static(b"{}"))
+        }
+        Err(message) => reply(&refusal("ValidationException", &message)),
     }
 }
 
@@ -110,7 +238,7 @@ fn refusal(code: &'static str, message: &str) -> Refusal {
     Refusal { code, message: message.to_owned() }
 }
 
-fn reply(refusal: Refusal) -> Response<Full<Bytes>> {
+fn reply(refusal: &Refusal) -> Response<Body> {
     let status = if refusal.code == "InternalFailure" {
         StatusCode::INTERNAL_SERVER_ERROR
     } else {
@@ -120,10 +248,17 @@ fn reply(refusal: Refusal) -> Response<Full<Bytes>> {
     response(status, Bytes::from(body.to_string()))
 }
 
-fn response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn response(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(body)));
     *response.status_mut() = status;
-    let kind = hyper::header::HeaderValue::from_static("application/x-amz-json-1.1");
-    response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
+    let kind = HeaderValue::from_static("application/x-amz-json-1.1");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn events(events: Events) -> Response<Body> {
+    let mut response = Response::new(Either::Right(events));
+    let kind = HeaderValue::from_static("application/vnd.amazon.eventstream");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }

@@ -2,13 +2,19 @@
 
 mod api;
 mod engine;
+mod fanout;
 pub mod faults;
+mod frame;
 mod http;
+mod journal;
 pub mod model;
+mod shared;
+mod subscriptions;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,11 +23,15 @@ use tokio_util::sync::CancellationToken;
 use self::engine::Engine;
 pub use self::faults::Faults;
 pub use self::model::Limits;
+use self::shared::Shared;
+
+/// How long one subscription to a shard lasts (Kinesis API reference, `SubscribeToShard`).
+const SUBSCRIPTION: Duration = Duration::from_secs(300);
 
 /// How the engine runs.
 #[derive(Debug)]
 pub struct KinesisOptions {
-    /// Where it listens; port 0 takes a free one.
+    /// Where it listens, on loopback; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The folder that keeps it, or none for memory alone.
     pub dir: Option<PathBuf>,
@@ -29,6 +39,36 @@ pub struct KinesisOptions {
     pub limits: Limits,
     /// What goes wrong on purpose.
     pub faults: Faults,
+    /// How long a change of a stream shows as CREATING, UPDATING or DELETING; at once over by default.
+    pub settle: Duration,
+    /// How long one subscription to a shard lasts.
+    pub subscription: Duration,
+    /// Whether `POST /_faults` sets what goes wrong from then on: for tests whose engine is another process.
+    pub control: Control,
+}
+
+/// Whether the door for faults is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// It is: whoever reaches the engine can set its faults.
+    Open,
+    /// It is not.
+    #[default]
+    Closed,
+}
+
+impl Default for KinesisOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            dir: None,
+            limits: Limits::Aws,
+            faults: Faults::default(),
+            settle: Duration::ZERO,
+            subscription: SUBSCRIPTION,
+            control: Control::Closed,
+        }
+    }
 }
 
 /// Why the engine cannot start.
@@ -37,6 +77,12 @@ pub enum Error {
     /// Another program listens there.
     #[error("address {address} is already in use")]
     InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address is not loopback; the engine checks no credentials and must not be reachable from outside.
+    #[error("address {address} is not a loopback address")]
+    NotLoopback {
         /// The address.
         address: SocketAddr,
     },
@@ -55,7 +101,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct KinesisHandle {
     address: SocketAddr,
-    faults: Arc<Mutex<Faults>>,
+    shared: Arc<Shared>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -63,23 +109,36 @@ pub struct KinesisHandle {
 /// Starts the engine.
 ///
 /// # Errors
-/// When the address is taken or the folder cannot be used.
+/// When the address is taken or not loopback, or the folder cannot be used.
 pub async fn start(options: KinesisOptions) -> Result<KinesisHandle, Error> {
+    if !options.listen.ip().is_loopback() {
+        return Err(Error::NotLoopback { address: options.listen });
+    }
     let listener = TcpListener::bind(options.listen).await.map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => Error::InUse { address: options.listen },
         _ => Error::Io { what: format!("address {} cannot be listened on", options.listen), source },
     })?;
     let address =
         listener.local_addr().map_err(|source| Error::Io { what: "no local address".to_owned(), source })?;
-    let engine = Engine::open(options.dir.as_deref(), options.limits).map_err(|source| {
-        let dir = options.dir.clone().unwrap_or_default();
-        Error::Io { what: format!("folder {} cannot be used", dir.display()), source }
-    })?;
-    let faults = Arc::new(Mutex::new(options.faults));
+    let KinesisOptions { dir, limits, settle, .. } = options;
+    let settle_ms = u64::try_from(settle.as_millis()).unwrap_or(u64::MAX);
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut engine = Engine::open(dir.as_deref(), limits, settle_ms).map_err(|damage| {
+            let dir = dir.unwrap_or_default();
+            let what = format!("the stream log in {} {damage}", dir.display());
+            Error::Io { what, source: std::io::Error::other(damage) }
+        })?;
+        engine.tick(runtime::clock::now().0);
+        Ok(engine)
+    });
+    let engine = opening.await.map_err(|join| Error::Io {
+        what: "the stream log was not read to its end".to_owned(),
+        source: std::io::Error::other(join),
+    })??;
+    let shared = Arc::new(Shared::new(engine, options.faults, options.subscription, options.control));
     let stop = CancellationToken::new();
-    let door = http::Door { engine: Arc::new(Mutex::new(engine)), faults: Arc::clone(&faults) };
-    let task = tokio::spawn(http::run(listener, door, stop.clone()));
-    Ok(KinesisHandle { address, faults, stop, task })
+    let task = tokio::spawn(http::run(listener, Arc::clone(&shared), stop.clone()));
+    Ok(KinesisHandle { address, shared, stop, task })
 }
 
 impl KinesisHandle {
@@ -91,7 +150,13 @@ impl KinesisHandle {
 
     /// Changes what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
-        *self.faults.lock().expect("no holder panics") = faults;
+        self.shared.set_faults(faults);
+    }
+
+    /// Moves the engine's clock ahead, for tests of what comes with time: retention, tokens that expire, subscriptions
+    /// that end.
+    pub fn advance(&self, by: Duration) {
+        self.shared.advance(by);
     }
 
     /// Stops listening, answers what is under way and returns.

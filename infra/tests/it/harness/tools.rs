@@ -32,7 +32,7 @@ pub(crate) fn stage(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        // The selection and features of `cargo test --workspace`, after which little or nothing is left to do.
+        // The whole workspace with its tests, so that dependencies have the features they have here already.
         cargo.args(["build", "--locked", "--workspace", "--bins", "--tests"]);
         if built_in().ends_with("release") {
             cargo.arg("--release");

@@ -1,0 +1,83 @@
+//! Numbers and times as the service writes them.
+
+use crate::local::kinesis::model::{Refusal, refuse};
+
+/// Digits of a sequence number.
+const DIGITS: usize = 56;
+/// What every one begins with, so that none has a leading zero.
+const PREFIX: &str = "49";
+/// Digits of a record's own number: 64 bits.
+const OWN: usize = 20;
+
+/// Writes a sequence number: 56 digits, of which the own number makes the order.
+pub(super) fn write_sequence(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; DIGITS];
+    digits[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
+    let mut rest = number;
+    for digit in digits[PREFIX.len()..PREFIX.len() + OWN].iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
+pub(crate) fn sequence(number: u64) -> String {
+    let mut out = Vec::with_capacity(DIGITS);
+    write_sequence(number, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// The number in a sequence number.
+pub(super) fn number(text: &str) -> Result<u64, Refusal> {
+    let own = text.strip_prefix(PREFIX).filter(|_| text.len() == DIGITS);
+    let own = own.filter(|own| own.bytes().all(|byte| byte.is_ascii_digit()));
+    match own.and_then(|own| own[..OWN].parse().ok()) {
+        Some(number) => Ok(number),
+        None => {
+            refuse("InvalidArgumentException", format!("sequence number {text} is not one of this stream"))
+        }
+    }
+}
+
+/// Writes seconds with three decimals.
+pub(super) fn write_seconds(ms: u64, out: &mut Vec<u8>) {
+    let text = [ms / 100 % 10, ms / 10 % 10, ms % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0));
+    out.extend_from_slice((ms / 1_000).to_string().as_bytes());
+    out.push(b'.');
+    out.extend_from_slice(&text);
+}
+
+/// Seconds with three decimals as a JSON number.
+pub(super) fn seconds(ms: u64) -> serde_json::Value {
+    let mut text = Vec::new();
+    write_seconds(ms, &mut text);
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequence_numbers_have_56_digits_keep_their_order_and_read_back() {
+        let texts = [0, 1, 9, 10, 1_000_000, u64::MAX].map(sequence);
+        assert!(texts.iter().all(|text| text.len() == 56 && !text.starts_with('0')));
+        assert!(texts.is_sorted());
+        assert_eq!(texts.map(|text| number(&text).unwrap()), [0, 1, 9, 10, 1_000_000, u64::MAX]);
+    }
+
+    #[test]
+    fn what_is_no_sequence_number_is_refused_and_nothing_panics() {
+        let beyond = format!("49{}{}", "9".repeat(20), "0".repeat(34));
+        for text in
+            ["", "49", "é", &"é".repeat(28), &"x".repeat(56), &format!("49+{}", "0".repeat(53)), &beyond]
+        {
+            assert!(number(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_keep_their_milliseconds() {
+        assert_eq!(seconds(1_732_500_000_007).to_string(), "1732500000.007");
+    }
+}

@@ -1,0 +1,473 @@
+//! One held lease from its take to its end: inherits, reads, checkpoints, renews, hands over, releases.
+//!
+//! Events go in, effects come out; whoever drives it may perform them late, in any order, twice, or never. Three rules
+//! keep that harmless. A row is only ever written over the counter that was last seen, so a zombie changes nothing. A
+//! write without a reply is neither done nor failed: the next one finds out, and what stands in the table is what
+//! counts. A checkpoint covers nothing that is not durable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use schemas::hash::HashKey;
+use schemas::ids::{SequenceNumber, ShardId};
+use schemas::item::GeometryItem;
+use schemas::lease::{Checkpoint, Lease};
+use schemas::record::{Decoded, decode_into};
+use schemas::time::Millis;
+
+use super::book::BidEvents;
+use super::closed::Closed;
+use super::judge::Judged;
+use super::shard::ShardMachine;
+use super::tail::{Inheritance, Left};
+
+/// Items that are closed and not durable before reading pauses: some hundred bytes each.
+const UNWRITTEN_MAX: usize = 100_000;
+
+/// When a holding acts of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Between two checkpoints, when there is a new one.
+    pub checkpoint_every: Duration,
+    /// Between two renewals, when there is none; a third of the failover time.
+    pub renew_every: Duration,
+    /// Between two ticks.
+    pub tick_every: Duration,
+    /// Before a write without a reply is tried again.
+    pub retry_after: Duration,
+}
+
+/// Time at an edge: the monotonic clock decides when to act, the wall clock only whether a tick is worth sending.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Since any fixed point.
+    pub monotonic: Duration,
+    /// Since the epoch.
+    pub wall: Millis,
+}
+
+/// A record as it was read.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// When the stream stored it; none when it did not say, and then the clock stands still.
+    pub arrival: Option<Millis>,
+    /// Its number.
+    pub sequence: SequenceNumber,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Read this shard from here on, and no other.
+    Read {
+        /// The shard: this one, or one whose tail is inherited.
+        shard_id: ShardId,
+        /// From where.
+        from: Checkpoint,
+    },
+    /// Make durable what a closed window left.
+    Put(Box<Closed>),
+    /// Put this row over the one whose counter is `seen`.
+    Write {
+        /// The row.
+        row: Box<Lease>,
+        /// The counter that must stand there.
+        seen: u64,
+    },
+    /// Put a tick into this shard.
+    Tick {
+        /// Its lowest key.
+        hash_key: HashKey,
+    },
+    /// Forget this lease.
+    Finish(Finish),
+}
+
+/// Why a lease is no longer held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The shard was read to its end.
+    Ended,
+    /// It was released on request.
+    Released,
+    /// It was handed over to who asked for it.
+    HandedOver,
+    /// Another worker took it.
+    Lost,
+}
+
+/// What became of writing a row.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// It stands.
+    Done,
+    /// Another counter stood there; this is the row that stands, if any.
+    Refused(Option<Box<Lease>>),
+    /// No reply came.
+    Unknown,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was judged for the first time, as far as the last checkpoint tells.
+    New(Judged),
+    /// It was read again: its shard's clock there was reached before.
+    Again(Judged),
+    /// It belongs to an inherited tail.
+    Tail,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Inheriting(Inheritance),
+    Reading(ShardMachine),
+    /// Read to the end; the row that says so follows when all is durable.
+    Ended(ShardMachine),
+    Finished,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    Released,
+    HandedOver,
+}
+
+/// One held lease.
+#[derive(Debug)]
+pub struct Holding {
+    worker: String,
+    agreed: GeometryItem,
+    events: BidEvents,
+    timing: Timing,
+    /// The row that stands, as far as is known.
+    row: Lease,
+    phase: Phase,
+    leaving: Leaving,
+    children: Vec<ShardId>,
+    effects: VecDeque<Effect>,
+    /// Whether a write is under way, and when the last one was begun.
+    writing: Option<Box<Lease>>,
+    wrote: Duration,
+    /// Whether a write that gives the lease up may stand.
+    may_be_free: bool,
+    retry: bool,
+    ticked: Option<Duration>,
+    unwritten: BTreeMap<u64, usize>,
+    known_through: Millis,
+    decoded: Decoded,
+}
+
+impl Holding {
+    /// Begins to hold a lease whose row stands as `row`.
+    #[must_use]
+    pub fn new(
+        row: Lease,
+        worker: String,
+        (agreed, events): (GeometryItem, BidEvents),
+        timing: Timing,
+        now: Now,
+    ) -> Self {
+        let inheritance = Inheritance::new(&row.tails, agreed.geometry, events);
+        let mut new = Self {
+            worker,
+            agreed,
+            events,
+            timing,
+            known_through: row.closed_through,
+            row,
+            phase: Phase::Finished,
+            leaving: Leaving::No,
+            children: Vec::new(),
+            effects: VecDeque::new(),
+            writing: None,
+            wrote: now.monotonic,
+            may_be_free: false,
+            retry: false,
+            ticked: None,
+            unwritten: BTreeMap::new(),
+            decoded: Decoded::default(),
+        };
+        new.inherit(inheritance);
+        new
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether more records may be given: not too much is unwritten, and the lease is not being left.
+    #[must_use]
+    pub fn wants_records(&self) -> bool {
+        let reading = matches!(self.phase, Phase::Inheriting(_) | Phase::Reading(_));
+        reading && self.leaving == Leaving::No && self.unwritten.values().sum::<usize>() < UNWRITTEN_MAX
+    }
+
+    /// Takes the next record of the shard that is read.
+    pub fn on_record(&mut self, raw: &Raw) -> Taken {
+        let mut decoded = std::mem::take(&mut self.decoded);
+        decode_into(&raw.data, &mut decoded);
+        let taken = self.on_decoded(raw.arrival.unwrap_or_default(), &raw.sequence, &decoded);
+        self.decoded = decoded;
+        taken
+    }
+
+    /// [`Self::on_record`] of a record that is decoded already.
+    pub fn on_decoded(&mut self, arrival: Millis, sequence: &SequenceNumber, decoded: &Decoded) -> Taken {
+        match &mut self.phase {
+            Phase::Inheriting(inheritance) => {
+                inheritance.on_record(arrival, sequence, decoded);
+                Taken::Tail
+            }
+            Phase::Reading(machine) => {
+                let (closed, judged) = machine.on_record(arrival, sequence, decoded);
+                let again = machine.clock() <= self.known_through;
+                self.put(closed);
+                if again { Taken::Again(judged) } else { Taken::New(judged) }
+            }
+            Phase::Ended(_) | Phase::Finished => Taken::Tail,
+        }
+    }
+
+    /// The shard that is read has no records after those taken: it is closed, and these are its children.
+    pub fn on_end(&mut self, children: Vec<ShardId>) {
+        match std::mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::Inheriting(mut inheritance) => {
+                inheritance.on_end();
+                self.inherit(inheritance);
+            }
+            Phase::Reading(mut machine) => {
+                let closed = machine.on_end();
+                self.children = children;
+                self.phase = Phase::Ended(machine);
+                self.put(closed);
+            }
+            phase => self.phase = phase,
+        }
+    }
+
+    /// The stream no longer has the shard that is read.
+    pub fn on_gone(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::Inheriting(mut inheritance) => {
+                inheritance.on_gone();
+                self.inherit(inheritance);
+            }
+            phase => {
+                self.phase = phase;
+                self.on_end(Vec::new());
+            }
+        }
+    }
+
+    /// Nothing is newer than what was taken: a tick is sent when a record that arrived now would close something.
+    pub fn on_tip(&mut self, now: Now) {
+        let Phase::Reading(machine) = &self.phase else { return };
+        let recently = self.ticked.is_some_and(|at| now.monotonic < at + self.timing.tick_every);
+        if self.leaving == Leaving::No && !recently && machine.due(now.wall) {
+            self.ticked = Some(now.monotonic);
+            self.effects.push_back(Effect::Tick { hash_key: machine.range().start });
+        }
+    }
+
+    /// What a closed window left is durable.
+    pub fn on_written(&mut self, ticket: u64) {
+        self.unwritten.remove(&ticket);
+        if let Phase::Reading(machine) | Phase::Ended(machine) = &mut self.phase {
+            machine.on_written(ticket);
+        }
+    }
+
+    /// The lease is to be released as soon as what was closed is durable.
+    pub fn on_stop(&mut self) {
+        if self.leaving == Leaving::No {
+            self.leaving = Leaving::Released;
+        }
+    }
+
+    /// The row as someone else saw it. One that is not newer than what is known says nothing.
+    pub fn on_seen(&mut self, row: &Lease) {
+        let mine = |owner: Option<&String>| owner == Some(&self.worker);
+        let gives_up = self.may_be_free || self.writing.as_ref().is_some_and(|row| !mine(row.owner.as_ref()));
+        if row.counter > self.row.counter && !mine(row.owner.as_ref()) && !gives_up {
+            self.on_other(Some(row));
+        }
+    }
+
+    /// What became of the write under way.
+    pub fn on_row(&mut self, written: Written) {
+        let Some(tried) = self.writing.take() else { return };
+        match written {
+            Written::Done => self.stands(*tried),
+            Written::Unknown => {
+                self.retry = true;
+                self.may_be_free |= tried.owner.as_ref() != Some(&self.worker);
+            }
+            Written::Refused(stands) => {
+                // One of our own attempts whose reply was lost: what stands is what counts, whichever it was.
+                let ours = stands.as_ref().is_some_and(|row| {
+                    let free = row.owner.is_none() && (self.may_be_free || tried.owner.is_none());
+                    let mine = row.owner.as_ref() == Some(&self.worker) && row.checkpoint_owner.is_none();
+                    row.counter == self.row.counter + 1 && (free || mine)
+                });
+                match stands {
+                    Some(row) if ours => self.stands(*row),
+                    other => self.on_other(other.as_deref()),
+                }
+            }
+        }
+    }
+
+    fn stands(&mut self, row: Lease) {
+        (self.retry, self.may_be_free) = (false, false);
+        self.row = row;
+        if self.row.owner.as_ref() != Some(&self.worker) {
+            self.finish(match (&self.row.checkpoint, self.leaving) {
+                (Checkpoint::ShardEnd, _) => Finish::Ended,
+                (_, Leaving::HandedOver) => Finish::HandedOver,
+                _ => Finish::Released,
+            });
+        }
+    }
+
+    /// Another worker's row stands: it asks for the lease, or has it.
+    fn on_other(&mut self, row: Option<&Lease>) {
+        (self.retry, self.may_be_free) = (false, false);
+        match row {
+            Some(row) if row.checkpoint_owner.as_ref() == Some(&self.worker) => {
+                self.row = row.clone();
+                self.leaving = Leaving::HandedOver;
+            }
+            _ if self.leaving == Leaving::HandedOver => self.finish(Finish::HandedOver),
+            _ => self.finish(Finish::Lost),
+        }
+    }
+
+    fn finish(&mut self, finish: Finish) {
+        if !self.is_finished() {
+            (self.phase, self.writing) = (Phase::Finished, None);
+            self.effects.clear();
+            self.effects.push_back(Effect::Finish(finish));
+        }
+    }
+
+    /// Writes a row when it is time to.
+    pub fn on_time(&mut self, now: Now) {
+        if self.writing.is_some() || self.is_finished() {
+            return;
+        }
+        let since = now.monotonic.saturating_sub(self.wrote);
+        let leaves = self.leaving != Leaving::No || matches!(self.phase, Phase::Ended(_));
+        let row = match self.last_row() {
+            Some(last) if !self.retry || since >= self.timing.retry_after => last,
+            Some(_) => return,
+            // Who asked for the lease owns the row now; it waits for the last one.
+            None if self.leaving == Leaving::HandedOver => return,
+            None => {
+                let safe = self.safe_row();
+                let new = safe != self.row && !leaves;
+                let due = if self.retry {
+                    self.timing.retry_after
+                } else if new {
+                    self.timing.checkpoint_every
+                } else {
+                    self.timing.renew_every
+                };
+                if since < due {
+                    return;
+                }
+                safe
+            }
+        };
+        let moved = row.checkpoint != self.row.checkpoint;
+        let owner_switches = if moved { 0 } else { row.owner_switches };
+        let (seen, counter) = (self.row.counter, self.row.counter + 1);
+        let row = Box::new(Lease { counter, owner_switches, ..row });
+        (self.wrote, self.writing) = (now.monotonic, Some(row.clone()));
+        self.effects.push_back(Effect::Write { row, seen });
+    }
+
+    /// The row that gives the lease up, once that may be written.
+    fn last_row(&self) -> Option<Lease> {
+        let free = |row: Lease| Lease { owner: None, checkpoint_owner: None, ..row };
+        match (&self.phase, self.leaving) {
+            (Phase::Ended(machine), _) if machine.is_durable() => {
+                Some(free(machine.ended(&self.row, self.children.clone())))
+            }
+            (Phase::Reading(machine), Leaving::Released) if machine.is_durable() => {
+                Some(free(machine.checkpoint(&self.row)))
+            }
+            (Phase::Reading(machine), Leaving::HandedOver) if machine.is_durable() => {
+                Some(Lease { checkpoint_owner: None, ..machine.checkpoint(&self.row) })
+            }
+            (Phase::Inheriting(_), Leaving::Released) => Some(free(self.row.clone())),
+            (Phase::Inheriting(_), Leaving::HandedOver) => {
+                Some(Lease { checkpoint_owner: None, ..self.row.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    fn safe_row(&self) -> Lease {
+        match &self.phase {
+            Phase::Reading(machine) | Phase::Ended(machine) => machine.checkpoint(&self.row),
+            Phase::Inheriting(_) | Phase::Finished => self.row.clone(),
+        }
+    }
+
+    fn inherit(&mut self, inheritance: Inheritance) {
+        if let Some((shard_id, from)) = inheritance.reading() {
+            self.effects.push_back(Effect::Read { shard_id: shard_id.clone(), from: from.clone() });
+            self.phase = Phase::Inheriting(inheritance);
+        } else {
+            self.begin(inheritance.finish());
+        }
+    }
+
+    fn begin(&mut self, left: Vec<Left>) {
+        let (machine, closed) = ShardMachine::begin(&self.row, self.agreed.clone(), self.events, left);
+        let (shard_id, from) = (self.row.shard_id.clone(), self.row.checkpoint.clone());
+        self.phase = Phase::Reading(machine);
+        self.effects.push_back(Effect::Read { shard_id, from });
+        self.put(closed);
+    }
+
+    fn put(&mut self, closed: Vec<Closed>) {
+        for closed in closed {
+            let items = closed.aggregates.len() + closed.totals.len() + closed.events.len();
+            self.unwritten.insert(closed.ticket, items);
+            self.effects.push_back(Effect::Put(Box::new(closed)));
+        }
+    }
+
+    /// Whether nothing is left to do but what was handed out.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Finished)
+    }
+
+    /// Whether the lease is being given up: nothing is read any more.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving != Leaving::No
+    }
+
+    /// The row that stands, as far as is known.
+    #[must_use]
+    pub fn row(&self) -> &Lease {
+        &self.row
+    }
+
+    /// The machine, once tails were read.
+    #[must_use]
+    pub fn machine(&self) -> Option<&ShardMachine> {
+        match &self.phase {
+            Phase::Reading(machine) | Phase::Ended(machine) => Some(machine),
+            Phase::Inheriting(_) | Phase::Finished => None,
+        }
+    }
+}
