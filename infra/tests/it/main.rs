@@ -18,4 +18,5 @@ mod local;
 mod planted;
 mod postgres;
 mod processor;
+mod producer;
 mod settler;
