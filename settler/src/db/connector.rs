@@ -239,6 +239,11 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Error> {
     Ok(tls)
 }
 
+/// How long a connection lives, with `unit` drawn from `[0, 1)`, so that those made together are not replaced together.
+fn retire_after(unit: f64) -> Duration {
+    RETIRE_AFTER + RETIRE_SPREAD.mul_f64(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
