@@ -298,6 +298,17 @@ async fn an_injected_schema_conflict_is_an_oc001() {
         assert_eq!(refused.as_db_error().unwrap().detail(), Some("injected"));
     }
     assert_eq!(local.n().await, 0);
+    for ddl in ["CREATE TABLE s (id int PRIMARY KEY)", "CREATE INDEX ASYNC i ON t (n)"] {
+        let refused = [client.batch_execute(ddl).await, client.execute(ddl, &[]).await.map(|_| ())];
+        for refused in refused {
+            let refused = refused.unwrap_err();
+            assert!(code(&refused) == "40001" && message(&refused).contains("(OC001)"), "{ddl}: {refused}");
+        }
+    }
+    local.dsql.set_injection(NEVER);
+    client.batch_execute("CREATE TABLE s (id int PRIMARY KEY)").await.unwrap();
+    let row = client.query_one("CREATE INDEX ASYNC i ON t (n)", &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>("job_id").len(), 26);
     local.stop().await;
 }
 

@@ -207,7 +207,7 @@ impl Session {
                 }
             }
             // A text of many statements is one transaction even without the word.
-            if (kind.changes() || is_text) && !is_control && self.tx.is_idle() {
+            if (kind.writes() || is_text) && !is_control && self.tx.is_idle() {
                 own_begin = Some(self.begin_own().await?);
             }
             let refusal = judged.as_ref().err().cloned().or_else(|| self.tx.refuses(kind));
@@ -247,7 +247,7 @@ impl Session {
             }
         }
         put_sync(&mut request.bytes);
-        let changes = request.refusal.is_none() && request.kinds.iter().any(|kind| kind.changes());
+        let changes = request.refusal.is_none() && request.kinds.iter().any(|kind| kind.writes());
         let own_begin = match changes && self.tx.is_idle() && !request.kinds.contains(&Kind::Begin) {
             true => Some(self.begin_own().await?),
             false => None,

@@ -37,6 +37,11 @@ impl Kind {
     pub(super) fn changes(self) -> bool {
         matches!(self, Self::Change(_) | Self::Dml)
     }
+
+    /// Whether its COMMIT has anything to do.
+    pub(super) fn writes(self) -> bool {
+        self.changes() || matches!(self, Self::Ddl | Self::IndexAsync)
+    }
 }
 
 /// A statement that may be sent on.

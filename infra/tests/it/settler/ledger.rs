@@ -58,6 +58,7 @@ async fn the_schema_is_made_by_many_at_once_and_through_conflicts() {
     for one in made {
         one.unwrap();
     }
+    assert!(world.dsql.injected().conflicts > 0);
     world.dsql.set_injection(Injection::default());
     world.stop().await;
 }

@@ -70,7 +70,7 @@ impl Transaction {
 
     /// Whether a COMMIT now could conflict: one that only read never does.
     pub(super) fn has_changes_to_commit(&self) -> bool {
-        self.status == OPEN && self.has_changed
+        self.status == OPEN && (self.has_changed || self.has_ddl)
     }
 
     /// A conflict was met, and the client is not told before its COMMIT.
