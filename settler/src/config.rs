@@ -1,5 +1,7 @@
 //! What a settler is told when it starts.
 
+use std::net::SocketAddr;
+
 use clap::Parser;
 use schemas::keys;
 
@@ -30,4 +32,10 @@ pub struct Config {
     /// Longest pause between two looks at an idle outbox, in ms.
     #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub idle_ms: u64,
+    /// Where `GET /metrics` and `GET /health` are answered; beyond loopback a token is needed.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// The token that requests must bring as `Authorization: Bearer TOKEN`.
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
 }

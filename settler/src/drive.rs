@@ -16,6 +16,7 @@ use schemas::item::Outcome;
 
 use crate::config::Config;
 use crate::conflicts;
+use crate::core::attempt::Meaning;
 use crate::core::plan::{Done, Job};
 use crate::core::rows::{Auction, Decided};
 use crate::core::transaction::{End, Ended, Rules};
@@ -46,6 +47,7 @@ pub async fn run(
     metrics: Arc<Metrics>,
 ) -> Result<(), Error> {
     let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
+    crate::show::start(&config, &metrics, &shutdown).await?;
     let pool = config.ledger.pool(config.connects_per_second).await?;
     pool.give_back(pool.take().await?);
     let worker = config.worker.clone().unwrap_or_else(|| format!("settler-{:016x}", runtime::chance::seed()));
@@ -141,11 +143,14 @@ impl Settler {
         let Job::Settle(batch) = ended.job else { return Ok(0) };
         match ended.end {
             End::Done(Done::Decided(rows)) => {
+                self.metrics.ledger_away.store(0, Ordering::Relaxed);
                 self.metrics.transactions.fetch_add(1, Ordering::Relaxed);
                 Ok(self.mark(&batch, &rows).await)
             }
             End::Done(_) => Ok(0),
             End::GivenBack(meaning) => {
+                let is_away = matches!(meaning, Meaning::Away | Meaning::Unknown);
+                self.metrics.ledger_away.store(u64::from(is_away), Ordering::Relaxed);
                 let given_back = u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 self.metrics.given_back.fetch_add(given_back, Ordering::Relaxed);
                 tracing::warn!(auctions = batch.len(), ?meaning, "auctions given back, found again later");
@@ -158,9 +163,10 @@ impl Settler {
                 }
                 Ok(held)
             }
-            End::Broken(reason) => {
-                Err(Error::Refused { what: "the settler's statements".to_owned(), reason })
-            }
+            End::Broken(reason) => Err(Error::Refused {
+                what: "the settler's statements".to_owned(),
+                reason: format!("{reason}; if it was never provisioned, run `exchange provision`"),
+            }),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What ends a settler or one of its commands.
 
 use runtime::agreed::AgreedError;
+use runtime::expose::ExposeError;
 use runtime::failure::Failure;
 use schemas::exit;
 
@@ -10,6 +11,9 @@ pub enum Error {
     /// No geometry, or another one.
     #[error(transparent)]
     Agreed(#[from] AgreedError),
+    /// Metrics cannot be shown.
+    #[error(transparent)]
+    Expose(#[from] ExposeError),
     /// Neither `DSQL_ENDPOINT` nor `DATABASE_URL` is set, or one is wrong.
     #[error("{0}")]
     Usage(String),
@@ -56,13 +60,14 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Agreed(error) => error.exit_code(),
-            Self::Usage(_)
+            Self::Expose(ExposeError::NoToken(_))
+            | Self::Usage(_)
             | Self::Schema(_)
             | Self::Refused { .. }
             | Self::Call { failure: Failure::Refused { .. }, .. } => exit::USAGE,
             Self::Unreachable { .. } | Self::Call { .. } => exit::UNAVAILABLE,
             Self::Input(_) => exit::FOUND,
-            Self::Io(_) => exit::IO,
+            Self::Expose(ExposeError::Listen { .. }) | Self::Io(_) => exit::IO,
         }
     }
 }

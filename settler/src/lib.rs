@@ -19,6 +19,7 @@ pub mod provision;
 pub mod release;
 pub mod runner;
 pub mod schema;
+mod show;
 pub mod statements;
 
 pub use config::Config;

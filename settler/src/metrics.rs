@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -33,6 +34,8 @@ pub struct Metrics {
     pub resolved: AtomicU64,
     /// Parts that were left for later.
     pub given_back: AtomicU64,
+    /// 1 while the ledger does not answer.
+    pub ledger_away: AtomicU64,
     /// Attempts of each part.
     pub attempts: Histogram,
     /// Seconds from window end and grace to the mark.
@@ -50,6 +53,7 @@ impl Default for Metrics {
             retries: AtomicU64::default(),
             resolved: AtomicU64::default(),
             given_back: AtomicU64::default(),
+            ledger_away: AtomicU64::default(),
             attempts: Histogram::new(ATTEMPTS),
             settle_seconds: Histogram::new(SETTLE_SECONDS),
         }
@@ -124,7 +128,11 @@ impl Collector for Counters {
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
             counter.encode(metric)?;
         }
-        Ok(())
+        let away = i64::try_from(metrics.ledger_away.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        let gauge = ConstGauge::new(away);
+        let help = "1 while the ledger does not answer";
+        let metric = encoder.encode_descriptor("settler_ledger_away", help, None, gauge.metric_type())?;
+        gauge.encode(metric)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use runtime::shutdown::Shutdown;
 
 use crate::attempt::{read, write};
-use crate::core::attempt::{Failure, Fate};
+use crate::core::attempt::{Failure, Fate, Meaning};
 use crate::core::plan::Job;
 use crate::core::transaction::{Effect, Ended, Event, Moment, Rules, Transaction};
 use crate::db::{Connection, Pool, chain};
@@ -117,10 +117,7 @@ impl<'a> Runner<'a> {
                 connection.close().await;
             }
         }
-        tracing::debug!(
-            meaning = ?failure.meaning, sqlstate = failure.sqlstate, origin = failure.origin.as_str(),
-            text = failure.text, "attempt did not end well"
-        );
+        tell(failure);
     }
 
     async fn pause(&mut self, delay: Duration) {
@@ -146,6 +143,16 @@ impl<'a> Runner<'a> {
     /// The connection of what was run last, to write down what it took.
     pub(crate) fn connection(&self) -> Option<&Connection> {
         self.connection.as_ref().filter(|_| !self.open)
+    }
+}
+
+/// A conflict is the price of many writers; a fault is not, and someone may want to know.
+fn tell(failure: &Failure) {
+    let Failure { meaning, sqlstate, text, origin } = failure;
+    let origin = origin.as_str();
+    match meaning {
+        Meaning::Conflict => tracing::debug!(sqlstate, origin, text, "conflict"),
+        _ => tracing::warn!(?meaning, sqlstate, origin, text, "fault of the ledger or the way to it"),
     }
 }
 

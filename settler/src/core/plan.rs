@@ -248,3 +248,6 @@ fn deposit_plan(deposit: &Deposit, seen: &Snapshot) -> Result<Plan, String> {
     let writes = Writes { entries: entries.map(entry).into(), changes: vec![change], ..Writes::default() };
     Ok(Plan { writes, done: Done::Deposited })
 }
+
+#[cfg(test)]
+mod tests;

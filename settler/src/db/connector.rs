@@ -112,8 +112,7 @@ impl Connector {
         });
         let made = made.await.unwrap_or_else(|_| Err("connecting timed out".to_owned()));
         let (client, driver) = made.map_err(|reason| Error::Unreachable { ledger: self.name, reason })?;
-        let spread = RETIRE_SPREAD.mul_f64(runtime::chance::unit());
-        let retire_at = Instant::now() + RETIRE_AFTER + spread;
+        let retire_at = Instant::now() + retire_after(runtime::chance::unit());
         let is_plain = matches!(self.way, Way::StandIn(_));
         Ok(Connection { client, statements: None, retire_at, driver, connector: Arc::clone(self), is_plain })
     }
@@ -240,9 +239,21 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Error> {
     Ok(tls)
 }
 
+/// How long a connection lives, with `unit` drawn from `[0, 1)`, so that those made together are not replaced together.
+fn retire_after(unit: f64) -> Duration {
+    RETIRE_AFTER + RETIRE_SPREAD.mul_f64(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_retire_before_their_hour_and_not_together() {
+        let minutes = |unit| retire_after(unit).as_secs() / 60;
+        assert_eq!((minutes(0.0), minutes(0.5), minutes(0.999)), (50, 52, 54));
+        assert!(retire_after(1.0) < Duration::from_secs(schemas::limits::DSQL_CONNECTION_S_MAX));
+    }
 
     #[test]
     fn the_region_is_read_from_the_endpoint() {

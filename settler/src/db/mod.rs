@@ -1,6 +1,6 @@
 //! Where the ledger is, and connections to it.
 //!
-//! Owns names, connections and their number: [`connector`] makes one, [`pool`] keeps those that are idle. The stand-in
+//! Owns names, connections and their number: `connector` makes one, `pool` keeps those that are idle. The stand-in
 //! is PostgreSQL and is called by that name everywhere.
 
 mod connector;

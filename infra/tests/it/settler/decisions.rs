@@ -13,6 +13,7 @@ use settler::core::rows::Auction;
 use settler::core::transaction::{End, Ended, Rules};
 use settler::runner::Runner;
 use settler::{Config, Error, Metrics};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -26,7 +27,12 @@ struct Running {
 
 impl Running {
     fn start(world: &World) -> Self {
-        let mut config = Config::try_parse_from(["settler", "--worker", "test"]).unwrap();
+        Self::with(world, &[])
+    }
+
+    fn with(world: &World, more: &[&str]) -> Self {
+        let arguments = ["settler", "--worker", "test"].iter().chain(more);
+        let mut config = Config::try_parse_from(arguments).unwrap();
         config.ledger = world.ledger();
         let (trigger, asked) = shutdown::channel();
         let metrics = Arc::new(Metrics::default());
@@ -258,6 +264,42 @@ async fn every_injected_conflict_is_written_down_as_such_and_resolved() {
         "{rows} {all} {contention:?}"
     );
     world.assert_the_ledger_is_right().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_settled_and_what_it_took_is_shown_to_whoever_asks() {
+    let world = World::start().await;
+    world.provision(2, 1_000, 2).await;
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let running = Running::with(&world, &["--listen", &address]);
+    for n in 1..=2 {
+        world.pend(&auction(n, 1, &[(n, 16)])).await;
+    }
+    world.until_outbox_is_empty().await;
+    let get = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: settler\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    // An item leaves the outbox a moment before its mark is counted.
+    let counted = tokio::time::timeout(DEADLINE, async {
+        loop {
+            let answer = get("/metrics").await;
+            if answer.contains("settler_settled_total 2\n") {
+                return answer;
+            }
+        }
+    });
+    let answer = counted.await.expect("both are counted");
+    for line in ["settler_conflicts_total 0", "settler_settle_seconds_count 2", "settler_held_total 0"] {
+        assert!(answer.contains(line), "{line} is not in {answer}");
+    }
+    assert!(get("/health").await.contains("the ledger answers"));
+    running.stop().await;
     world.stop().await;
 }
 
