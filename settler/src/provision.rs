@@ -24,8 +24,6 @@ use crate::statements::{INSERT_ACCOUNTS, UPSERT_SLOTS};
 const ROWS: usize = 500;
 /// Full jitter between two tries of a statement that can be repeated.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(2) };
-/// A table, or an object, that another one made between a look and the making of it (PostgreSQL manual, appendix A).
-const MADE_MEANWHILE: [&str; 2] = ["42P07", "42710"];
 /// Tries of such a statement.
 const TRIES: u32 = 12;
 /// New connections a second for a command that needs one.
@@ -71,7 +69,6 @@ pub(crate) async fn again<T>(
             Err(error) => failure(&error),
         };
         let may_pass = matches!(told.meaning, Meaning::Conflict | Meaning::Slower)
-            || MADE_MEANWHILE.contains(&told.sqlstate.as_str())
             || (told.meaning == Meaning::Unknown && told.sqlstate != "lost");
         if !may_pass || attempt >= TRIES {
             return Err(refused(what, &told));
