@@ -1,6 +1,8 @@
 //! A program that bids through the crate: `cargo run -p producer --example library -- --region eu-central-1`, with the
 //! environment of `exchange up` or of AWS. It sends a hundred bids at once and says where the stream keeps them.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
 use std::sync::Arc;
 
 use clap::Parser;

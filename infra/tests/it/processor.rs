@@ -295,8 +295,8 @@ async fn a_minute_of_chaos_leaves_the_items_of_an_undisturbed_run() {
     let found = audit(&world.place.clients, &db.client, &AuditOptions::default()).await.unwrap();
     assert!(found.is_clean() && found.auctions > 500, "{found:#?}");
     let logs = || processes.iter().map(|process| process.log.as_path());
-    assert_eq!(lines_with(logs(), "divergence"), [] as [String; 0]);
-    assert_eq!(lines_with(logs(), "panicked"), [] as [String; 0]);
+    assert_eq!(lines_with(logs(), "divergence"), Vec::<String>::new());
+    assert_eq!(lines_with(logs(), "panicked"), Vec::<String>::new());
     for happened in
         ["lease handed over", "lease lost", "lease released", "tail read", "row of an ended shard removed"]
     {

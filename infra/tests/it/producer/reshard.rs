@@ -108,7 +108,6 @@ async fn acknowledged_bids_survive(envelope: &str) {
         answered.extend(caller.await.unwrap());
     }
     let summary = Arc::into_inner(producer).unwrap().close().await.unwrap();
-    println!("{envelope}: {summary}");
     let contents = stream.contents().await;
     assert!(summary.retries > 0 && summary.accepted > 10_000, "{summary:?}");
     for (bid, answer) in &answered {
