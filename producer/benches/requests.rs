@@ -106,6 +106,9 @@ fn floor(crowd: &Crowd, bids: &[Bid]) -> f64 {
     (f64::from(crowd.bids) * per_bid + dictionaries - nobody_needs) / 8.0 / f64::from(crowd.bids)
 }
 
+/// Bids to the bytes of one record.
+type Encode = fn(&[Bid]) -> Vec<u8>;
+
 fn density(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "bytes per bid, {ACCOUNTS} accounts, NEXMark's skew; bids/s of one shard of 1 MiB/s")?;
     let crowds = [(2_500, 2_000, false), (250, 2_000, false), (10_000, 2_000, false)].into_iter();
@@ -114,8 +117,7 @@ fn density(out: &mut impl Write) -> io::Result<()> {
         let crowd = Crowd { bids, slots, timed_ids };
         let drawn = draw(&crowd);
         let floor = floor(&crowd, &drawn);
-        let envelopes: [(&str, fn(&[Bid]) -> Vec<u8>); 2] =
-            [("block", encode_block), ("aggregated", encode_aggregated)];
+        let envelopes: [(&str, Encode); 2] = [("block", encode_block), ("aggregated", encode_aggregated)];
         for (envelope, encode) in envelopes {
             let bytes = u32::try_from(encode(&drawn).len()).expect("a record");
             let per_bid = f64::from(bytes) / f64::from(bids);
@@ -186,7 +188,11 @@ fn speed(out: &mut impl Write, rounds: usize) -> io::Result<()> {
     let parsing = time(rounds, bids.len(), || drop::<Vec<Bid>>(black_box(parse(black_box(&text)))));
     let hashing = {
         let ids: Vec<_> = bids.iter().map(|bid| bid.slot_id).collect();
-        time(rounds, bids.len(), || ids.iter().for_each(|slot| drop(black_box(HashKey::of_slot(slot)))))
+        time(rounds, bids.len(), || {
+            ids.iter().for_each(|slot| {
+                black_box(HashKey::of_slot(slot));
+            })
+        })
     };
     let encoding = time(rounds, bids.len(), || {
         bids.chunks(2_500).for_each(|bids| drop(black_box(encode_block(black_box(bids)))));

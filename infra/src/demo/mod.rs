@@ -1,6 +1,6 @@
 //! `exchange demo`: the whole pipeline on local engines, a live view, and what came out.
 //!
-//! [`stages`] starts producers, processors and settlers in this process, as their own binaries would; [`options`] is what
+//! `stages` starts producers, processors and settlers in this process, as their own binaries would; `options` is what
 //! a person may ask for. The first SIGINT or SIGTERM ends the sending and nothing else: what was sent is drained,
 //! reported and audited.
 
