@@ -13,6 +13,7 @@ use runtime::backoff::Backoff;
 use runtime::failure::Failure;
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
+use schemas::hash::HashKey;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::limits::PUT_RECORDS_ENTRIES_MAX;
 use schemas::record::Envelope;
@@ -133,8 +134,10 @@ pub struct Events {
 /// A record that a shard answered for which it was not predicted.
 #[derive(Debug)]
 pub struct Elsewhere {
-    /// The record.
+    /// The record, less the bids that were given up since.
     pub record: Record,
+    /// The hash key it was put under: that of its first bid then, which may be given up by now.
+    pub hash: HashKey,
     /// Where it lies.
     pub place: Arc<Place>,
 }
@@ -277,7 +280,10 @@ impl Delivery {
         match (expected, alone) {
             (true, _) => {}
             (false, true) => surprises.alone.push(place),
-            (false, false) => surprises.elsewhere.push(Elsewhere { record, place }),
+            (false, false) => {
+                let hash = record.hash();
+                surprises.elsewhere.push(Elsewhere { record, hash, place });
+            }
         }
     }
 
