@@ -2,34 +2,31 @@
 
 use aws_sdk_kinesis::types::ShardIteratorType;
 use schemas::ids::SequenceNumber;
-use schemas::lease::{Beginning, Checkpoint, Lease, Tail};
+use schemas::lease::Lease;
 use schemas::time::Millis;
 
+use crate::core::lease::Age;
+use crate::core::trimmed::{Checked, check, on_oldest};
 use crate::stream::Stream;
 
-/// The row with cut beginnings where the log may have been trimmed. Unknown counts as trimmed: a cut window is never
-/// written, and one that was not whole must not be.
-pub(crate) async fn checked(stream: &Stream, mut row: Lease) -> Lease {
+/// The row with cut beginnings where the log may have been trimmed.
+pub(crate) async fn checked(stream: &Stream, row: Lease) -> Lease {
+    if stream.age().await == Age::Young {
+        return row;
+    }
     let Some(facts) = stream.facts().await else { return row };
     let horizon = Millis(runtime::clock::now().0.saturating_sub(facts.retention_ms));
-    row.tails.iter_mut().for_each(|tail| cut(tail, horizon));
-    let Checkpoint::After(sequence) = &row.checkpoint else { return row };
-    if row.replay_clock >= horizon || row.beginning == Beginning::Cut {
-        return row;
-    }
-    if oldest(stream, &row).await.is_some_and(|oldest| oldest <= *sequence) {
-        return row;
-    }
-    tracing::warn!(shard_id = %row.shard_id, checkpoint = sequence.as_str(), replay_clock = %row.replay_clock,
-        "the checkpoint is older than what the stream keeps; windows at its edge are cut");
-    Lease { checkpoint: Checkpoint::TrimHorizon, beginning: Beginning::Cut, ..row }
-}
-
-fn cut(tail: &mut Tail, horizon: Millis) {
-    tail.tails.iter_mut().for_each(|own| cut(own, horizon));
-    // A tail at a shard's beginning has no clock to compare.
-    if matches!(tail.checkpoint, Checkpoint::After(_)) && tail.replay_clock < horizon {
-        (tail.beginning, tail.checkpoint) = (Beginning::Cut, Checkpoint::TrimHorizon);
+    match check(row, horizon) {
+        Checked::Row(row) => row,
+        Checked::AskOldest(row) => {
+            let oldest = oldest(stream, &row).await;
+            let checked = on_oldest(row.clone(), oldest.as_ref());
+            if checked != row {
+                tracing::warn!(shard_id = %row.shard_id, checkpoint = row.checkpoint.as_text(), replay_clock = %row.replay_clock,
+                    "the checkpoint is older than what the stream keeps; windows at its edge are cut");
+            }
+            checked
+        }
     }
 }
 

@@ -84,7 +84,10 @@ impl ShardMachine {
         let mut judged = Judged::default();
         self.records += 1;
         let record = Record { shard_id: &self.shard_id, sequence, number: self.records };
-        let mark = || Mark { checkpoint: self.at.checkpoint.clone(), clock: before };
+        // At a shard's beginning the first record's own clock is the same to a replay, and says when it began.
+        let is_first = self.at.checkpoint == Checkpoint::TrimHorizon;
+        let clock = if is_first { self.at.clock } else { before };
+        let mark = || Mark { checkpoint: self.at.checkpoint.clone(), clock };
         let touch = |window: &mut Window| {
             window.first.get_or_insert_with(mark);
         };
