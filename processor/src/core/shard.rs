@@ -58,6 +58,9 @@ impl ShardMachine {
             cut = cut.with(left.cut);
             book.inherit(left.book, &geometry, lease.range, lease.closed_through);
         }
+        if mutant::is(Mutant::ChildInheritsNothing) {
+            book = Book::new(events);
+        }
         if mutant::is(Mutant::ChildClockAtZero) && !lease.tails.is_empty() {
             clock = Millis(0);
         }
@@ -122,6 +125,9 @@ impl ShardMachine {
     /// The shard was read to its end: its own counts are closed, its open windows are left to its children.
     pub fn on_end(&mut self) -> Vec<Closed> {
         let mut closed = Vec::new();
+        if mutant::is(Mutant::EndForgetsCounts) {
+            self.book.windows.values_mut().for_each(|window| window.counts.clear());
+        }
         for (start, window) in &mut self.book.windows {
             let counts = std::mem::take(&mut window.counts);
             if counts.is_empty() || self.cut.cuts(*start) {
@@ -149,7 +155,8 @@ impl ShardMachine {
     }
 
     fn safe(&self, row: &Lease, counted_from: Option<&Mark>) -> Lease {
-        let closed_through = self.progress.durable_through().unwrap_or(self.at.clock);
+        let durable = self.progress.durable_through().filter(|_| !mutant::is(Mutant::CheckpointTooSoon));
+        let closed_through = durable.unwrap_or(self.at.clock);
         let mut row = row.clone();
         row.closed_through = if mutant::is(Mutant::ClosedThroughGoesDown) {
             closed_through
@@ -160,7 +167,9 @@ impl ShardMachine {
             return row;
         }
         let open = self.book.windows.values().filter_map(|window| window.first.as_ref());
-        let mark = open.chain(self.progress.marks()).chain(counted_from).fold(&self.at, |a, b| a.earlier(b));
+        let open = open.filter(|_| !mutant::is(Mutant::CheckpointTooFar));
+        let pending = self.progress.marks().filter(|_| !mutant::is(Mutant::CheckpointTooSoon));
+        let mark = open.chain(pending).chain(counted_from).fold(&self.at, |a, b| a.earlier(b));
         (row.checkpoint, row.replay_clock) = (mark.checkpoint.clone(), mark.clock);
         (row.beginning, row.tails) = (Beginning::Whole, Vec::new());
         row

@@ -8,6 +8,7 @@ mod tests;
 use runtime::failure::Failure;
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
+use schemas::mutant::{self, Mutant};
 use schemas::record::Envelope;
 
 use super::delivery::{
@@ -152,6 +153,9 @@ impl Sender {
                     again.push(item);
                 }
             }
+        }
+        if mutant::is(Mutant::NeverResent) {
+            again.clear();
         }
         self.delivery.on_resent(again.len());
         for item in again {

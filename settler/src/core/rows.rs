@@ -7,6 +7,7 @@ use schemas::ids::{AccountId, SettlementId, SlotId};
 use schemas::item::{Aggregate, Candidate, Decision};
 use schemas::limits::{DSQL_BYTES_MAX, DSQL_ROWS_MAX};
 use schemas::money::{Money, Price};
+use schemas::mutant::{self, Mutant};
 use schemas::settlement::{NoSale, PassedOver, settlement_id};
 use schemas::time::Millis;
 use uuid::Uuid;
@@ -40,7 +41,7 @@ impl Auction {
         let aggregate = Aggregate::from_attrs(item).map_err(|error| error.to_string())?;
         let stored = Aggregate::stored_digest(item).map_err(|error| error.to_string())?;
         let auction = Self::of(aggregate);
-        if stored == auction.digest {
+        if stored == auction.digest || mutant::is(Mutant::DigestIgnored) {
             Ok(auction)
         } else {
             Err(format!("digest {stored} stands in the item, and its attributes give {}", auction.digest))
