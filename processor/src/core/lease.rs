@@ -202,6 +202,8 @@ impl Watch {
                     }
                 }
                 Some(owner) if !expired => held.entry(owner).or_default().push(lease),
+                // What this worker holds it hands over first, even to one that asked for it and stands still since.
+                _ if look.held.contains(&lease.shard_id) => {}
                 _ => free.push(lease),
             }
         }
