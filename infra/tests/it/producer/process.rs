@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use infra::local::kinesis::Limits;
@@ -12,32 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::http::{lines, post};
 use super::*;
-
-/// The program, built as the workspace's tests build it, so that nothing else is compiled anew: another package's
-/// tests alone do not make it.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--locked",
-                "--package",
-                "producer",
-                "--bin",
-                "producer",
-                "--message-format",
-                "json",
-            ])
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        let messages = String::from_utf8(built.stdout).expect("messages are text");
-        let built = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let path = built.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).last();
-        path.expect("cargo names the program")
-    })
-}
+use crate::harness::stage;
 
 /// A running producer; killed when it is dropped.
 pub(super) struct Process {
@@ -47,7 +21,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn start(url: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program())
+        let mut child = Command::new(stage("producer"))
             .args(["--stream", STREAM, "--region", REGION])
             .args(arguments)
             .env("AWS_ENDPOINT_URL_KINESIS", url)
