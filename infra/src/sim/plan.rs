@@ -4,6 +4,7 @@
 //! found where one of them is common.
 
 use super::chance::Chance;
+use super::model::stream::TRIMS_LATE_MS;
 use super::script::{Actor, BidOp, Op, Script, Timed};
 use super::setting::Setting;
 use super::words::{Fate, Foreign, Role, Service};
@@ -50,7 +51,7 @@ impl Weights {
         kinds.extend(may.into_iter().filter(|_| chance.happens(550)));
         // Rare: after either of them much of what was written is gone, and less is left to be checked.
         if setting.trims() {
-            kinds.extend([(Kind::Trim, 8), (Kind::Crash, 2)]);
+            kinds.extend([(Kind::Trim, 4), (Kind::Crash, 2)]);
         }
         if chance.happens(120) {
             kinds.push((Kind::LoseLeases, 2));
@@ -109,7 +110,7 @@ pub fn script(seed: u64, ops: usize, setting: &Setting) -> Script {
     let mut chance = Chance::of(seed, [3, 0, 0]);
     let weights = Weights::draw(&mut chance, setting);
     let pace: &[u64] = chance.pick(&[&[0, 1, 5, 20, 60], &[0, 0, 2, 8], &[10, 40, 90]]);
-    let idle = if setting.trims() { 60 } else { chance.pick(&[0, 8, 30]) };
+    let idle = chance.pick(&[0, 8, 30]);
     let mut plan = Plan { chance, setting, bids: 0 };
     let (mut timed, mut at_ms) = (Vec::with_capacity(ops), 0);
     for _ in 0..ops {
@@ -119,10 +120,13 @@ pub fn script(seed: u64, ops: usize, setting: &Setting) -> Script {
         let kind = weights.pick(&mut plan.chance);
         timed.push(Timed { at_ms, op: plan.op(kind) });
         if setting.trims() && kind == Kind::Crash {
-            // Long enough that the log is trimmed behind the checkpoints.
+            // All readers are down for so long that the log is trimmed behind what they stored.
+            let gap_ms = setting.retention_ms + TRIMS_LATE_MS + plan.chance.below(3_000);
+            let for_ms = gap_ms + plan.chance.below(2_000);
             let all = (0..setting.processors.len()).map(|index| Actor { role: Role::Processor, index });
-            let for_ms = setting.retention_ms + plan.chance.below(8_000);
             timed.extend(all.map(|actor| Timed { at_ms, op: Op::Crash { actor, for_ms } }));
+            at_ms += gap_ms;
+            timed.push(Timed { at_ms, op: Op::Trim });
         }
     }
     Script { seed, calm_ms: at_ms + 500, ops: timed, fates: std::collections::BTreeMap::new() }

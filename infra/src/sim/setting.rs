@@ -144,7 +144,7 @@ impl Setting {
             latency_ms: chance.pick(&[2, 10, 40]),
             arrival_jitter_ms: chance.pick(&[0, 0, 3, 60]),
             index_lag_ms: chance.pick(&[0, 0, 50, 500]),
-            retention_ms: if chance.happens(150) { 12_000 } else { 86_400_000 },
+            retention_ms: if chance.happens(120) { 12_000 } else { 86_400_000 },
             rows_max: chance.pick(&[12, 24, 3_000]),
             batch: chance.pick(&[1, 3, 25]),
         }

@@ -14,7 +14,7 @@ use crate::sim::setting::Setting;
 
 /// How much later than its retention says the stream really removes records. A reader that has just made sure that its
 /// place is kept has this long to catch up.
-const TRIMS_LATE_MS: u64 = 6_000;
+pub const TRIMS_LATE_MS: u64 = 15_000;
 
 /// The stream.
 #[derive(Debug)]

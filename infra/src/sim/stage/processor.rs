@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use processor::core::holding::{Now, Timing};
 use processor::core::lease::{Action, Age, Appetite, Listed, Look, Watch};
-use processor::core::trimmed::{Checked, check, on_oldest};
+use processor::core::trimmed::check;
 use schemas::ids::ShardId;
-use schemas::lease::{Beginning, Checkpoint, Lease, Tail};
+use schemas::lease::{Beginning, Lease, Tail};
 use schemas::time::Millis;
 
 use super::holder::{Heard, Holder};
@@ -26,10 +26,6 @@ enum Asked {
     Shards(Vec<Lease>),
     /// A row that is made, taken or removed.
     Action(Action),
-    /// An iterator at the oldest record of a shard whose row may be too old.
-    OldestAt(Lease),
-    /// That record.
-    Oldest(Lease),
     /// Something of a held lease.
     Holder(ShardId),
 }
@@ -46,8 +42,6 @@ pub struct ProcessorStage {
     actions: VecDeque<Action>,
     look_at_ms: u64,
     holders: BTreeMap<ShardId, Holder>,
-    /// Shards that are held as soon as it is known how far back the stream goes.
-    checking: BTreeSet<ShardId>,
     asked: BTreeMap<u64, Asked>,
     next_tag: u64,
     stopping: bool,
@@ -69,7 +63,6 @@ impl ProcessorStage {
             actions: VecDeque::new(),
             look_at_ms: net.now_ms,
             holders: BTreeMap::new(),
-            checking: BTreeSet::new(),
             asked: BTreeMap::new(),
             next_tag: 0,
             stopping: false,
@@ -118,21 +111,6 @@ impl ProcessorStage {
             (Some(Asked::Shards(rows)), Ok(Answer::Shards(shards))) => self.look(&shards, &rows, net),
             (Some(Asked::Rows | Asked::Shards(_)), _) => self.looking = false,
             (Some(Asked::Action(action)), reply) => self.on_action(action, &reply, net),
-            (Some(Asked::OldestAt(row)), Ok(Answer::Iterator(after))) => {
-                let shard_id = row.shard_id.clone();
-                self.ask(Asked::Oldest(row), Call::Records { shard_id, after }, net);
-            }
-            (Some(Asked::OldestAt(row)), _) => self.hold(on_oldest(row, None), net),
-            (Some(Asked::Oldest(row)), reply) => {
-                let oldest = match reply {
-                    Ok(Answer::Page(page)) => {
-                        page.records.first().map(|(_, sequence, _)| sequence.to_string())
-                    }
-                    _ => None,
-                };
-                let oldest = oldest.and_then(|oldest| oldest.parse().ok());
-                self.hold(on_oldest(row, oldest.as_ref()), net);
-            }
             (Some(Asked::Holder(shard_id)), reply) => {
                 if let Some(holder) = self.holders.get_mut(&shard_id) {
                     holder.on_hear(tag, Heard { reply, now }, net);
@@ -157,7 +135,7 @@ impl ProcessorStage {
                 parents: shard.parents.clone(),
             })
             .collect();
-        let held: BTreeSet<ShardId> = self.holders.keys().chain(&self.checking).cloned().collect();
+        let held: BTreeSet<ShardId> = self.holders.keys().cloned().collect();
         let (age, appetite) = (self.age(net), Appetite::Share);
         let look = Look { rows, shards: &shards, age, held: &held, appetite };
         let monotonic = self.now(net).monotonic;
@@ -200,29 +178,20 @@ impl ProcessorStage {
         self.act(net);
     }
 
-    /// Finds out whether what a row says is still in the stream, then holds it.
+    /// Judges whether what a row says is still in the stream, then holds it.
     fn check(&mut self, row: Lease, net: &mut Net) {
-        if self.stopping
-            || self.holders.contains_key(&row.shard_id)
-            || !self.checking.insert(row.shard_id.clone())
-        {
+        if self.stopping || self.holders.contains_key(&row.shard_id) {
             return;
         }
         if self.age(net) == Age::Young {
             return self.hold(row, net);
         }
         let now_ms = wall(net.now_ms, self.skew_ms).0;
-        match check(row, Millis(now_ms.saturating_sub(net.setting.retention_ms))) {
-            Checked::Row(row) => self.hold(row, net),
-            Checked::AskOldest(row) => {
-                let call = Call::Iterator { shard_id: row.shard_id.clone(), from: Checkpoint::TrimHorizon };
-                self.ask(Asked::OldestAt(row), call, net);
-            }
-        }
+        let row = check(row, Millis(now_ms.saturating_sub(net.setting.retention_ms)));
+        self.hold(row, net);
     }
 
     fn hold(&mut self, row: Lease, net: &mut Net) {
-        self.checking.remove(&row.shard_id);
         if row.beginning == Beginning::Cut {
             net.services.checker.on_cut(&row.shard_id, row.replay_clock.0);
         }
@@ -281,9 +250,7 @@ impl ProcessorStage {
             // A lease was given up: another look is due.
             self.look_at_ms = net.now_ms + 1;
         }
-        if self.stopping
-            && (self.holders.is_empty() && self.checking.is_empty() || net.now_ms >= self.until_ms)
-        {
+        if self.stopping && (self.holders.is_empty() || net.now_ms >= self.until_ms) {
             self.over = true;
             return;
         }
