@@ -185,7 +185,9 @@ impl ShardMachine {
 
     /// Whether reading again must begin where this reader began: an inherited window is open, or one that is cut.
     fn holds(&self) -> bool {
-        self.cut.holds(&self.agreed.geometry, self.at.clock)
+        // Until a row may say that what was cut is closed, a replay would take it for whole.
+        let through = self.progress.durable_through().unwrap_or(self.at.clock);
+        self.cut.holds(&self.agreed.geometry, through)
             || self.book.windows.values().any(|window| window.inherited)
             || self.progress.holds_inherited()
     }

@@ -25,7 +25,7 @@ enum Asked {
     /// All shards, with the rows.
     Shards(Vec<Lease>),
     /// A row that is made, taken or removed.
-    Action(Action),
+    Action(Box<Action>),
     /// Something of a held lease.
     Holder(ShardId),
 }
@@ -110,7 +110,7 @@ impl ProcessorStage {
             (Some(Asked::Rows), Ok(Answer::Leases(rows))) => self.ask(Asked::Shards(rows), Call::Shards, net),
             (Some(Asked::Shards(rows)), Ok(Answer::Shards(shards))) => self.look(&shards, &rows, net),
             (Some(Asked::Rows | Asked::Shards(_)), _) => self.looking = false,
-            (Some(Asked::Action(action)), reply) => self.on_action(action, &reply, net),
+            (Some(Asked::Action(action)), reply) => self.on_action(*action, &reply, net),
             (Some(Asked::Holder(shard_id)), reply) => {
                 if let Some(holder) = self.holders.get_mut(&shard_id) {
                     holder.on_hear(tag, Heard { reply, now }, net);
@@ -160,7 +160,7 @@ impl ProcessorStage {
                     continue;
                 }
             };
-            return self.ask(Asked::Action(action), call, net);
+            return self.ask(Asked::Action(Box::new(action)), call, net);
         }
         self.looking = false;
     }
