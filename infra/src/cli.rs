@@ -42,6 +42,8 @@ enum Command {
     Report(Read),
     /// Recomputes every auction from the stream and compares tables and ledger; exit 1 on any difference.
     Audit(Audit),
+    /// Seeded worlds of faults around the cores of all stages; exit 1 and the shortest history when one breaks.
+    Sim(crate::sim::command::Sim),
 }
 
 #[derive(Args, Debug)]
@@ -97,6 +99,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Deposit(options) => ledger::deposit(options).await,
         Command::Report(options) => run_report(options).await,
         Command::Audit(options) => run_audit(options).await,
+        Command::Sim(options) => crate::sim::command::run(&options),
     }
 }
 

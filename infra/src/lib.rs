@@ -16,5 +16,6 @@ pub mod place;
 pub mod provision;
 pub mod report;
 pub mod runs;
+pub mod sim;
 pub mod up;
 pub mod view;

@@ -3,6 +3,7 @@
 use crate::geometry::Ranking;
 use crate::ids::{AccountId, BidId, Region, SlotId};
 use crate::money::{BasisPoints, Price};
+use crate::mutant::{self, Mutant};
 use crate::time::Millis;
 
 /// One offer of an account for a slot.
@@ -45,10 +46,12 @@ impl Bid {
     #[must_use]
     pub fn rank_key(&self, ranking: Ranking) -> RankKey {
         let score = score(ranking, self.amount, self.quality);
+        let reversed = mutant::is(Mutant::TieReversed);
+        let event_time = if reversed { Millis(u64::MAX - self.event_time.0) } else { self.event_time };
         RankKey(
             std::cmp::Reverse(score),
             std::cmp::Reverse(self.amount.units()),
-            self.event_time,
+            event_time,
             self.bid_id,
             self.account_id,
         )

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::mutant::{self, Mutant};
 use crate::time::Millis;
 
 /// What candidates are ordered by before amount, event time and bid id.
@@ -108,7 +109,8 @@ impl Geometry {
     /// Whether a shard clock has closed the window: `end + grace < clock`.
     #[must_use]
     pub fn passed(&self, start: Millis, clock: Millis) -> bool {
-        start.plus(self.window_ms).plus(self.grace_ms) < clock
+        let early = u64::from(mutant::is(Mutant::ClosesEarly));
+        start.plus(self.window_ms).plus(self.grace_ms) < clock.plus(early)
     }
 
     /// The first shard clock at which the window is closed.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use crate::attr::{Attr, AttrError, Attrs, maps, millis, n, number, s, text};
 use crate::hash::HashRange;
 use crate::ids::{SequenceNumber, ShardId};
+use crate::mutant::{self, Mutant};
 use crate::time::Millis;
 
 /// From where a shard would be read again.
@@ -145,7 +146,7 @@ impl Lease {
             replay_clock: self.replay_clock,
             closed_through: self.closed_through,
             beginning: self.beginning,
-            tails: self.tails.clone(),
+            tails: if mutant::is(Mutant::NestedTailsDropped) { Vec::new() } else { self.tails.clone() },
         })
     }
 

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod lease;
 pub mod limits;
 pub mod money;
+pub mod mutant;
 pub mod record;
 pub mod settlement;
 pub mod sql;

@@ -8,7 +8,6 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use futures::future::join_all;
 use runtime::attrs;
 use runtime::failure::{Failure, classify};
-use schemas::attr::AttrError;
 use schemas::ids::SlotId;
 use schemas::item::{Aggregate, GeometryItem, Outcome, State};
 use schemas::keys;
@@ -225,15 +224,6 @@ fn read(item: &HashMap<String, AttributeValue>) -> Option<Pending> {
         return None;
     }
     let plain = attrs::from_sdk(item).map_err(|error| error.to_string());
-    let auction = plain.and_then(|item| {
-        let aggregate = Aggregate::from_attrs(&item).map_err(|error: AttrError| error.to_string())?;
-        let stored = Aggregate::stored_digest(&item).map_err(|error| error.to_string())?;
-        let auction = Auction::of(aggregate);
-        if stored == auction.digest {
-            Ok(auction)
-        } else {
-            Err(format!("digest {stored} stands in the item, and its attributes give {}", auction.digest))
-        }
-    });
+    let auction = plain.and_then(|item| Auction::read(&item));
     Some((key, auction))
 }

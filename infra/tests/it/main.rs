@@ -20,3 +20,4 @@ mod postgres;
 mod processor;
 mod producer;
 mod settler;
+mod sim;

@@ -4,6 +4,8 @@ use schemas::geometry::Geometry;
 use schemas::lease::Beginning;
 use schemas::time::Millis;
 
+use super::mutant::{self, Mutant};
+
 /// What this reader cannot have seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cut {
@@ -31,7 +33,7 @@ impl Cut {
     }
 
     pub(super) fn cuts(&self, start: Millis) -> bool {
-        self.waiting || self.until.is_some_and(|until| start <= until)
+        !mutant::is(Mutant::CutWritten) && (self.waiting || self.until.is_some_and(|until| start <= until))
     }
 
     /// Whether a cut window may still be open: then reading again must begin where this reader began, for only there

@@ -16,6 +16,7 @@ use schemas::time::Millis;
 
 use super::book::BidEvents;
 use super::closed::Closed;
+use super::mutant::{self, Mutant};
 use super::shard::ShardMachine;
 use super::tail::{Inheritance, Left};
 
@@ -174,7 +175,7 @@ impl Holding {
     pub fn on_tip(&mut self, now: Now) {
         let Phase::Reading(machine) = &self.phase else { return };
         let recently = self.ticked.is_some_and(|at| now.monotonic < at + self.timing.tick_every);
-        if self.leaving == Leaving::No && !recently && machine.due(now.wall) {
+        if self.leaving == Leaving::No && !recently && machine.due(now.wall) && !mutant::is(Mutant::NoTicks) {
             self.ticked = Some(now.monotonic);
             self.effects.push_back(Effect::Tick { hash_key: machine.range().start });
         }

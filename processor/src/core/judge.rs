@@ -130,13 +130,13 @@ impl Judge {
     /// Judges a bid in a window at a clock. `known` says that its slot has an auction here, so it is no stray.
     #[inline]
     pub(super) fn verdict(&mut self, bid: &Bid, start: Millis, clock: Millis, known: Known) -> Verdict {
-        if known == Known::No && !self.owns(&bid.slot_id) {
+        if known == Known::No && !self.owns(&bid.slot_id) && !mutant::is(Mutant::StrayKept) {
             Verdict::Refused(Refused::Stray)
-        } else if self.geometry.early(bid.event_time, clock) {
+        } else if self.geometry.early(bid.event_time, clock) && !mutant::is(Mutant::EarlyKept) {
             Verdict::Refused(Refused::Early)
         } else if self.geometry.passed(start, clock) {
             Verdict::Refused(Refused::Late)
-        } else if self.geometry.passed(start, self.closed_through) {
+        } else if self.geometry.passed(start, self.closed_through) && !mutant::is(Mutant::ReplayCounted) {
             Verdict::Replayed
         } else {
             Verdict::Taken

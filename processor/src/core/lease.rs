@@ -12,6 +12,8 @@ use schemas::hash::{HashKey, HashRange};
 use schemas::ids::ShardId;
 use schemas::lease::{Beginning, Checkpoint, Lease};
 
+use super::mutant::{self, Mutant};
+
 /// A shard as the stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -141,7 +143,8 @@ impl Watch {
     }
 
     fn still(&self, row: &Lease, now: Duration) -> Duration {
-        self.seen.get(&row.shard_id).map_or(Duration::ZERO, |(_, since)| now.saturating_sub(*since))
+        let since = self.seen.get(&row.shard_id).filter(|_| !mutant::is(Mutant::NeverExpires));
+        since.map_or(Duration::ZERO, |(_, since)| now.saturating_sub(*since))
     }
 
     fn remove(&self, look: &Look<'_>, rows: &Rows<'_>, now: Duration) -> Vec<Action> {
@@ -154,7 +157,8 @@ impl Watch {
         for row in look.rows {
             if row.checkpoint == Checkpoint::ShardEnd {
                 let has_heirs = look.rows.iter().any(|heir| heir.parents.contains(&row.shard_id));
-                let waits = |heir: &&Lease| heir.parents.contains(&row.shard_id) && !heir.inherited;
+                let early = mutant::is(Mutant::ParentRowGoesEarly);
+                let waits = |heir: &&Lease| heir.parents.contains(&row.shard_id) && !heir.inherited && !early;
                 let all = !look.rows.iter().any(|heir| waits(&heir));
                 let done = is_listed(row) && is_finished(&row.shard_id, look, rows);
                 if all && (done || (has_heirs && !is_listed(row))) {
@@ -198,6 +202,8 @@ impl Watch {
                     }
                 }
                 Some(owner) if !expired => held.entry(owner).or_default().push(lease),
+                // What this worker holds it hands over first, even to one that asked for it and stands still since.
+                _ if look.held.contains(&lease.shard_id) => {}
                 _ => free.push(lease),
             }
         }
@@ -251,7 +257,7 @@ fn is_finished(shard_id: &ShardId, look: &Look<'_>, rows: &Rows<'_>) -> bool {
     let mut children = look.shards.iter().filter(|shard| shard.parents.contains(shard_id)).peekable();
     children.peek().is_some()
         && children.all(|child| match rows.get(&child.shard_id) {
-            Some(row) => row.inherited,
+            Some(row) => row.inherited || mutant::is(Mutant::ParentRowGoesEarly),
             None => is_finished(&child.shard_id, look, rows),
         })
 }
@@ -265,6 +271,8 @@ fn inherit(lease: &Lease, rows: &Rows<'_>, listed: &BTreeSet<&ShardId>) -> Optio
     let mut child = Lease { inherited: true, tails: Vec::new(), ..lease.clone() };
     for parent in &lease.parents {
         match rows.get(parent) {
+            Some(row) if mutant::is(Mutant::ChildTakenEarly) => child.tails.extend(row.tail()),
+            Some(_) if mutant::is(Mutant::MergeInheritsOne) && !child.tails.is_empty() => {}
             Some(row) => child.tails.push(row.tail()?),
             None if listed.contains(parent) => return None,
             None => child.beginning = Beginning::Cut,

@@ -18,6 +18,7 @@ pub mod shard;
 pub mod tail;
 #[cfg(test)]
 mod tests;
+pub mod trimmed;
 mod window;
 
 pub use self::book::BidEvents;

@@ -58,6 +58,9 @@ impl ShardMachine {
             cut = cut.with(left.cut);
             book.inherit(left.book, &geometry, lease.range, lease.closed_through);
         }
+        if mutant::is(Mutant::ChildInheritsNothing) {
+            book = Book::new(events);
+        }
         if mutant::is(Mutant::ChildClockAtZero) && !lease.tails.is_empty() {
             clock = Millis(0);
         }
@@ -84,7 +87,10 @@ impl ShardMachine {
         let mut judged = Judged::default();
         self.records += 1;
         let record = Record { shard_id: &self.shard_id, sequence, number: self.records };
-        let mark = || Mark { checkpoint: self.at.checkpoint.clone(), clock: before };
+        // At a shard's beginning the first record's own clock is the same to a replay, and says when it began.
+        let is_first = self.at.checkpoint == Checkpoint::TrimHorizon;
+        let clock = if is_first { self.at.clock } else { before };
+        let mark = || Mark { checkpoint: self.at.checkpoint.clone(), clock };
         let touch = |window: &mut Window| {
             window.first.get_or_insert_with(mark);
         };
@@ -119,6 +125,9 @@ impl ShardMachine {
     /// The shard was read to its end: its own counts are closed, its open windows are left to its children.
     pub fn on_end(&mut self) -> Vec<Closed> {
         let mut closed = Vec::new();
+        if mutant::is(Mutant::EndForgetsCounts) {
+            self.book.windows.values_mut().for_each(|window| window.counts.clear());
+        }
         for (start, window) in &mut self.book.windows {
             let counts = std::mem::take(&mut window.counts);
             if counts.is_empty() || self.cut.cuts(*start) {
@@ -146,7 +155,8 @@ impl ShardMachine {
     }
 
     fn safe(&self, row: &Lease, counted_from: Option<&Mark>) -> Lease {
-        let closed_through = self.progress.durable_through().unwrap_or(self.at.clock);
+        let durable = self.progress.durable_through().filter(|_| !mutant::is(Mutant::CheckpointTooSoon));
+        let closed_through = durable.unwrap_or(self.at.clock);
         let mut row = row.clone();
         row.closed_through = if mutant::is(Mutant::ClosedThroughGoesDown) {
             closed_through
@@ -157,7 +167,9 @@ impl ShardMachine {
             return row;
         }
         let open = self.book.windows.values().filter_map(|window| window.first.as_ref());
-        let mark = open.chain(self.progress.marks()).chain(counted_from).fold(&self.at, |a, b| a.earlier(b));
+        let open = open.filter(|_| !mutant::is(Mutant::CheckpointTooFar));
+        let pending = self.progress.marks().filter(|_| !mutant::is(Mutant::CheckpointTooSoon));
+        let mark = open.chain(pending).chain(counted_from).fold(&self.at, |a, b| a.earlier(b));
         (row.checkpoint, row.replay_clock) = (mark.checkpoint.clone(), mark.clock);
         (row.beginning, row.tails) = (Beginning::Whole, Vec::new());
         row
@@ -173,7 +185,9 @@ impl ShardMachine {
 
     /// Whether reading again must begin where this reader began: an inherited window is open, or one that is cut.
     fn holds(&self) -> bool {
-        self.cut.holds(&self.agreed.geometry, self.at.clock)
+        // Until a row may say that what was cut is closed, a replay would take it for whole.
+        let through = self.progress.durable_through().unwrap_or(self.at.clock);
+        self.cut.holds(&self.agreed.geometry, through)
             || self.book.windows.values().any(|window| window.inherited)
             || self.progress.holds_inherited()
     }

@@ -16,6 +16,7 @@ use schemas::ids::{AccountId, BidId, Region, SlotId};
 
 use super::auction::Auction;
 use super::mark::{Mark, Places, Record};
+use super::mutant::{self, Mutant};
 
 const HASHER: foldhash::fast::FixedState = foldhash::fast::FixedState::with_seed(0);
 
@@ -177,7 +178,7 @@ impl Window {
         let hash = |seen: &Seen| fold(seen.auction, &seen.bid);
         let same = |seen: &Seen| seen.pair == pair && seen.bid == bid;
         match self.tables.seen.entry(fold(auction, &bid), same, hash) {
-            Entry::Occupied(_) => false,
+            Entry::Occupied(_) => mutant::is(Mutant::DuplicateCounted),
             Entry::Vacant(free) => {
                 free.insert(Seen { auction, pair, bid });
                 true

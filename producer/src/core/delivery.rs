@@ -13,8 +13,10 @@ use runtime::backoff::Backoff;
 use runtime::failure::Failure;
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
+use schemas::hash::HashKey;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::limits::PUT_RECORDS_ENTRIES_MAX;
+use schemas::mutant::{self, Mutant};
 use schemas::record::Envelope;
 use schemas::time::Millis;
 
@@ -133,8 +135,10 @@ pub struct Events {
 /// A record that a shard answered for which it was not predicted.
 #[derive(Debug)]
 pub struct Elsewhere {
-    /// The record.
+    /// The record, less the bids that were given up since.
     pub record: Record,
+    /// The hash key it was put under: that of its first bid then, which may be given up by now.
+    pub hash: HashKey,
     /// Where it lies.
     pub place: Arc<Place>,
 }
@@ -241,7 +245,8 @@ impl Delivery {
                     self.again(record, now, unit(), THROTTLED_ATTEMPTS_MAX);
                 }
                 Reply::Unknown => {
-                    record.items.iter_mut().for_each(|item| item.doubtful = true);
+                    let doubtful = !mutant::is(Mutant::LostReplyIsNo);
+                    record.items.iter_mut().for_each(|item| item.doubtful |= doubtful);
                     self.again(record, now, unit(), u32::MAX);
                 }
             }
@@ -268,7 +273,8 @@ impl Delivery {
             bytes,
             waited_ms: now.elapsed_ms.saturating_sub(oldest_ms),
         });
-        let expected = record.predicted.as_ref() == Some(&place.shard_id);
+        let expected =
+            record.predicted.as_ref() == Some(&place.shard_id) || mutant::is(Mutant::AcceptedAnywhere);
         // A record of one bid lies with the owner of its slot, whoever that is.
         let alone = record.items.len() == 1;
         if expected || alone {
@@ -277,7 +283,10 @@ impl Delivery {
         match (expected, alone) {
             (true, _) => {}
             (false, true) => surprises.alone.push(place),
-            (false, false) => surprises.elsewhere.push(Elsewhere { record, place }),
+            (false, false) => {
+                let hash = record.hash();
+                surprises.elsewhere.push(Elsewhere { record, hash, place });
+            }
         }
     }
 
@@ -355,7 +364,8 @@ impl Delivery {
     fn expired(&self, item: &Item, now: Moment) -> bool {
         let passed =
             |geometry: Geometry| geometry.passed(geometry.window_start(item.bid.event_time), now.wall);
-        !item.doubtful && self.geometry.is_some_and(passed)
+        let doubtful = item.doubtful && !mutant::is(Mutant::DoubtfulExpires);
+        !doubtful && self.geometry.is_some_and(passed)
     }
 }
 

@@ -8,6 +8,7 @@ mod tests;
 use runtime::failure::Failure;
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
+use schemas::mutant::{self, Mutant};
 use schemas::record::Envelope;
 
 use super::delivery::{
@@ -139,9 +140,8 @@ impl Sender {
     /// Accepts what the answering shards are known to own and packs the rest anew.
     fn settle(&mut self, elsewhere: Vec<Elsewhere>, now: Moment) {
         let mut again = Vec::new();
-        for Elsewhere { record, place } in elsewhere {
+        for Elsewhere { record, hash: first, place } in elsewhere {
             let range = self.packer.map().range(&place.shard_id);
-            let first = record.hash();
             // Another consumer's library drops an aggregate whole when one of its items lies in the wrong shard.
             let whole = self.rules.envelope == Envelope::Aggregated;
             let owned = |item: &Item| item.hash == first || range.is_some_and(|range| range.owns(item.hash));
@@ -153,6 +153,9 @@ impl Sender {
                     again.push(item);
                 }
             }
+        }
+        if mutant::is(Mutant::NeverResent) {
+            again.clear();
         }
         self.delivery.on_resent(again.len());
         for item in again {

@@ -6,6 +6,7 @@ use schemas::geometry::Pricing;
 use schemas::ids::AccountId;
 use schemas::item::Aggregate;
 use schemas::money::{Money, Price};
+use schemas::mutant::{self, Mutant};
 use schemas::settlement::{NoSale, PassedOver};
 
 /// A buyer's row as an attempt read it, and as earlier auctions of the same batch changed it.
@@ -88,11 +89,12 @@ pub fn choose(
 }
 
 fn passed_over(amount: Price, price: Price, slot: &Slot, account: Option<Account>) -> Option<PassedOver> {
-    if Money::from(amount) < slot.floor {
+    if Money::from(amount) < slot.floor && !mutant::is(Mutant::FloorIgnored) {
         return Some(PassedOver::BelowFloor);
     }
     let Some(account) = account else { return Some(PassedOver::UnknownAccount) };
-    let reach = account.balance.0 + account.credit_limit.0;
+    let twice = if mutant::is(Mutant::LimitDoubled) { 2 } else { 1 };
+    let reach = account.balance.0 + account.credit_limit.0 * twice;
     (reach < Money::from(price).0).then_some(PassedOver::InsufficientFunds)
 }
 
@@ -106,7 +108,7 @@ fn price(
     pricing: Pricing,
 ) -> Price {
     let own = aggregate.candidates[rank].amount;
-    if pricing == Pricing::First {
+    if pricing == Pricing::First || mutant::is(Mutant::AlwaysFirstPrice) {
         return own;
     }
     let eligible =

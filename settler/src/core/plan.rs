@@ -7,6 +7,7 @@ use schemas::geometry::Pricing;
 use schemas::ids::{AccountId, SettlementId};
 use schemas::item::{Decision, Outcome};
 use schemas::money::{Money, Price};
+use schemas::mutant::{self, Mutant};
 use schemas::settlement::derived_id;
 use schemas::time::Millis;
 use uuid::Uuid;
@@ -137,12 +138,18 @@ fn settle(batch: &[Arc<Auction>], seen: &Snapshot, pricing: Pricing, now: Millis
     let mut writes = Writes::default();
     let mut rows = seen.settlements.clone();
     for auction in batch {
-        if rows.contains_key(&auction.id) {
+        let stands = rows.contains_key(&auction.id) && !mutant::is(Mutant::RetryWithoutReading);
+        if stands && !mutant::is(Mutant::MarkOwnOpinion) {
             continue;
+        }
+        if mutant::is(Mutant::BatchForgetsDebits) {
+            accounts.clone_from(&seen.accounts);
         }
         let slot = seen.slots.get(&auction.aggregate.slot_id);
         let (verdict, evidence) = choose(&auction.aggregate, slot, &mut accounts, pricing);
-        decide(&mut writes, auction, &verdict, evidence, now);
+        if !stands {
+            decide(&mut writes, auction, &verdict, evidence, now);
+        }
         let decision =
             Decision { settlement_id: auction.id, settled_at: now, outcome: outcome(auction, &verdict) };
         rows.insert(auction.id, Decided { decision, digest: auction.digest.clone() });

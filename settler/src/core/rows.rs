@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemas::attr::Attrs;
 use schemas::ids::{AccountId, SettlementId, SlotId};
 use schemas::item::{Aggregate, Candidate, Decision};
 use schemas::limits::{DSQL_BYTES_MAX, DSQL_ROWS_MAX};
 use schemas::money::{Money, Price};
+use schemas::mutant::{self, Mutant};
 use schemas::settlement::{NoSale, PassedOver, settlement_id};
 use schemas::time::Millis;
 use uuid::Uuid;
@@ -29,6 +31,21 @@ impl Auction {
     pub fn of(aggregate: Aggregate) -> Self {
         let (id, digest) = (settlement_id(&aggregate.slot_id, aggregate.window_start), aggregate.digest());
         Self { id, aggregate, digest }
+    }
+
+    /// Reads an item that awaits settlement; its digest must be that of what it says.
+    ///
+    /// # Errors
+    /// Why the item cannot be decided.
+    pub fn read(item: &Attrs) -> Result<Self, String> {
+        let aggregate = Aggregate::from_attrs(item).map_err(|error| error.to_string())?;
+        let stored = Aggregate::stored_digest(item).map_err(|error| error.to_string())?;
+        let auction = Self::of(aggregate);
+        if stored == auction.digest || mutant::is(Mutant::DigestIgnored) {
+            Ok(auction)
+        } else {
+            Err(format!("digest {stored} stands in the item, and its attributes give {}", auction.digest))
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use runtime::backoff::Backoff;
 use schemas::geometry::Pricing;
+use schemas::mutant::{self, Mutant};
 use schemas::time::Millis;
 
 use super::attempt::{Attempt, Failure, Meaning};
@@ -227,8 +228,18 @@ impl Transaction {
     fn failed(&mut self, failure: Failure, now: Moment, unit: f64) -> Effect {
         let mut part = self.part.take().expect("only a part in flight fails");
         let (meaning, text) = (failure.meaning, format!("{} ({})", failure.text, failure.sqlstate));
-        let accounts = part.planned.take().map_or(0, |(_, accounts)| accounts);
+        let (done, accounts) =
+            part.planned.take().map_or((None, 0), |(done, accounts)| (Some(done), accounts));
+        let meaning = if meaning == Meaning::Conflict && mutant::is(Mutant::ConflictIsRefusal) {
+            Meaning::Refused
+        } else {
+            meaning
+        };
         let number = part.tries;
+        if let (Meaning::Unknown, Some(done), true) = (meaning, done, mutant::is(Mutant::UnknownTakenAsDone))
+        {
+            return self.end(part, End::Done(done));
+        }
         let mut note = |delay| self.attempts.push(Attempt { number, failure: failure.clone(), delay });
         match meaning {
             Meaning::Refused => {
@@ -267,7 +278,7 @@ impl Transaction {
     }
 
     fn halve_or_refuse(&mut self, part: Part, reason: String, now: Moment) -> Effect {
-        match part.job.clone().halves() {
+        match part.job.clone().halves().filter(|_| !mutant::is(Mutant::BatchHeldWhole)) {
             Some((first, second)) => {
                 self.work.extend([second, first]);
                 let deadline = self.deadline.unwrap_or(now.steady);

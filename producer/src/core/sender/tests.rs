@@ -337,6 +337,31 @@ fn what_another_shard_answered_is_accepted_only_as_far_as_it_owns_it() {
 }
 
 #[test]
+fn a_bid_does_not_inherit_the_place_of_a_first_bid_that_was_given_up() {
+    let mut stream = Stream::new();
+    let (old, first) = (stream.map(), bid(0, WALL));
+    let owner = |stream: &Stream, bid: &Bid| stream.owner(HashKey::of_slot(&bid.slot_id));
+    let shard = owner(&stream, &first);
+    let fellows: Vec<Bid> =
+        (1..64).map(|number| bid(number, WALL)).filter(|bid| owner(&stream, bid) == shard).collect();
+    stream.split(stream.shards.iter().position(|(_, id)| *id == shard).unwrap());
+    let apart = |bid: &&Bid| owner(&stream, bid) != owner(&stream, &first);
+    let second = *fellows.iter().find(apart).unwrap();
+    let mut sender = Sender::new(rules(Envelope::Block), old);
+    sender.on_bid(1, first, at(0));
+    sender.on_bid(2, second, at(9));
+    let request = sender.poll_request(at(10)).unwrap();
+    let place = stream.store(&request.entries[0]);
+    sender.on_replies(request.id, Ok(vec![Reply::Stored(place)]), at(20), &mut || 0.5);
+    assert!(sender.poll_request(at(3_000)).is_none());
+    let given_up = sender.poll_answers();
+    assert_eq!((given_up[0].ticket, &given_up[0].outcome), (1, &Outcome::Unknown));
+    sender.on_map(stream.map(), at(3_001));
+    assert!(sender.poll_answers().is_empty(), "the shard that answered does not own the second bid");
+    assert_eq!((sender.held(), sender.counts().resends), (1, 1));
+}
+
+#[test]
 fn a_refused_request_says_why_and_answers_its_bids() {
     let (_, mut sender, request) = two_bids(Envelope::Block, None);
     let refused =

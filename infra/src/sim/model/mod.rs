@@ -1,0 +1,5 @@
+//! The services of a world, as values.
+
+pub mod ledger;
+pub mod stream;
+pub mod table;

@@ -1,0 +1,231 @@
+//! Both tables of a world: conditional writes, the sparse outbox index that lags, and TTL.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use schemas::attr::{Attr, Attrs};
+use schemas::ids::ShardId;
+use schemas::lease::Lease;
+
+use super::stream::{Moment, Partial};
+use crate::sim::call::{Answer, Call, Key, Reply, Trouble, Update};
+use crate::sim::checker::Checker;
+use crate::sim::coverage::Met;
+use crate::sim::setting::Setting;
+
+/// A change of the index that is not to be seen yet.
+#[derive(Clone, Debug)]
+struct Change {
+    seen_at_ms: u64,
+    key: Key,
+    /// PK and SK of the index; none when the item left it.
+    entry: Option<(String, String)>,
+}
+
+/// The table of aggregates and the table of leases.
+#[derive(Debug)]
+pub struct TableModel {
+    items: BTreeMap<Key, Attrs>,
+    index: BTreeMap<(String, String, Key), ()>,
+    at: BTreeMap<Key, (String, String)>,
+    changes: VecDeque<Change>,
+    index_lag_ms: u64,
+    leases: BTreeMap<ShardId, Attrs>,
+    /// Keys of items that TTL deleted.
+    expired: BTreeSet<Key>,
+}
+
+fn text(item: &Attrs, name: &str) -> Option<String> {
+    match item.get(name) {
+        Some(Attr::S(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn entry(item: &Attrs) -> Option<(String, String)> {
+    Some((text(item, "outbox_pk")?, text(item, "outbox_sk")?))
+}
+
+impl TableModel {
+    /// Empty tables.
+    #[must_use]
+    pub fn new(setting: &Setting) -> Self {
+        Self {
+            items: BTreeMap::new(),
+            index: BTreeMap::new(),
+            at: BTreeMap::new(),
+            changes: VecDeque::new(),
+            index_lag_ms: setting.index_lag_ms,
+            leases: BTreeMap::new(),
+            expired: BTreeSet::new(),
+        }
+    }
+
+    /// Carries out a call.
+    pub fn on_call(&mut self, call: &Call, moment: &mut Moment<'_>, checker: &mut Checker) -> Reply {
+        match call {
+            Call::Put(item) => Ok(self.put(item, moment, checker)),
+            Call::Outbox { pk, most } => {
+                self.settle_index(moment.now_ms);
+                let from = (pk.clone(), String::new(), (String::new(), String::new()));
+                let entries = self.index.range(from..).take_while(|((at, ..), ())| at == pk);
+                let found = entries.take(*most).map(|((_, sk, key), ())| (sk.clone(), key.clone()));
+                Ok(Answer::Outbox(found.collect()))
+            }
+            Call::Get(keys) => {
+                let skip = |chance: &mut crate::sim::chance::Chance| {
+                    moment.partial == Partial::Yes && chance.happens(500)
+                };
+                let mut items = Vec::with_capacity(keys.len());
+                for key in keys {
+                    if !skip(moment.chance) {
+                        items.extend(self.items.get(key).cloned());
+                    }
+                }
+                Ok(Answer::Items(items))
+            }
+            Call::Item(key) => Ok(Answer::Items(self.items.get(key).cloned().into_iter().collect())),
+            Call::Update(update) => Ok(self.update(update, moment, checker)),
+            Call::Leases => Ok(Answer::Leases(self.leases.values().map(read).collect())),
+            Call::MakeLease(lease) => {
+                if self.leases.contains_key(&lease.shard_id) {
+                    return Ok(Answer::Stands(None));
+                }
+                checker.on_lease(None, lease);
+                self.leases.insert(lease.shard_id.clone(), lease.to_attrs());
+                Ok(Answer::Done)
+            }
+            Call::WriteLease { lease, seen } => {
+                let stands = self.leases.get(&lease.shard_id).map(read);
+                if stands.as_ref().is_none_or(|stands| stands.counter != *seen) {
+                    return Ok(Answer::Stands(self.leases.get(&lease.shard_id).cloned()));
+                }
+                checker.on_lease(stands.as_ref(), lease);
+                if lease.tails.iter().any(|tail| !tail.tails.is_empty()) {
+                    moment.coverage.meet(Met::NestedTail);
+                }
+                self.leases.insert(lease.shard_id.clone(), lease.to_attrs());
+                Ok(Answer::Done)
+            }
+            Call::DeleteLease { shard_id, seen } => {
+                let stands = self.leases.get(shard_id).map(read);
+                if stands.is_none_or(|stands| stands.counter != *seen) {
+                    return Ok(Answer::Stands(None));
+                }
+                self.leases.remove(shard_id);
+                let rows: Vec<Lease> = self.leases.values().map(read).collect();
+                checker.on_lease_deleted(shard_id, &rows);
+                Ok(Answer::Done)
+            }
+            _ => Err(Trouble::Refused("not an operation of the table")),
+        }
+    }
+
+    fn put(&mut self, item: &Attrs, moment: &mut Moment<'_>, checker: &mut Checker) -> Answer {
+        let key = (text(item, "PK").unwrap_or_default(), text(item, "SK").unwrap_or_default());
+        let stands = self.items.get(&key).cloned();
+        checker.on_put(item, stands.is_none());
+        if let Some(stands) = stands {
+            return Answer::Stands(Some(stands));
+        }
+        if self.expired.contains(&key) {
+            moment.coverage.meet(Met::ReplayAfterTtl);
+        }
+        self.reindex(&key, entry(item), moment);
+        self.items.insert(key, item.clone());
+        Answer::Done
+    }
+
+    fn update(&mut self, update: &Update, moment: &mut Moment<'_>, checker: &mut Checker) -> Answer {
+        let Some(item) = self.items.get_mut(&update.key) else { return Answer::Stands(None) };
+        let state = text(item, "state") == Some(update.state.clone());
+        let digest =
+            update.digest.as_ref().is_none_or(|digest| text(item, "digest").as_ref() == Some(digest));
+        if !state || !digest {
+            return Answer::Stands(None);
+        }
+        item.extend(update.set.clone());
+        item.remove("outbox_pk");
+        item.remove("outbox_sk");
+        checker.on_update(item);
+        self.reindex(&update.key, None, moment);
+        Answer::Done
+    }
+
+    /// The index follows the table after a while, each item's changes in their order.
+    fn reindex(&mut self, key: &Key, entry: Option<(String, String)>, moment: &mut Moment<'_>) {
+        let lag = moment.chance.below(self.index_lag_ms + 1);
+        let before = self.changes.iter().filter(|change| change.key == *key).map(|change| change.seen_at_ms);
+        let seen_at_ms = before.max().unwrap_or_default().max(moment.now_ms + lag);
+        self.changes.push_back(Change { seen_at_ms, key: key.clone(), entry });
+    }
+
+    fn settle_index(&mut self, now_ms: u64) {
+        let due: Vec<Change>;
+        (due, self.changes) = std::mem::take(&mut self.changes).into_iter().fold(
+            (Vec::new(), VecDeque::new()),
+            |(mut due, mut later), change| {
+                if change.seen_at_ms <= now_ms {
+                    due.push(change)
+                } else {
+                    later.push_back(change)
+                }
+                (due, later)
+            },
+        );
+        for Change { key, entry, .. } in due {
+            if let Some((pk, sk)) = self.at.remove(&key) {
+                self.index.remove(&(pk, sk, key.clone()));
+            }
+            if let Some((pk, sk)) = entry {
+                self.index.insert((pk.clone(), sk.clone(), key.clone()), ());
+                self.at.insert(key, (pk, sk));
+            }
+        }
+    }
+
+    /// Deletes every item whose TTL is past; answers how many.
+    pub fn expire(&mut self, now_ms: u64) -> usize {
+        let past = |item: &Attrs| matches!(item.get("ttl"), Some(Attr::N(ttl)) if ttl.parse::<u64>().is_ok_and(|ttl| ttl < now_ms / 1_000));
+        let gone: Vec<Key> =
+            self.items.iter().filter(|(_, item)| past(item)).map(|(key, _)| key.clone()).collect();
+        gone.iter().for_each(|key| drop(self.items.remove(key)));
+        let many = gone.len();
+        self.expired.extend(gone);
+        many
+    }
+
+    /// Changes the pending item of this place, and not its digest; answers it.
+    pub fn corrupt(&mut self, place: usize) -> Option<Attrs> {
+        let is_pending = |item: &&mut Attrs| text(item, "state").as_deref() == Some("PENDING");
+        let mut pending: Vec<&mut Attrs> = self.items.values_mut().filter(is_pending).collect();
+        let at = place.checked_rem(pending.len())?;
+        pending[at].insert("amount_sum".to_owned(), schemas::attr::n(1));
+        Some(pending[at].clone())
+    }
+
+    /// Deletes every row of the lease table; answers how many.
+    pub fn lose_leases(&mut self) -> usize {
+        std::mem::take(&mut self.leases).len()
+    }
+
+    /// The row of a shard.
+    #[must_use]
+    pub fn lease(&self, shard_id: &ShardId) -> Option<Lease> {
+        self.leases.get(shard_id).map(read)
+    }
+
+    /// Who a shard's row says reads it.
+    #[must_use]
+    pub fn owner(&self, shard_id: &ShardId) -> Option<String> {
+        self.leases.get(shard_id).and_then(|row| text(row, "leaseOwner"))
+    }
+
+    /// The items.
+    pub fn items(&self) -> impl Iterator<Item = &Attrs> {
+        self.items.values()
+    }
+}
+
+fn read(item: &Attrs) -> Lease {
+    Lease::from_attrs(item).expect("a row that was written by a lease")
+}
