@@ -122,6 +122,7 @@ fn read_field(name: &str, from: &mut Scanner<'_>, draft: &mut Draft, region: Reg
         "quality_score" => set(&mut draft.quality, name, || quality(from.value()?)),
         "timestamp" => set(&mut draft.event_time, name, || timestamp(from.value()?)),
         "region" => set(&mut draft.region, name, || same_region(from.value()?, region)),
+        "" => Err(Refusal::new("line", "has a field without a name; leave it out")),
         unknown => {
             let name: String = unknown.chars().take(NAME_CHARS_MAX).collect();
             Err(Refusal::new(&name, "is no field of a bid; leave it out"))

@@ -77,6 +77,12 @@ fn without_a_timestamp_a_version_7_id_says_when() {
 }
 
 #[test]
+fn a_field_without_a_name_is_refused_with_words() {
+    let refused = with("\"amount\"", "\"\"").unwrap_err();
+    assert_eq!((refused.field.as_str(), refused.reason.contains("without a name")), ("line", true));
+}
+
+#[test]
 fn a_refusal_names_the_field_and_what_to_do() {
     let cases = [
         ("\"5.4000\"", "0", "amount", "offer more"),
