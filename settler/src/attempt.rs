@@ -134,8 +134,11 @@ pub(crate) async fn write(connection: &mut Connection, writes: &Writes) -> Resul
 
 fn send(client: &Client, statement: Statement, columns: Columns) -> Flight<'_> {
     Box::pin(async move {
-        let columns: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|one| one.as_ref() as _).collect();
-        client.execute(&statement, &columns).await.map(|_| ())
+        let mut plain: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(columns.len());
+        for column in &columns {
+            plain.push(column.as_ref());
+        }
+        client.execute(&statement, &plain).await.map(|_| ())
     })
 }
 

@@ -28,7 +28,7 @@ enum Command {
     /// Puts a held auction back into the outbox.
     Release(Release),
     /// Lets workers race for one auction or one account, by strategy; writes into the ledger, so never one that counts.
-    Contend(Contend),
+    Contend(Box<Contend>),
 }
 
 /// Runs the command line and says how it ended.

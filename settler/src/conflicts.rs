@@ -5,6 +5,7 @@ use schemas::time::Millis;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use crate::attempt::failure;
 use crate::core::attempt::{Attempt, Meaning, occ_code};
 use crate::core::plan::{Done, Job};
 use crate::core::transaction::{End, Ended};
@@ -56,7 +57,16 @@ pub async fn record(connection: &Connection, worker: &str, ended: &Ended, at: Mi
     let (is_resolved, at) = (resolved(&ended.end), at.to_string());
     let columns: [&(dyn ToSql + Sync); 10] =
         [&batch, &worker, &is_resolved, &at, &events, &numbers, &codes, &occ, &origins, &delays];
-    let written = connection.client.execute(INSERT_CONFLICTS, &columns);
+    let written = async {
+        let mut tries = 1;
+        loop {
+            match connection.client.execute(INSERT_CONFLICTS, &columns).await {
+                // The rows of an attempt have keys of their own, so what was done after all is not done twice.
+                Err(error) if tries < TRIES_MAX && failure(&error).meaning == Meaning::Conflict => tries += 1,
+                other => return other,
+            }
+        }
+    };
     match tokio::time::timeout(WITHIN, written).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(error = chain(&error), "conflict events not written"),
@@ -64,5 +74,7 @@ pub async fn record(connection: &Connection, worker: &str, ended: &Ended, at: Mi
     }
 }
 
+/// How often writing them is tried when it meets conflicts itself.
+const TRIES_MAX: u32 = 8;
 /// How long writing them may take.
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);

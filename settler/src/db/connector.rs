@@ -40,7 +40,7 @@ pub struct Connector {
 }
 
 enum Way {
-    StandIn(tokio_postgres::Config),
+    StandIn(Box<tokio_postgres::Config>),
     Dsql(Box<Dsql>),
 }
 
@@ -81,7 +81,7 @@ impl Connector {
                     Error::Usage(format!("DATABASE_URL is no URL of a PostgreSQL: {error}"))
                 })?;
                 config.connect_timeout(CONNECT_TIMEOUT);
-                Way::StandIn(config)
+                Way::StandIn(Box::new(config))
             }
             (None, None) => {
                 return Err(Error::Usage(
