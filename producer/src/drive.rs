@@ -223,7 +223,6 @@ impl Drive {
             self.looked_ms = now.elapsed_ms + LOOK_MS;
             Metrics::set(&self.metrics.lag_ms, self.sender.lag_ms(now));
         }
-        self.count();
     }
 
     fn count(&mut self) {
@@ -280,25 +279,29 @@ impl Drive {
         self.sender.on_bid(ticket, bid, now);
     }
 
+    /// Counts what was answered, and only then tells it: whoever is told finds it counted.
     fn on_answers(&mut self) {
+        let answers = self.sender.poll_answers();
         let mut counts = [0_u64; 4];
-        for Answer { ticket, bid, outcome } in self.sender.poll_answers() {
-            let counter = match &outcome {
+        for answer in &answers {
+            counts[match &answer.outcome {
                 Outcome::Accepted(_) => 0,
                 Outcome::Expired => 1,
                 Outcome::Undelivered => 2,
                 Outcome::Unknown => 3,
-            };
-            counts[counter] += 1;
+            }] += 1;
+        }
+        let metrics = &self.metrics;
+        let counters = [&metrics.accepted, &metrics.expired, &metrics.undelivered, &metrics.unknown];
+        counters.into_iter().zip(counts).for_each(|(counter, count)| Metrics::add_many(counter, count));
+        self.count();
+        for Answer { ticket, bid, outcome } in answers {
             let told = self.answers.on_outcome(ticket, &bid, &outcome);
             self.check(told);
             if !self.calls.is_empty() {
                 self.calls.on_outcome(ticket, outcome);
             }
         }
-        let metrics = &self.metrics;
-        let counters = [&metrics.accepted, &metrics.expired, &metrics.undelivered, &metrics.unknown];
-        counters.into_iter().zip(counts).for_each(|(counter, count)| Metrics::add_many(counter, count));
     }
 
     /// Time to stop: every bid that is held is answered as it stands.

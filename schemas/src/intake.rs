@@ -196,6 +196,9 @@ fn amount(value: Value<'_>) -> Result<Price, Refusal> {
         Value::Number(digits) => digits,
         _ => return Err(wrong_type("amount", &value, "a decimal number such as \"5.4000\"")),
     };
+    if let Some(price) = short_amount(text.as_bytes()) {
+        return Ok(price);
+    }
     text.parse().map_err(|error| {
         let reason = match error {
             MoneyError::NotDecimal => {
@@ -207,6 +210,21 @@ fn amount(value: Value<'_>) -> Result<Price, Refusal> {
         };
         Refusal::new("amount", reason)
     })
+}
+
+/// The usual form of an amount, at most 14 digits with at most 4 decimals, without 128 bits. What it does not know it
+/// leaves to [`Price`].
+fn short_amount(text: &[u8]) -> Option<Price> {
+    let point = text.iter().position(|b| *b == b'.').unwrap_or(text.len());
+    let (whole, decimals) = (text.get(..point)?, text.get(point + 1..).unwrap_or_default());
+    let fits = (1..=14).contains(&whole.len()) && decimals.len() <= 4;
+    if !fits || (decimals.is_empty() && point < text.len()) {
+        return None;
+    }
+    let digit = |sum: u64, b: &u8| b.is_ascii_digit().then(|| sum * 10 + u64::from(b - b'0'));
+    let units = whole.iter().chain(decimals).try_fold(0, digit)?;
+    let scale = [10_000, 1_000, 100, 10, 1].get(decimals.len())?;
+    Price::from_units(units * scale).ok()
 }
 
 fn latency(value: Value<'_>) -> Result<u32, Refusal> {

@@ -10,7 +10,7 @@ use schemas::bid::Bid;
 use schemas::hash::HashKey;
 use schemas::ids::{ShardId, SlotId};
 use schemas::limits::RECORD_BYTES_MAX;
-use schemas::record::{Envelope, encode_aggregated, encode_block, encode_plain};
+use schemas::record::{Envelope, encode_aggregated, encode_block_of, encode_plain};
 
 use super::shard_map::ShardMap;
 
@@ -76,20 +76,21 @@ impl Record {
 }
 
 fn encode(items: &[Item], envelope: Envelope) -> Entry {
-    let bids: Vec<Bid> = items.iter().map(|item| item.bid).collect();
-    let slot = || bids[0].slot_id.to_string();
+    let first = &items[0].bid;
+    let bids = items.iter().map(|item| &item.bid);
+    let slot = || first.slot_id.to_string();
     match envelope {
         Envelope::Block => {
-            Entry { partition_key: slot(), explicit_hash_key: None, data: encode_block(&bids) }
+            Entry { partition_key: slot(), explicit_hash_key: None, data: encode_block_of(bids) }
         }
         // The key and hash key of an aggregate, and that one bid travels raw, are the KPL's (aggregation-format.md).
         Envelope::Aggregated if bids.len() > 1 => Entry {
             partition_key: "a".to_owned(),
             explicit_hash_key: Some(items[0].hash),
-            data: encode_aggregated(&bids),
+            data: encode_aggregated(&bids.copied().collect::<Vec<_>>()),
         },
         Envelope::Aggregated | Envelope::Plain => {
-            Entry { partition_key: slot(), explicit_hash_key: None, data: encode_plain(&bids[0]) }
+            Entry { partition_key: slot(), explicit_hash_key: None, data: encode_plain(first) }
         }
     }
 }
@@ -98,6 +99,8 @@ fn encode(items: &[Item], envelope: Envelope) -> Entry {
 struct Group {
     items: Vec<Item>,
     since_ms: u64,
+    /// What the last record held: the next one is likely to hold as much.
+    expected: usize,
 }
 
 /// Bids that wait for company, by predicted shard.
@@ -135,6 +138,7 @@ impl Packer {
         let group = &mut self.groups[place];
         if group.items.is_empty() {
             group.since_ms = now_ms;
+            group.items.reserve_exact(group.expected);
         }
         group.items.push(item);
         let full = place == gap || group.items.len() >= self.bids_max;
@@ -184,7 +188,9 @@ impl Packer {
     }
 
     fn take(&mut self, place: usize) -> Record {
-        let items = std::mem::take(&mut self.groups[place].items);
+        let group = &mut self.groups[place];
+        let items = std::mem::take(&mut group.items);
+        group.expected = items.len();
         Record { items, predicted: self.map.at(place).cloned(), attempts: 0, entry: None }
     }
 }

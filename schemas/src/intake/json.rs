@@ -93,7 +93,7 @@ impl<'a> Scanner<'a> {
     /// The text up to the closing quote; the opening one has been read.
     fn text_to_quote(&mut self) -> Result<Cow<'a, str>, Malformed> {
         let rest = &self.text[self.at..];
-        let stop = rest.bytes().position(|b| b == b'"' || b == b'\\' || b < b' ');
+        let stop = special_at(rest.as_bytes());
         match stop.map(|stop| (stop, rest.as_bytes()[stop])) {
             Some((stop, b'"')) => {
                 self.at += stop + 1;
@@ -111,6 +111,26 @@ impl<'a> Scanner<'a> {
         self.at += length;
         serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| Malformed("has a bad escape in a text"))
     }
+}
+
+/// Where the first quote, backslash or control character stands, eight bytes at a step.
+fn special_at(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // The highest bit of each byte that is zero. Borrows may mark bytes above the first such byte, never below it.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let mut at = 0;
+    while let Some((eight, _)) = text.get(at..).and_then(|rest| rest.split_first_chunk()) {
+        let word = u64::from_le_bytes(*eight);
+        // Below a blank are bytes whose upper three bits are zero.
+        let found = zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5C)) | zeros(word & (ONES * 0xE0));
+        if found != 0 {
+            return Some(at + usize::try_from(found.trailing_zeros() / 8).expect("at most 8"));
+        }
+        at += 8;
+    }
+    let special = |b: &u8| matches!(b, b'"' | b'\\' | 0..b' ');
+    text.get(at..).and_then(|rest| rest.iter().position(special)).map(|found| at + found)
 }
 
 /// Bytes up to and including the closing quote.
@@ -175,4 +195,21 @@ pub(super) fn elements(body: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
     }
     found.push(inner[start..].trim_ascii());
     if depth == 0 { Ok(found) } else { Err(Malformed("opens what is never closed")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_first_special_character_is_found(text in proptest::collection::vec(prop_oneof![
+            6 => 0x20_u8..0x7F, 1 => any::<u8>(), 1 => Just(b'"'), 1 => Just(b'\\'), 1 => 0_u8..0x22,
+        ], 0..60)) {
+            let special = |b: &u8| *b == b'"' || *b == b'\\' || *b < b' ';
+            prop_assert_eq!(special_at(&text), text.iter().position(special));
+        }
+    }
 }

@@ -49,6 +49,15 @@ fn an_amount_keeps_every_digit_that_a_float_would_lose() {
     assert_eq!(with("\"5.4000\"", "\"0.0001\"").unwrap().amount.units(), 1);
 }
 
+proptest! {
+    #[test]
+    fn the_short_way_to_an_amount_agrees_with_the_long_one(text in "[0-9.-]{0,20}|0{0,3}[0-9]{1,15}\\.[0-9]{0,5}") {
+        if let Some(price) = short_amount(text.as_bytes()) {
+            prop_assert_eq!(text.parse(), Ok(price));
+        }
+    }
+}
+
 #[test]
 fn a_quality_is_rounded_to_basis_points() {
     for (text, points) in [

@@ -17,18 +17,19 @@ pub(super) fn width_of(value: u64) -> u32 {
     u64::BITS - value.leading_zeros()
 }
 
-/// Packs the lowest `width` bits of each value.
+/// Packs the lowest `width` bits of each value, 0 to 64.
 pub(super) fn pack(values: impl Iterator<Item = u64>, width: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes_for(values.size_hint().0, width));
-    let (mut held, mut bits) = (0_u128, 0);
+    let (mask, mut held, mut bits) = (mask(width), 0_u64, 0);
     for value in values {
-        held |= u128::from(value & mask(width)) << bits;
+        let value = value & mask;
+        held |= value << bits;
         bits += width;
         if bits >= 64 {
-            let low = u64::try_from(held & u128::from(u64::MAX)).expect("64 bits");
-            out.extend_from_slice(&low.to_le_bytes());
-            held >>= 64;
+            out.extend_from_slice(&held.to_le_bytes());
             bits -= 64;
+            // What did not fit: all but the lowest `width - bits` bits, which may be all 64.
+            held = value.checked_shr(width - bits).unwrap_or(0);
         }
     }
     let rest = usize::try_from(bits.div_ceil(8)).expect("at most 8");

@@ -6,9 +6,9 @@
 //! and columns are read to exactly the length that was promised.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use bincode::{BorrowDecode, Encode};
+use hashbrown::HashMap;
 
 use super::column::{Broken, Column};
 use super::ids::Ids;
@@ -52,21 +52,27 @@ struct Body<'a> {
     bid_ids: Ids<'a>,
 }
 
-pub(super) fn encode(bids: &[Bid]) -> Vec<u8> {
-    let mut sorted = bids.to_vec();
-    sorted.sort_unstable_by_key(|bid| (bid.slot_id, bid.event_time, bid.bid_id));
+pub(super) fn encode<'a>(bids: impl IntoIterator<Item = &'a Bid>) -> Vec<u8> {
     let mut out = vec![MARK, 0, 0, 0, 0];
-    bincode::encode_into_std_write(body_of(&sorted), &mut out, bincode::config::standard())
+    bincode::encode_into_std_write(body_of(&sorted(bids)), &mut out, bincode::config::standard())
         .expect("memory takes every write");
     let checksum = crc32fast::hash(&out[HEAD_BYTES..]);
     out[1..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
     out
 }
 
-fn body_of(bids: &[Bid]) -> Body<'static> {
-    let column = |value: fn(&Bid) -> u64| Column::of(&bids.iter().map(value).collect::<Vec<_>>());
+/// The order of a block. Keys are sorted beside references, since a bid is four times as large as both.
+fn sorted<'a>(bids: impl IntoIterator<Item = &'a Bid>) -> Vec<&'a Bid> {
+    let key = |bid: &'a Bid| (u128::from_be_bytes(*bid.slot_id.as_bytes()), bid.event_time.0, bid);
+    let mut keyed: Vec<(u128, u64, &Bid)> = bids.into_iter().map(key).collect();
+    keyed.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| a.2.bid_id.cmp(&b.2.bid_id)));
+    keyed.into_iter().map(|(_, _, bid)| bid).collect()
+}
+
+fn body_of(bids: &[&Bid]) -> Body<'static> {
+    let column = |value: fn(&Bid) -> u64| Column::of(&bids.iter().map(|bid| value(bid)).collect::<Vec<_>>());
     let start = bids.iter().map(|bid| bid.event_time.0).min().unwrap_or_default();
-    let slots: Vec<&[Bid]> = bids.chunk_by(|a, b| a.slot_id == b.slot_id).collect();
+    let slots: Vec<&[&Bid]> = bids.chunk_by(|a, b| a.slot_id == b.slot_id).collect();
     let slot_more: Vec<u64> = slots.iter().map(|run| count_of(run.len() - 1)).collect();
     let time_steps: Vec<u64> = slots.iter().flat_map(|run| steps(run, start)).collect();
     let times: Vec<u64> = bids.iter().map(|bid| bid.event_time.0).collect();
@@ -100,15 +106,15 @@ fn count_of(count: usize) -> u64 {
 }
 
 /// The run is in the order of event time, and nothing in it is before `start`.
-fn steps(run: &[Bid], start: u64) -> impl Iterator<Item = u64> {
+fn steps(run: &[&Bid], start: u64) -> impl Iterator<Item = u64> {
     let before = std::iter::once(start).chain(run.iter().map(|bid| bid.event_time.0));
     run.iter().zip(before).map(|(bid, before)| bid.event_time.0 - before)
 }
 
-fn accounts_of(bids: &[Bid]) -> (Vec<AccountId>, Vec<u64>) {
+fn accounts_of(bids: &[&Bid]) -> (Vec<AccountId>, Vec<u64>) {
     let mut places = HashMap::new();
     let mut accounts = Vec::new();
-    let refer = |bid: &Bid| match places.get(&bid.account_id) {
+    let refer = |bid: &&Bid| match places.get(&bid.account_id) {
         Some(&place) => place,
         None => {
             accounts.push(bid.account_id);
@@ -121,9 +127,9 @@ fn accounts_of(bids: &[Bid]) -> (Vec<AccountId>, Vec<u64>) {
 }
 
 /// Few regions, most often one: a search is shorter than a hash.
-fn regions_of(bids: &[Bid]) -> (String, Vec<u64>) {
+fn regions_of(bids: &[&Bid]) -> (String, Vec<u64>) {
     let mut regions: Vec<Region> = Vec::new();
-    let refer = |bid: &Bid| {
+    let refer = |bid: &&Bid| {
         let place = regions.iter().position(|region| *region == bid.region).unwrap_or_else(|| {
             regions.push(bid.region);
             regions.len() - 1

@@ -135,6 +135,19 @@ pub fn decode_into(data: &[u8], out: &mut Decoded) {
 /// On more than [`BIDS_PER_RECORD_MAX`] bids.
 #[must_use]
 pub fn encode_block(bids: &[Bid]) -> Vec<u8> {
+    encode_block_of(bids)
+}
+
+/// [`encode_block`] for bids that do not stand side by side.
+///
+/// # Panics
+/// On more than [`BIDS_PER_RECORD_MAX`] bids.
+#[must_use]
+pub fn encode_block_of<'a, I>(bids: I) -> Vec<u8>
+where
+    I: IntoIterator<Item = &'a Bid, IntoIter: ExactSizeIterator>,
+{
+    let bids = bids.into_iter();
     assert!(bids.len() <= BIDS_PER_RECORD_MAX, "a record holds at most {BIDS_PER_RECORD_MAX} bids");
     block::encode(bids)
 }
