@@ -36,7 +36,14 @@ pub(super) struct Folder {
     /// Removes a temporary folder when the start fails.
     until_started: Option<TempDir>,
     /// Held for as long as we live, and let go by the system when we are killed.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Folder {
+    /// Lets go at once: a program that another thread is just starting holds a copy of every open file until it runs.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Folder {
@@ -56,7 +63,7 @@ impl Folder {
         let lock = File::create(&path).map_err(Error::file(&path))?;
         let is_temporary = until_started.is_some();
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root, identity, is_temporary, until_started, _lock: lock }),
+            Ok(()) => Ok(Self { root, identity, is_temporary, until_started, lock }),
             Err(TryLockError::WouldBlock) => Err(Error::FolderInUse(root)),
             Err(TryLockError::Error(source)) => Err(Error::File { path, source }),
         }
