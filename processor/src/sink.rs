@@ -5,7 +5,7 @@
 //! under way is bounded for the whole process, and the bound follows the table's throttles.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
@@ -47,35 +47,51 @@ struct Gate {
     freed: Notify,
 }
 
+/// A place among the writes under way. A write that is given up with its lease frees it as well.
+#[derive(Debug)]
+struct Pass<'a>(&'a Gate);
+
 impl Gate {
-    async fn enter(&self) {
+    fn state(&self) -> MutexGuard<'_, (Pace, u32)> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    async fn enter(&self) -> Pass<'_> {
         loop {
             let freed = self.freed.notified();
             {
-                let mut state = self.state.lock().expect("no holder panics");
+                let mut state = self.state();
                 if state.1 < state.0.bound() {
                     state.1 += 1;
                     if state.1 < state.0.bound() {
                         // The bound may have grown by more than one went out.
                         self.freed.notify_one();
                     }
-                    return;
+                    return Pass(self);
                 }
             }
             freed.await;
         }
     }
+}
 
-    fn leave(&self, went: Went) -> u32 {
-        let mut state = self.state.lock().expect("no holder panics");
+impl Pass<'_> {
+    /// Ends the write, and answers the bound from now on.
+    fn leave(self, went: Went) -> u32 {
+        let mut state = self.0.state();
         let under_way = state.1;
         match went {
             Went::Well => state.0.on_written(),
             Went::TooFast => state.0.on_throttled(under_way),
         }
-        state.1 -= 1;
-        self.freed.notify_one();
         state.0.bound()
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.0.state().1 -= 1;
+        self.0.freed.notify_one();
     }
 }
 
@@ -128,7 +144,7 @@ impl Sink {
         let item = runtime::attrs::to_sdk(item);
         let mut attempt = 0;
         loop {
-            self.gate.enter().await;
+            let pass = self.gate.enter().await;
             let began = Instant::now();
             let sent = self
                 .client
@@ -140,13 +156,13 @@ impl Sink {
                 .send()
                 .await;
             let Err(error) = sent else {
-                self.leave(Went::Well);
+                self.leave(pass, Went::Well);
                 self.metrics.put_seconds.observe(began.elapsed());
                 add(&self.metrics.items_written, 1);
                 return;
             };
             if let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
-                self.leave(Went::Well);
+                self.leave(pass, Went::Well);
                 let stands = failed.item().and_then(|old| old.get("digest"));
                 self.compare(&key, digest.as_ref(), stands.and_then(|value| value.as_s().ok()));
                 return;
@@ -154,12 +170,12 @@ impl Sink {
             let failure = classify(&error);
             if failure.code() == "ValidationException" {
                 // The table can never hold it; everything else goes on, and someone must act.
-                self.leave(Went::Well);
+                self.leave(pass, Went::Well);
                 add(&self.metrics.items_refused, 1);
                 tracing::error!(?key, %failure, "item can never be written and is left out");
                 return;
             }
-            self.pause(&failure, attempt).await;
+            self.pause(pass, &failure, attempt).await;
             attempt += 1;
         }
     }
@@ -172,7 +188,7 @@ impl Sink {
         let mut left: Vec<WriteRequest> = items.into_iter().map(request).collect();
         let mut attempt = 0;
         while !left.is_empty() {
-            self.gate.enter().await;
+            let pass = self.gate.enter().await;
             let call = self.client.batch_write_item().request_items(&self.table, left.clone());
             let failure = match call.send().await {
                 Ok(answer) => {
@@ -182,7 +198,7 @@ impl Sink {
                     add(&self.metrics.bid_events, u64::try_from(done).unwrap_or(u64::MAX));
                     left = rest;
                     if left.is_empty() {
-                        self.leave(Went::Well);
+                        self.leave(pass, Went::Well);
                         return;
                     }
                     Failure::Throttled { code: "UnprocessedItems".to_owned() }
@@ -190,24 +206,24 @@ impl Sink {
                 Err(error) => classify(&error),
             };
             if failure.code() == "ValidationException" {
-                self.leave(Went::Well);
+                self.leave(pass, Went::Well);
                 add(&self.metrics.items_refused, u64::try_from(left.len()).unwrap_or(u64::MAX));
                 tracing::error!(%failure, items = left.len(), "bid events can never be written and are left out");
                 return;
             }
-            self.pause(&failure, attempt).await;
+            self.pause(pass, &failure, attempt).await;
             attempt += 1;
         }
     }
 
     /// Leaves the gate after a failure and waits before the next attempt.
-    async fn pause(&self, failure: &Failure, attempt: u32) {
+    async fn pause(&self, pass: Pass<'_>, failure: &Failure, attempt: u32) {
         if matches!(failure, Failure::Throttled { .. }) {
             add(&self.metrics.throttles, 1);
-            self.leave(Went::TooFast);
+            self.leave(pass, Went::TooFast);
         } else {
             add(&self.metrics.write_faults, 1);
-            self.leave(Went::Well);
+            self.leave(pass, Went::Well);
         }
         if attempt % LOG_EVERY == LOG_EVERY - 1 {
             tracing::warn!(%failure, attempt, table = self.table, "item cannot be written, tried again");
@@ -215,8 +231,8 @@ impl Sink {
         tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit())).await;
     }
 
-    fn leave(&self, went: Went) {
-        let bound = self.gate.leave(went);
+    fn leave(&self, pass: Pass<'_>, went: Went) {
+        let bound = pass.leave(went);
         self.metrics.writes_bound.store(u64::from(bound), std::sync::atomic::Ordering::Relaxed);
     }
 
@@ -228,5 +244,31 @@ impl Sink {
             add(&self.metrics.divergence, 1);
             tracing::error!(?key, ?ours, ?stands, "divergence: another item stands at this key and stays");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_is_given_up_frees_its_place() {
+        let gate = Gate::default();
+        let mut under_way = Vec::new();
+        while let Some(pass) = gate.enter().now_or_never() {
+            under_way.push(pass);
+        }
+        assert_eq!(under_way.len(), usize::try_from(Pace::default().bound()).unwrap());
+        let waits = gate.enter();
+        tokio::pin!(waits);
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(under_way);
+        let under_way = || gate.state().1;
+        let pass = waits.await;
+        assert_eq!(under_way(), 1);
+        assert_eq!(pass.leave(Went::Well), Pace::default().bound());
+        assert_eq!(under_way(), 0);
     }
 }
