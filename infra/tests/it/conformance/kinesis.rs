@@ -22,10 +22,10 @@ fn data(text: &str) -> Blob {
     Blob::new(text.as_bytes())
 }
 
-async fn active(client: &Client) {
+async fn active(client: &Client, name: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let answer = client.describe_stream_summary().stream_name(STREAM).send().await.unwrap();
+        let answer = client.describe_stream_summary().stream_name(name).send().await.unwrap();
         if *answer.stream_description_summary().unwrap().stream_status() == StreamStatus::Active {
             return;
         }
@@ -75,7 +75,7 @@ async fn streams(client: &Client, record: &mut Record) {
     let create =
         |name: &str, shards: i32| client.create_stream().stream_name(name).shard_count(shards).send();
     record.note("create", create(STREAM, 2).await, |_| "made".into());
-    active(client).await;
+    active(client, STREAM).await;
     record.note("create again", create(STREAM, 2).await, |_| "made".into());
     record.note("create without shards", create("other", 0).await, |_| "made".into());
     record.note("create with a bad name", create("a stream", 1).await, |_| "made".into());
@@ -237,12 +237,12 @@ async fn reshards(client: &Client, record: &mut Record) {
     record.note("split outside the range", split(FIRST, u128::MAX - 5).await, |_| "split".into());
     record.note("split a missing shard", split("shardId-000000000077", 5).await, |_| "split".into());
     record.note("split", split(FIRST, 1 << 126).await, |_| "split".into());
-    active(client).await;
+    active(client, STREAM).await;
     record.note("split a closed shard", split(FIRST, 1 << 125).await, |_| "split".into());
     record.note("merge a closed shard", merge(FIRST, SECOND).await, |_| "merged".into());
     record.note("merge shards apart", merge("shardId-000000000002", SECOND).await, |_| "merged".into());
     record.note("merge", merge("shardId-000000000002", "shardId-000000000003").await, |_| "merged".into());
-    active(client).await;
+    active(client, STREAM).await;
     let all = client.list_shards().stream_name(STREAM).send().await;
     record
         .note("shards", all, |answer| format!("{:?}", answer.shards().iter().map(shard).collect::<Vec<_>>()));
@@ -297,7 +297,7 @@ async fn lists(client: &Client, record: &mut Record) {
     record.note("count", count(4).await, |answer| {
         format!("{:?} to {:?}", answer.current_shard_count(), answer.target_shard_count())
     });
-    active(client).await;
+    active(client, STREAM).await;
     let open = filtered(ShardFilterType::AtLatest, None, None).await;
     record.note("open shards after it", open, |answer| format!("{} open", answer.shards().len()));
 }
@@ -328,13 +328,13 @@ async fn rest(client: &Client, record: &mut Record) {
         client.decrease_stream_retention_period().stream_name(STREAM).retention_period_hours(hours).send()
     };
     record.note("keep longer", increase(48).await, |_| "kept".into());
-    active(client).await;
+    active(client, STREAM).await;
     record.note("keep longer for less", increase(25).await, |_| "kept".into());
     record.note("keep too long", increase(8_761).await, |_| "kept".into());
     record.note("keep shorter for more", decrease(72).await, |_| "kept".into());
     record.note("keep too short", decrease(23).await, |_| "kept".into());
     record.note("keep shorter", decrease(24).await, |_| "kept".into());
-    active(client).await;
+    active(client, STREAM).await;
 
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/bids";
     let register = |name: &str| client.register_stream_consumer().stream_arn(arn).consumer_name(name).send();
@@ -352,9 +352,6 @@ async fn rest(client: &Client, record: &mut Record) {
     record.note("describe a missing consumer", describe, |_| "described".into());
     let list = client.list_stream_consumers().stream_arn(arn).send().await;
     record.note("list consumers", list, |answer| format!("{}", answer.consumers().len()));
-    record.note("delete with consumers", client.delete_stream().stream_name(STREAM).send().await, |_| {
-        "deleted".into()
-    });
     let deregister = || client.deregister_stream_consumer().stream_arn(arn).consumer_name("reader").send();
     let deadline = Instant::now() + Duration::from_secs(20);
     // The other engine takes a moment until a consumer can go.
@@ -367,7 +364,13 @@ async fn rest(client: &Client, record: &mut Record) {
     record.note("deregister", outcome, |_| "gone".into());
     let delete = |name: &str| client.delete_stream().stream_name(name).enforce_consumer_deletion(true).send();
     record.note("delete a missing stream", delete("none").await, |_| "deleted".into());
-    record.note("delete", delete(STREAM).await, |_| "deleted".into());
+    client.create_stream().stream_name("short-lived").shard_count(1).send().await.unwrap();
+    active(client, "short-lived").await;
+    record.note("delete", delete("short-lived").await, |_| "deleted".into());
+    register("keeper").await.unwrap();
+    // Last, because the other engine refuses this and deletes the stream all the same.
+    let kept = client.delete_stream().stream_name(STREAM).send().await;
+    record.note("delete with consumers", kept, |_| "deleted".into());
 }
 
 async fn scenario(endpoint_url: &str) -> Record {

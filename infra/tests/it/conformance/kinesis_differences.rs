@@ -5,7 +5,7 @@ use super::Difference;
 const SHAPE: &str = "the service checks a field's shape first and answers ValidationException; the other engine has \
                      one code for both";
 
-pub(super) const KNOWN: [Difference; 23] = [
+pub(super) const KNOWN: [Difference; 21] = [
     Difference {
         call: "create without shards",
         ours: "ValidationException",
@@ -131,17 +131,5 @@ pub(super) const KNOWN: [Difference; 23] = [
         ours: "ValidationException",
         theirs: "InvalidArgumentException",
         reason: SHAPE,
-    },
-    Difference {
-        call: "deregister",
-        ours: "gone",
-        theirs: "ResourceNotFoundException",
-        reason: "the other engine refuses to delete a stream with consumers and deletes it all the same",
-    },
-    Difference {
-        call: "delete",
-        ours: "deleted",
-        theirs: "ResourceNotFoundException",
-        reason: "as for the consumer: the stream is gone there already",
     },
 ];
