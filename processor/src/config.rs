@@ -1,8 +1,9 @@
 //! What a processor is told when it starts.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::keys;
 
 use crate::core;
@@ -28,17 +29,24 @@ impl From<BidEvents> for core::BidEvents {
     }
 }
 
+/// A form of metrics on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetricsForm {
+    /// CloudWatch's embedded metric format.
+    Emf,
+}
+
 /// Where stream and tables are.
 #[derive(Args, Clone, Debug)]
 pub struct Names {
     /// The stream of bids.
-    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM)]
+    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM, global = true)]
     pub stream: String,
     /// The table of aggregates.
-    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE)]
+    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE, global = true)]
     pub table: String,
     /// The table of leases.
-    #[arg(long, env = "LEASE_TABLE", default_value = keys::LEASE_TABLE)]
+    #[arg(long, env = "LEASE_TABLE", default_value = keys::LEASE_TABLE, global = true)]
     pub lease_table: String,
 }
 
@@ -46,6 +54,9 @@ pub struct Names {
 #[derive(Parser, Clone, Debug)]
 #[command(name = "processor", version)]
 pub struct Config {
+    /// What to do instead of reading.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Where stream and tables are.
     #[command(flatten)]
     pub names: Names,
@@ -76,6 +87,15 @@ pub struct Config {
     /// Which single bids are written.
     #[arg(long, value_enum, default_value = "none")]
     pub bid_events: BidEvents,
+    /// Where `GET /metrics` and `GET /health` are answered; beyond loopback a token is needed.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// The token that requests must bring as `Authorization: Bearer TOKEN`.
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Writes metrics to standard output too: in CloudWatch's embedded metric format.
+    #[arg(long, value_enum)]
+    pub metrics: Option<MetricsForm>,
     /// Window length that the pipeline must have agreed on, in ms.
     #[arg(long)]
     pub window_ms: Option<u64>,
@@ -87,4 +107,40 @@ impl Config {
     pub fn failover(&self) -> Duration {
         Duration::from_millis(self.failover_ms)
     }
+}
+
+/// What a processor can do instead of reading.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Who reads which shard, from where, and what nobody reads.
+    Leases(Leases),
+}
+
+/// Shows leases, or changes one.
+#[derive(Args, Clone, Debug)]
+pub struct Leases {
+    /// What to change; without it the leases are shown.
+    #[command(subcommand)]
+    pub change: Option<Change>,
+    /// As JSON, one object a line.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// A change of one lease.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Change {
+    /// Takes a lease away from its owner; the next worker that looks takes it. Nothing is lost or doubled.
+    Release {
+        /// The shard.
+        shard: String,
+    },
+    /// Lets a shard be read again from an earlier place. What was written stays, and what was closed is not written again.
+    Rewind {
+        /// The shard.
+        shard: String,
+        /// `TRIM_HORIZON` or a sequence number.
+        #[arg(long)]
+        to: String,
+    },
 }

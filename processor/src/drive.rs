@@ -65,6 +65,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let shared = Arc::new(Shared::new(config, clients, shutdown, metrics).await?);
     tracing::info!(worker = shared.worker, stream = shared.stream.name, "processor started");
+    crate::show::start(&shared).await?;
     let mut workers =
         Fleet { watch: Watch::new(shared.worker.clone(), shared.config.failover()), held: BTreeMap::new() };
     let done = workers.look_until_stop(&shared).await;
@@ -138,7 +139,7 @@ impl Shared {
 
     async fn hold(self: Arc<Self>, row: Lease, seen: mpsc::Receiver<Lease>) -> Finish {
         let shard_id = row.shard_id.clone();
-        let row = trimmed::checked(&mut self.stream.clone(), row).await;
+        let row = trimmed::checked(&self.stream, row).await;
         tracing::info!(%shard_id, checkpoint = row.checkpoint.as_text(), closed_through = %row.closed_through,
             tails = row.tails.len(), "lease held");
         add(&self.metrics.leases_held, 1);
@@ -201,8 +202,7 @@ impl Fleet {
     async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Failure> {
         // Rows before shards: a row that is missing although its shard is listed was missing when that shard was there.
         let rows = shared.leases.all().await?;
-        let mut stream = shared.stream.clone();
-        let (shards, age) = (stream.shards().await?, stream.age().await);
+        let (shards, age) = (shared.stream.shards().await?, shared.stream.age().await);
         for row in &rows {
             if let Some(one) = self.held.get(&row.shard_id) {
                 // A full queue means that newer rows wait there already.
@@ -215,7 +215,13 @@ impl Fleet {
         let look = Look { rows: &rows, shards: &shards, age, held: &held, appetite };
         let now = shared.now().monotonic;
         for action in self.watch.on_look(&look, now) {
-            self.act(shared, action).await?;
+            // One that fails is found out by the next look; the others do not wait for it.
+            match self.act(shared, action).await {
+                Err(failure) if failure.is_transient() => {
+                    tracing::warn!(%failure, "lease could not be changed")
+                }
+                done => done?,
+            }
         }
         let unread = self.watch.unread(&rows, now);
         let holes = if rows.is_empty() { Vec::new() } else { gaps(&rows) };

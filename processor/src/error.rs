@@ -1,6 +1,7 @@
 //! What ends a processor.
 
 use runtime::agreed::AgreedError;
+use runtime::expose::ExposeError;
 use runtime::failure::Failure;
 use schemas::exit;
 use schemas::ids::ShardId;
@@ -32,6 +33,9 @@ pub enum Error {
     /// A command that cannot be carried out as it was given.
     #[error("{0}")]
     Usage(String),
+    /// Metrics cannot be shown.
+    #[error("metrics cannot be shown: {0}")]
+    Expose(#[from] ExposeError),
     /// Output failed.
     #[error("output cannot be written: {0}")]
     Output(#[from] std::io::Error),
@@ -53,9 +57,10 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Agreed(error) => error.exit_code(),
-            Self::Window { .. } | Self::Usage(_) | Self::Call { failure: Failure::Refused { .. }, .. } => {
-                exit::USAGE
-            }
+            Self::Window { .. }
+            | Self::Usage(_)
+            | Self::Expose(_)
+            | Self::Call { failure: Failure::Refused { .. }, .. } => exit::USAGE,
             Self::Call { .. } => exit::UNAVAILABLE,
             Self::Output(_) => exit::IO,
             Self::Fault { .. } => exit::SOFTWARE,

@@ -1,6 +1,5 @@
 //! The loop of one held lease: performs what its core asks for and tells it what came of it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -157,7 +156,7 @@ impl Held {
         };
         self.behind_ms = page.behind_ms;
         let (mut began, records) = (Instant::now(), std::mem::take(&mut page.records));
-        for raw in VecDeque::from(records) {
+        for raw in records {
             let taken = self.holding.on_record(&raw);
             self.count(&raw, &taken);
             // Nothing ends while records are taken: rows are answered between pages.

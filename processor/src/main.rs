@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use processor::{Config, Metrics};
+use processor::config::Command;
+use processor::{Config, Error, Metrics, admin};
 use runtime::{clients::Clients, shutdown, telemetry};
 use schemas::exit;
 
@@ -18,14 +19,23 @@ async fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
         }
     };
-    telemetry::init(None);
-    let (trigger, shutdown) = shutdown::channel();
-    tokio::spawn(shutdown::on_signals(trigger));
-    match processor::run(config, Clients::from_env().await, shutdown, Arc::new(Metrics::default())).await {
-        Ok(()) => ExitCode::from(exit::DONE),
+    telemetry::init(config.command.is_some().then_some("warn"));
+    match run(config).await {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "processor: {error}");
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+async fn run(config: Config) -> Result<u8, Error> {
+    let clients = Clients::from_env().await;
+    if let Some(Command::Leases(asked)) = &config.command {
+        let covered = admin::run(&config, asked, clients).await?;
+        return Ok(if covered == admin::Covered::Gaps { exit::FOUND } else { exit::DONE });
+    }
+    let (trigger, shutdown) = shutdown::channel();
+    tokio::spawn(shutdown::on_signals(trigger));
+    processor::run(config, clients, shutdown, Arc::new(Metrics::default())).await.map(|()| exit::DONE)
 }

@@ -1,5 +1,6 @@
 //! The stream as a whole: its shards, its age, and ticks.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::Client;
@@ -24,21 +25,21 @@ pub struct Facts {
     pub retention_ms: u64,
 }
 
-/// A stream.
+/// A stream; clones share what is known of it.
 #[derive(Clone, Debug)]
 pub struct Stream {
     /// The client.
     pub client: Client,
     /// Its name.
     pub name: String,
-    facts: Option<(Facts, Instant)>,
+    facts: Arc<Mutex<Option<(Facts, Instant)>>>,
 }
 
 impl Stream {
     /// A stream of which nothing is known yet.
     #[must_use]
     pub fn new(client: Client, name: String) -> Self {
-        Self { client, name, facts: None }
+        Self { client, name, facts: Arc::default() }
     }
 
     /// All shards.
@@ -79,10 +80,9 @@ impl Stream {
     }
 
     /// Age and retention; none when the service does not say.
-    pub async fn facts(&mut self) -> Option<Facts> {
-        if let Some((facts, at)) = self.facts
-            && at.elapsed() < FACTS_FOR
-        {
+    pub async fn facts(&self) -> Option<Facts> {
+        let known = *self.facts.lock().expect("no holder panics");
+        if let Some((facts, _)) = known.filter(|(_, at)| at.elapsed() < FACTS_FOR) {
             return Some(facts);
         }
         let answer = self.client.describe_stream_summary().stream_name(&self.name).send().await.ok()?;
@@ -91,12 +91,12 @@ impl Stream {
             created: Millis(u64::try_from(summary.stream_creation_timestamp.to_millis().ok()?).ok()?),
             retention_ms: u64::try_from(summary.retention_period_hours).ok()? * 3_600_000,
         };
-        self.facts = Some((facts, Instant::now()));
+        *self.facts.lock().expect("no holder panics") = Some((facts, Instant::now()));
         Some(facts)
     }
 
     /// Whether nothing was trimmed yet. Unknown counts as old: a cut window is never written.
-    pub async fn age(&mut self) -> Age {
+    pub async fn age(&self) -> Age {
         let young = |facts: Facts| runtime::clock::now().since(facts.created) < facts.retention_ms;
         if self.facts().await.is_some_and(young) { Age::Young } else { Age::Old }
     }

@@ -9,7 +9,7 @@ use crate::stream::Stream;
 
 /// The row with cut beginnings where the log may have been trimmed. Unknown counts as trimmed: a cut window is never
 /// written, and one that was not whole must not be.
-pub(crate) async fn checked(stream: &mut Stream, mut row: Lease) -> Lease {
+pub(crate) async fn checked(stream: &Stream, mut row: Lease) -> Lease {
     let Some(facts) = stream.facts().await else { return row };
     let horizon = Millis(runtime::clock::now().0.saturating_sub(facts.retention_ms));
     row.tails.iter_mut().for_each(|tail| cut(tail, horizon));

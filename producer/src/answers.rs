@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use schemas::bid::Bid;
-use schemas::intake::to_line;
+use schemas::intake::{to_line, to_record_line};
 use serde::Serialize;
 
 use crate::core::delivery::Outcome;
@@ -47,7 +47,7 @@ impl Answers {
     pub(crate) fn on_taken(&mut self, bid: &Bid) -> Result<(), Error> {
         let Some(record) = &mut self.record else { return Ok(()) };
         self.buffer.clear();
-        to_line(bid, &mut self.buffer);
+        to_record_line(bid, &mut self.buffer);
         record.write(&self.buffer)
     }
 

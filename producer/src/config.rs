@@ -1,5 +1,6 @@
 //! What a producer is told when it starts.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, value_parser};
@@ -7,10 +8,14 @@ use schemas::ids::Region;
 use schemas::keys;
 use schemas::record::Envelope;
 
-use crate::generator::{GeneratorConfig, Share};
+use crate::generator::{GeneratorConfig, Mixed, Share};
+use crate::http::Listen;
 use crate::source::Source;
 
-/// Puts bids into Kinesis: NDJSON from standard input or a file, or generated load.
+/// Puts bids into Kinesis: NDJSON from standard input or a file, over HTTP, or generated load.
+///
+/// Exit codes: 0 all accepted, 1 some refused, 64 bad usage or configuration, 69 Kinesis cannot be reached or bids
+/// could not be delivered, 70 a fault of ours, 74 input or output failed.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "producer", version)]
 pub struct Config {
@@ -23,6 +28,9 @@ pub struct Config {
     /// NDJSON to read; `-`, and what is read without this, is standard input.
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
+    /// The way in over HTTP.
+    #[command(flatten)]
+    pub http: Http,
     /// Generates load instead of reading: this many bids a second.
     #[arg(long, value_name = "RATE", conflicts_with = "input", value_parser = value_parser!(u32).range(1..))]
     pub generate: Option<u32>,
@@ -53,12 +61,30 @@ pub struct Config {
     /// Lines that were not accepted, with their reasons, as NDJSON.
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
-    /// The bids that were taken, as NDJSON.
+    /// The bids that were taken, with their regions, as NDJSON.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// The summary, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// The way in over HTTP.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "HTTP")]
+pub struct Http {
+    /// Takes bids over HTTP on this address instead of reading; other than loopback only with a token.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["input", "generate"])]
+    pub listen: Option<SocketAddr>,
+    /// A file with the bearer token that callers must give; PRODUCER_TOKEN in the environment does the same.
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub token_file: Option<PathBuf>,
+    /// Most bytes of a request's body, also after it is inflated.
+    #[arg(long, default_value_t = 4 * 1_048_576, value_parser = value_parser!(u32).range(16_384..=67_108_864))]
+    pub body_bytes: u32,
+    /// Most connections at once.
+    #[arg(long, default_value_t = 256, value_parser = value_parser!(u32).range(1..=65_536))]
+    pub connections: u32,
 }
 
 /// What load is generated.
@@ -98,13 +124,28 @@ pub struct Load {
     /// Share of lines that are no bid.
     #[arg(long, value_name = "SHARE", default_value = "0")]
     pub invalid: Share,
+    /// Regions that bid, with their weights and how far their clocks are ahead, in ms: us-east-1=6,eu-west-1=3@-400.
+    #[arg(long, value_name = "REGION=WEIGHT@SKEW", value_delimiter = ',')]
+    pub mix: Vec<Mixed>,
 }
 
 /// Seconds of load when neither duration nor count is given.
 const DURATION_S: u64 = 30;
 
 impl Config {
-    /// Where the bids come from.
+    /// Where bids come in over HTTP, when they do.
+    #[must_use]
+    pub fn listen(&self) -> Option<Listen> {
+        let Http { listen, token_file, body_bytes, connections } = &self.http;
+        Some(Listen {
+            address: (*listen)?,
+            token_file: token_file.clone(),
+            body_bytes_max: usize::try_from(*body_bytes).unwrap_or(usize::MAX),
+            connections_max: usize::try_from(*connections).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// Where the bids come from, unless they come in over HTTP.
     #[must_use]
     pub fn source(&self) -> Source {
         match (self.generate, &self.input) {
@@ -133,6 +174,7 @@ impl Load {
             late: self.late,
             early: self.early,
             invalid: self.invalid,
+            mix: self.mix.clone(),
         }
     }
 }

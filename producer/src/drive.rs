@@ -3,39 +3,62 @@
 //! Owns the clocks and the files; decides nothing about bids. A failure of input or of a file ends the taking, never
 //! the delivering of what was taken.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::Client;
-use hashbrown::HashMap;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
-use runtime::shutdown::Shutdown;
+use runtime::shutdown::{self, Shutdown};
 use runtime::{agreed, chance, clock};
-use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::answers::Answers;
+use crate::calls::Calls;
 use crate::config::Config;
 use crate::core::delivery::{Answer, BACKOFF, Moment, Outcome, Reply};
-use crate::core::sender::{HELD_BYTES, Rules, Sender};
+use crate::core::sender::{Rules, Sender};
 use crate::core::shard_map::ShardMap;
 use crate::error::Error;
+use crate::handle::Handle;
+use crate::http;
 use crate::metrics::{Metrics, Summary};
-use crate::source::{Call, Feed, Source, Taken};
+use crate::room::bids_in;
+use crate::source::{Feed, Source, Taken};
 use crate::{put, shards};
+
+/// How often what is costly to know is looked at.
+const LOOK_MS: u64 = 1_000;
+/// A shard map wanted again so soon after the last one is asked for more slowly.
+const MAP_YOUNG_MS: u64 = 1_000;
+/// After a request to stop, input that says nothing for so long has handed over all that it had read.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Sends what the configuration names until it ends or the stop, drains, and says what was done.
 ///
 /// # Errors
-/// When the stream or the geometry cannot be used, or input or an output file fails.
+/// When the stream or the geometry cannot be used, the address cannot be listened on, or input or an output file
+/// fails.
 pub async fn run(
     config: Config,
     clients: Clients,
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Result<Summary, Error> {
-    run_from(config.source(), config, clients, shutdown, metrics).await
+    let Some(listen) = config.listen() else {
+        return run_from(config.source(), config, clients, shutdown, metrics).await;
+    };
+    let (handle, source) = Handle::new(config.buffer_bytes);
+    let door = http::Door::new(&listen, config.region, handle, Arc::clone(&metrics))?;
+    let listener = http::bind(&listen).await?;
+    let (end, ended) = shutdown::channel();
+    let served = tokio::spawn(http::serve(listener, door, [shutdown.clone(), ended]));
+    let summary = run_from(source, config, clients, shutdown, metrics).await;
+    end.trigger();
+    // Every bid has its answer by now; what is left is to write it.
+    let _ = tokio::time::timeout(http::FAREWELL, served).await;
+    summary
 }
 
 /// [`run`] with bids from another source than the configuration names.
@@ -51,36 +74,48 @@ pub async fn run_from(
 ) -> Result<Summary, Error> {
     let mut drive = Drive::open(&config, clients, metrics).await?;
     let mut feed = Some(Feed::open(source, config.region)?);
-    let held_max = usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX) / HELD_BYTES;
+    // What was taken and found no room yet: at most one chunk.
+    let mut backlog = VecDeque::new();
+    let held_max = bids_in(config.buffer_bytes);
     let mut drained_by: Option<tokio::time::Instant> = None;
     loop {
+        drive.on_backlog(&mut backlog, held_max);
         drive.turn();
-        if feed.is_some() && (shutdown.requested() || drive.failure.is_some()) {
-            feed = None;
+        if drained_by.is_none() && (shutdown.requested() || drive.failure.is_some()) {
+            if let Some(feed) = &mut feed {
+                feed.stop();
+            }
             drained_by = Some(tokio::time::Instant::now() + Duration::from_secs(config.drain_s));
+        }
+        if feed.is_none() && backlog.is_empty() {
             drive.sender.on_end();
-            continue;
+            drive.turn();
+            if drive.sender.held() == 0 {
+                return drive.finish();
+            }
         }
-        if feed.is_none() && drive.sender.held() == 0 {
-            return drive.finish();
-        }
-        let has_room = drive.sender.held() < held_max;
         let due = drive.next_due();
+        let takes = feed.is_some() && backlog.is_empty();
         tokio::select! {
             biased;
             Some(replied) = drive.flight.join_next() => drive.on_replied(replied),
             Some(listed) = drive.listing.join_next() => drive.on_listed(listed),
-            () = shutdown.wait(), if feed.is_some() => {}
-            () = until(drained_by) => drive.sender.abandon(),
+            () = shutdown.wait(), if drained_by.is_none() => {}
+            () = until(drained_by) => {
+                feed = None;
+                drive.abandon(&mut backlog);
+            }
             () = until(due) => {}
-            taken = next(&mut feed), if has_room && feed.is_some() => match taken {
-                Ok(Some(taken)) => taken.into_iter().for_each(|taken| drive.on_taken(taken)),
-                Ok(None) => {
+            taken = next(&mut feed), if takes => match taken {
+                Ok(Some(taken)) => backlog.extend(taken),
+                Ok(None) => feed = None,
+                Err(source) => {
                     feed = None;
-                    drive.sender.on_end();
+                    drive.fail(Error::io("input cannot be read", source));
                 }
-                Err(source) => drive.fail(Error::io("input cannot be read", source)),
             },
+            // A reader that waits in a read cannot be woken; what it had read has come by now.
+            () = tokio::time::sleep(QUIET), if takes && drained_by.is_some() => feed = None,
         }
     }
 }
@@ -108,9 +143,11 @@ struct Drive {
     flight: JoinSet<Replied>,
     /// At most one listing of shards.
     listing: JoinSet<Result<ShardMap, Failure>>,
+    /// Listings in a row that were wanted soon after one another.
     listed: u32,
-    calls: HashMap<u64, oneshot::Sender<Outcome>>,
-    next_call: u64,
+    listed_ms: u64,
+    looked_ms: u64,
+    calls: Calls,
     answers: Answers,
     failure: Option<Error>,
     metrics: Arc<Metrics>,
@@ -142,8 +179,9 @@ impl Drive {
             flight: JoinSet::new(),
             listing: JoinSet::new(),
             listed: 0,
-            calls: HashMap::new(),
-            next_call: 0,
+            listed_ms: 0,
+            looked_ms: 0,
+            calls: Calls::default(),
             answers,
             failure: None,
             metrics,
@@ -168,22 +206,27 @@ impl Drive {
         while let Some(request) = self.sender.poll_request(now) {
             self.flight.spawn(put::put(self.client.clone(), self.stream.clone(), request));
         }
-        for answer in self.sender.poll_answers() {
-            self.on_answer(answer);
-        }
+        self.on_answers();
         if self.sender.wants_map() && self.listing.is_empty() {
+            let young = now.elapsed_ms.saturating_sub(self.listed_ms) < MAP_YOUNG_MS;
+            self.listed = if young { self.listed.saturating_add(1) } else { 0 };
+            // The first one at once: until it comes, what is sent may go to the wrong shard.
+            let unit = if self.listed == 0 { 0.0 } else { chance::unit() };
+            let delay = BACKOFF.delay(self.listed, unit);
             let (client, stream) = (self.client.clone(), self.stream.clone());
-            let delay = BACKOFF.delay(self.listed, chance::unit());
-            self.listed = self.listed.saturating_add(1);
             self.listing.spawn(async move {
                 tokio::time::sleep(delay).await;
                 shards::list(&client, &stream).await
             });
         }
+        if now.elapsed_ms >= self.looked_ms {
+            self.looked_ms = now.elapsed_ms + LOOK_MS;
+            Metrics::set(&self.metrics.lag_ms, self.sender.lag_ms(now));
+        }
         self.count();
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
         let (counts, metrics) = (self.sender.counts(), &self.metrics);
         Metrics::set(&metrics.records, counts.records);
         Metrics::set(&metrics.bytes, counts.bytes);
@@ -192,21 +235,34 @@ impl Drive {
         Metrics::set(&metrics.resends, counts.resends);
         Metrics::set(&metrics.held, u64::try_from(self.sender.held()).unwrap_or(u64::MAX));
         Metrics::set(&metrics.in_flight, u64::try_from(self.sender.in_flight()).unwrap_or(u64::MAX));
+        metrics.series.on_events(&self.sender.poll_events());
     }
 
-    fn on_taken(&mut self, taken: Taken) {
-        Metrics::add(&self.metrics.sent);
+    /// Takes as much of the backlog as there is room for.
+    fn on_backlog(&mut self, backlog: &mut VecDeque<Taken>, held_max: usize) {
+        if backlog.is_empty() {
+            return;
+        }
         let now = self.now();
+        while self.sender.held() < held_max
+            && let Some(taken) = backlog.pop_front()
+        {
+            self.on_taken(taken, now);
+        }
+    }
+
+    fn on_taken(&mut self, taken: Taken, now: Moment) {
         let (ticket, bid) = match taken {
             Taken::Refused { line, refused } => {
+                Metrics::add(&self.metrics.sent);
                 Metrics::add(&self.metrics.refused);
                 let told = self.answers.on_refused(line, &refused.field, &refused.reason, &refused.text);
                 return self.check(told);
             }
-            Taken::Call(Call { bid, reply }) => {
-                self.next_call += 1;
-                self.calls.insert(self.next_call, reply);
-                (self.next_call, bid)
+            Taken::Call(call) => {
+                let (tickets, bids) = self.calls.on_call(call);
+                tickets.zip(bids).for_each(|(ticket, bid)| self.on_bid(ticket, bid, now));
+                return;
             }
             Taken::Duplicate { bid, ticket } => {
                 Metrics::add(&self.metrics.duplicates_generated);
@@ -214,25 +270,41 @@ impl Drive {
             }
             Taken::Bid { bid, ticket } => (ticket, bid),
         };
+        self.on_bid(ticket, bid, now);
+    }
+
+    fn on_bid(&mut self, ticket: u64, bid: schemas::bid::Bid, now: Moment) {
+        Metrics::add(&self.metrics.sent);
         let recorded = self.answers.on_taken(&bid);
         self.check(recorded);
         self.sender.on_bid(ticket, bid, now);
     }
 
-    fn on_answer(&mut self, answer: Answer) {
-        let counter = match &answer.outcome {
-            Outcome::Accepted(_) => &self.metrics.accepted,
-            Outcome::Expired => &self.metrics.expired,
-            Outcome::Undelivered => &self.metrics.undelivered,
-            Outcome::Unknown => &self.metrics.unknown,
-        };
-        Metrics::add(counter);
-        let told = self.answers.on_outcome(answer.ticket, &answer.bid, &answer.outcome);
-        self.check(told);
-        if let Some(reply) = self.calls.remove(&answer.ticket) {
-            // Whoever asked may have gone.
-            let _ = reply.send(answer.outcome);
+    fn on_answers(&mut self) {
+        let mut counts = [0_u64; 4];
+        for Answer { ticket, bid, outcome } in self.sender.poll_answers() {
+            let counter = match &outcome {
+                Outcome::Accepted(_) => 0,
+                Outcome::Expired => 1,
+                Outcome::Undelivered => 2,
+                Outcome::Unknown => 3,
+            };
+            counts[counter] += 1;
+            let told = self.answers.on_outcome(ticket, &bid, &outcome);
+            self.check(told);
+            if !self.calls.is_empty() {
+                self.calls.on_outcome(ticket, outcome);
+            }
         }
+        let metrics = &self.metrics;
+        let counters = [&metrics.accepted, &metrics.expired, &metrics.undelivered, &metrics.unknown];
+        counters.into_iter().zip(counts).for_each(|(counter, count)| Metrics::add_many(counter, count));
+    }
+
+    /// Time to stop: every bid that is held is answered as it stands.
+    fn abandon(&mut self, backlog: &mut VecDeque<Taken>) {
+        self.on_backlog(backlog, usize::MAX);
+        self.sender.abandon();
     }
 
     fn on_replied(&mut self, replied: Result<Replied, JoinError>) {
@@ -250,8 +322,8 @@ impl Drive {
             Ok(map) => {
                 tracing::info!(shards = map.len(), "shard map read again");
                 let now = self.now();
+                self.listed_ms = now.elapsed_ms;
                 self.sender.on_map(map, now);
-                self.listed = if self.sender.wants_map() { self.listed } else { 0 };
             }
             Err(failure) => tracing::warn!(%failure, "shard map not read"),
         }
@@ -273,6 +345,7 @@ impl Drive {
 
     fn finish(mut self) -> Result<Summary, Error> {
         self.count();
+        Metrics::set(&self.metrics.lag_ms, 0);
         let flushed = self.answers.flush();
         self.check(flushed);
         let summary = self.metrics.summary();

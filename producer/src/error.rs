@@ -29,6 +29,12 @@ pub enum Error {
         /// What the service said.
         failure: Failure,
     },
+    /// The configuration does not hold together.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong and what to do.
+        message: String,
+    },
     /// The geometry cannot be read.
     #[error(transparent)]
     Agreed(#[from] AgreedError),
@@ -62,7 +68,8 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Missing { .. } | Self::Stream { failure: Failure::Refused { .. }, .. } => exit::USAGE,
+            Self::Usage { .. } | Self::Missing { .. } => exit::USAGE,
+            Self::Stream { failure: Failure::Refused { .. }, .. } => exit::USAGE,
             Self::Unreachable { .. } | Self::Stream { .. } => exit::UNAVAILABLE,
             Self::Agreed(error) => error.exit_code(),
             Self::Io { .. } => exit::IO,

@@ -49,8 +49,31 @@ impl FromStr for Share {
     }
 }
 
-/// What load to make.
+/// A region of the mix: `REGION`, `REGION=WEIGHT` or `REGION=WEIGHT@SKEW`, the skew of its clock in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mixed {
+    /// The region.
+    pub region: Region,
+    /// How many bids it has for each one of a region of weight 1; above 0.
+    pub weight: u32,
+    /// How far its clock is ahead of ours, in ms; below 0 when it is behind.
+    pub skew_ms: i64,
+}
+
+impl FromStr for Mixed {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "a region of the mix is REGION, REGION=WEIGHT or REGION=WEIGHT@SKEW_MS";
+        let (region, rest) = text.split_once('=').unwrap_or((text, "1"));
+        let (weight, skew_ms) = rest.split_once('@').unwrap_or((rest, "0"));
+        let region = region.parse().map_err(|_| FORM)?;
+        let weight = weight.parse().ok().filter(|weight| (1..=1_000_000).contains(weight)).ok_or(FORM)?;
+        Ok(Self { region, weight, skew_ms: skew_ms.parse().map_err(|_| FORM)? })
+    }
+}
+
+/// What load to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratorConfig {
     /// Bids a second.
     pub rate: u32,
@@ -76,6 +99,8 @@ pub struct GeneratorConfig {
     pub early: Share,
     /// Lines that are no bid.
     pub invalid: Share,
+    /// Regions that bid, with their weights and clocks; the producer's own when there are none.
+    pub mix: Vec<Mixed>,
 }
 
 impl Default for GeneratorConfig {
@@ -93,6 +118,7 @@ impl Default for GeneratorConfig {
             late: Share(0),
             early: Share(0),
             invalid: Share(0),
+            mix: Vec::new(),
         }
     }
 }
@@ -116,7 +142,9 @@ pub struct Generator {
     chance: StdRng,
     slots: Vec<SlotId>,
     accounts: Vec<AccountId>,
-    region: Region,
+    /// At least one.
+    mix: Vec<Mixed>,
+    weights: u32,
     recent: Vec<Bid>,
     made: u64,
 }
@@ -137,6 +165,10 @@ impl Generator {
             base_time: 0,
             ..NexmarkConfig::default()
         };
+        let mix = match config.mix.clone() {
+            none if none.is_empty() => vec![Mixed { region, weight: 1, skew_ms: 0 }],
+            some => some,
+        };
         // NEXMark draws an event from its number alone: where counting starts is what the seed decides.
         let start = chance.random_range(0..1_u64 << 40);
         Self {
@@ -144,8 +176,9 @@ impl Generator {
             chance,
             slots: (0..config.slots.max(1)).map(slot).collect(),
             accounts: (0..config.accounts.max(1)).map(account).collect(),
+            weights: mix.iter().fold(0, |sum, one| sum.saturating_add(one.weight)),
+            mix,
             config,
-            region,
             recent: Vec::new(),
             made: 0,
         }
@@ -184,6 +217,7 @@ impl Generator {
                 break bid;
             }
         };
+        let Mixed { region, skew_ms, .. } = self.edge();
         let cents = u64::try_from(bid.price.clamp(1, CENTS_MAX)).expect("clamped");
         // Parts of a cent keep equal prices rare.
         let units = cents * 100 + self.chance.random_range(0..100);
@@ -191,32 +225,51 @@ impl Generator {
             bid_id: BidId(uuid::Builder::from_random_bytes(self.chance.random()).into_uuid()),
             slot_id: self.slots[bid.auction % self.slots.len()],
             account_id: self.accounts[bid.bidder % self.accounts.len()],
-            region: self.region,
+            region,
             amount: Price::from_units(units).expect("from 100 to 100,000,099 units"),
             latency_ms: self.chance.random_range(5..120),
             quality: BasisPoints::new(self.chance.random_range(5_000..=10_000)).expect("at most one"),
-            event_time,
+            event_time: Millis(event_time.0.saturating_add_signed(skew_ms)),
         }
+    }
+
+    /// The edge that takes the next bid.
+    fn edge(&mut self) -> Mixed {
+        if self.mix.len() == 1 {
+            return self.mix[0];
+        }
+        let mut drawn = self.chance.random_range(0..self.weights);
+        let hit = |one: &&Mixed| match drawn.checked_sub(one.weight) {
+            Some(rest) => {
+                drawn = rest;
+                false
+            }
+            None => true,
+        };
+        *self.mix.iter().find(hit).expect("drawn below the sum of weights")
     }
 }
 
 /// How many pieces are due, so that the rate holds over the whole and a slow turn is made up for.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    config: GeneratorConfig,
+    rate: u32,
+    duration_ms: Option<u64>,
+    count: Option<u64>,
     made: u64,
 }
 
 impl Pace {
     /// Nothing made yet.
     #[must_use]
-    pub fn new(config: GeneratorConfig) -> Self {
-        Self { config, made: 0 }
+    pub fn new(config: &GeneratorConfig) -> Self {
+        let &GeneratorConfig { rate, duration_ms, count, .. } = config;
+        Self { rate, duration_ms, count, made: 0 }
     }
 
     /// How many are due so long after the start, at most `most`; none when all is made.
     pub fn poll(&mut self, elapsed_ms: u64, most: u64) -> Option<u64> {
-        let GeneratorConfig { rate, duration_ms, count, .. } = self.config;
+        let Self { rate, duration_ms, count, .. } = *self;
         let elapsed_ms = duration_ms.map_or(elapsed_ms, |duration_ms| elapsed_ms.min(duration_ms));
         let reached = elapsed_ms.saturating_mul(u64::from(rate)) / 1_000;
         let due = count.map_or(reached, |count| reached.min(count));
@@ -280,15 +333,32 @@ mod tests {
     }
 
     #[test]
+    fn regions_bid_by_their_weights_and_by_their_own_clocks() {
+        let mix = ["us-east-1=3@-400", "eu-west-1=1@250"].map(|text| text.parse::<Mixed>().unwrap());
+        let made = load(7, "sa-east-1", |config| config.mix = mix.to_vec());
+        let bids = made.iter().filter_map(|one| match one {
+            Made::Bid(bid) => Some((bid.region.to_string(), bid.event_time.0)),
+            _ => None,
+        });
+        let (us, eu): (Vec<_>, Vec<_>) = bids.partition(|(region, _)| region == "us-east-1");
+        assert!((7_300..7_700).contains(&us.len()), "{}", us.len());
+        assert!(us.iter().all(|(_, at)| *at == OFF_MS * 2 - 400));
+        assert!(eu.iter().all(|(region, at)| region == "eu-west-1" && *at == OFF_MS * 2 + 250));
+        for bad in ["", "EU", "eu-west-1=0", "eu-west-1=1@x", "eu-west-1=x"] {
+            assert!(bad.parse::<Mixed>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_pace_makes_up_for_slow_turns_and_ends() {
         let config = GeneratorConfig { rate: 100, duration_ms: Some(1_000), ..GeneratorConfig::default() };
-        let mut pace = Pace::new(config);
+        let mut pace = Pace::new(&config);
         assert_eq!(
             [pace.poll(15, 512), pace.poll(500, 30), pace.poll(500, 30)],
             [Some(1), Some(30), Some(19)]
         );
         assert_eq!([pace.poll(9_000, 512), pace.poll(9_000, 512)], [Some(50), None]);
-        let mut pace = Pace::new(GeneratorConfig { count: Some(5), ..config });
+        let mut pace = Pace::new(&GeneratorConfig { count: Some(5), ..config });
         assert_eq!([pace.poll(60_000, 512), pace.poll(60_000, 512)], [Some(5), None]);
     }
 }

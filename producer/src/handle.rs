@@ -1,4 +1,4 @@
-//! The producer as a value in another program: one call per bid, answered once the stream has it.
+//! The producer as a value in another program: bids in, each answered once the stream has it.
 
 use std::sync::Arc;
 
@@ -8,15 +8,19 @@ use schemas::bid::Bid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::calls::Call;
 use crate::config::Config;
 use crate::core::delivery::{Outcome, Place};
 use crate::drive;
 use crate::error::Error;
 use crate::metrics::{Metrics, Summary};
-use crate::source::{Call, Source};
+use crate::room::{Held, Room};
+use crate::source::Source;
 
-/// Calls that wait to be taken; beyond them and the buffer, `send` waits.
+/// Calls that wait to be taken by the loop; their bids have been given room already.
 const CALLS_MAX: usize = 1_024;
+/// Bids of one call: more are sent as several.
+const CALL_BIDS_MAX: usize = 4_096;
 
 /// Where the stream keeps an accepted bid.
 pub type Accepted = Arc<Place>;
@@ -38,7 +42,50 @@ pub enum SendError {
     Closed,
 }
 
-/// A running producer; share it behind an [`Arc`].
+/// The way to a running loop; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    calls: mpsc::Sender<Call>,
+    room: Room,
+}
+
+impl Handle {
+    /// A way to a loop with so much memory, and the source it reads.
+    pub(crate) fn new(buffer_bytes: u64) -> (Self, Source) {
+        let (calls, taken) = mpsc::channel(CALLS_MAX);
+        (Self { calls, room: Room::new(buffer_bytes) }, Source::Calls(taken))
+    }
+
+    /// The memory for bids.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Sends bids that were given room and waits for all answers.
+    pub(crate) async fn call(&self, bids: Vec<Bid>, held: Held) -> Vec<Result<Accepted, SendError>> {
+        let count = bids.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.calls.send(Call { bids, held, reply }).await.is_err() {
+            return vec![Err(SendError::Closed); count];
+        }
+        let Ok(outcomes) = answer.await else { return vec![Err(SendError::Closed); count] };
+        outcomes.into_iter().map(answered).collect()
+    }
+}
+
+fn answered(outcome: Outcome) -> Result<Accepted, SendError> {
+    match outcome {
+        Outcome::Accepted(place) => Ok(place),
+        Outcome::Expired => Err(SendError::Expired),
+        Outcome::Undelivered => Err(SendError::Undelivered),
+        Outcome::Unknown => Err(SendError::Unknown),
+    }
+}
+
+/// A running producer; share it behind an [`Arc`]. All bids on their way together stay within `--buffer-bytes`.
 ///
 /// ```no_run
 /// # async fn example(bid: schemas::bid::Bid) -> Result<(), Box<dyn std::error::Error>> {
@@ -56,9 +103,11 @@ pub enum SendError {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// `cargo run -p producer --example library` is a whole program around it.
 #[derive(Debug)]
 pub struct Producer {
-    calls: mpsc::Sender<Call>,
+    handle: Handle,
     metrics: Arc<Metrics>,
     stop: Trigger,
     task: JoinHandle<Result<Summary, Error>>,
@@ -68,28 +117,33 @@ impl Producer {
     /// Starts a producer on the current runtime. `config` says everything but where the bids come from.
     #[must_use]
     pub fn start(config: Config, clients: Clients) -> Self {
-        let (calls, taken) = mpsc::channel(CALLS_MAX);
+        let (handle, source) = Handle::new(config.buffer_bytes);
         let (stop, stopped) = shutdown::channel();
         let metrics = Arc::new(Metrics::default());
-        let run = drive::run_from(Source::Calls(taken), config, clients, stopped, Arc::clone(&metrics));
-        Self { calls, metrics, stop, task: tokio::spawn(run) }
+        let run = drive::run_from(source, config, clients, stopped, Arc::clone(&metrics));
+        Self { handle, metrics, stop, task: tokio::spawn(run) }
     }
 
-    /// Sends a bid and returns once the stream has it. Waits while the buffer is full. When the future is dropped the
-    /// bid may still be sent.
+    /// Sends a bid and returns once the stream has it, or says why not. Waits while the buffer is full. When the
+    /// future is dropped the bid may still be sent.
     ///
     /// # Errors
     /// See [`SendError`].
     pub async fn send(&self, bid: Bid) -> Result<Accepted, SendError> {
-        let (reply, answer) = oneshot::channel();
-        self.calls.send(Call { bid, reply }).await.map_err(|_| SendError::Closed)?;
-        match answer.await {
-            Ok(Outcome::Accepted(place)) => Ok(place),
-            Ok(Outcome::Expired) => Err(SendError::Expired),
-            Ok(Outcome::Undelivered) => Err(SendError::Undelivered),
-            Ok(Outcome::Unknown) => Err(SendError::Unknown),
-            Err(_) => Err(SendError::Closed),
+        let held = self.handle.room.wait(1).await;
+        let mut answers = self.handle.call(vec![bid], held).await;
+        answers.pop().unwrap_or(Err(SendError::Closed))
+    }
+
+    /// [`Producer::send`] for many bids with one answer each, in their order; cheaper than as many calls.
+    pub async fn send_all(&self, bids: Vec<Bid>) -> Vec<Result<Accepted, SendError>> {
+        let most = CALL_BIDS_MAX.min(self.handle.room.shares());
+        let mut answers = Vec::with_capacity(bids.len());
+        for bids in bids.chunks(most) {
+            let held = self.handle.room.wait(bids.len()).await;
+            answers.extend(self.handle.call(bids.to_vec(), held).await);
         }
+        answers
     }
 
     /// Counters since the start.
@@ -119,17 +173,25 @@ mod tests {
     use super::*;
     use crate::generator::{Generator, GeneratorConfig, Made};
 
+    /// A program shares a producer between threads and tasks, and sends from any of them.
+    const _: fn() = || {
+        fn shared<T: Send + Sync + 'static>() {}
+        fn sent<T: Send>(_: T) {}
+        shared::<Producer>();
+        shared::<SendError>();
+        let _ = |producer: &'static Producer, bid: Bid| sent(producer.send(bid));
+        let _ = |producer: &'static Producer, bids: Vec<Bid>| sent(producer.send_all(bids));
+    };
+
     #[tokio::test]
     async fn a_call_that_nobody_takes_is_closed_and_close_says_why() {
-        fn shared<T: Send + Sync>(value: T) -> T {
-            value
-        }
         let nowhere = "http://127.0.0.1:1";
         let config = Config::try_parse_from(["producer", "--region", "eu-west-1"]).unwrap();
-        let producer = shared(Producer::start(config, Clients::local(nowhere, nowhere).await));
+        let producer = Producer::start(config, Clients::local(nowhere, nowhere).await);
         let mut generator = Generator::new(GeneratorConfig::default(), "eu-west-1".parse().unwrap());
         let Made::Bid(bid) = generator.next(schemas::time::Millis(1)) else { panic!("a bid") };
         assert_eq!(producer.send(bid).await, Err(SendError::Closed));
+        assert_eq!(producer.send_all(vec![bid; 3]).await, vec![Err(SendError::Closed); 3]);
         assert!(matches!(producer.close().await, Err(Error::Unreachable { .. })));
     }
 }

@@ -2,10 +2,12 @@
 //! read from a pipe cannot be cancelled and must not keep the process from stopping.
 
 use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use schemas::bid::Bid;
 use schemas::ids::Region;
-use schemas::intake::parse_line;
+use schemas::intake::{Refusal, parse_line};
 use tokio::sync::mpsc;
 
 /// Longest line, in bytes: a bid has some 250.
@@ -38,28 +40,54 @@ pub struct RefusedLine {
 }
 
 /// Lines in the order of the input; the last message may be the reason why reading failed.
-pub type Lines = mpsc::Receiver<std::io::Result<Vec<Line>>>;
+#[derive(Debug)]
+pub struct Lines {
+    chunks: mpsc::Receiver<Chunk>,
+    stop: Arc<AtomicBool>,
+}
+
+type Chunk = std::io::Result<Vec<Line>>;
+
+impl Lines {
+    /// The next lines; none at the end. Safe to drop and call again.
+    pub async fn next(&mut self) -> Option<std::io::Result<Vec<Line>>> {
+        self.chunks.recv().await
+    }
+
+    /// Reads no more; what has been read still comes.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Reads lines until the input ends or nobody wants them any more.
 ///
 /// # Errors
 /// When no thread can be started.
 pub fn read<R: Read + Send + 'static>(reader: R, region: Region) -> std::io::Result<Lines> {
-    let (sender, lines) = mpsc::channel(CHUNKS_MAX);
-    let run = move || read_all(BufReader::with_capacity(READ_BYTES, reader), region, &sender);
+    let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let run = move || read_all(BufReader::with_capacity(READ_BYTES, reader), region, &sender, &stopped);
     std::thread::Builder::new().name("input".to_owned()).spawn(run)?;
-    Ok(lines)
+    Ok(Lines { chunks, stop })
 }
 
 fn read_all<R: Read>(
     mut reader: BufReader<R>,
     region: Region,
-    to: &mpsc::Sender<std::io::Result<Vec<Line>>>,
+    to: &mpsc::Sender<Chunk>,
+    stopped: &AtomicBool,
 ) {
     let mut splitter = Splitter::default();
-    loop {
+    while !stopped.load(Ordering::Relaxed) {
         let bytes = match reader.fill_buf() {
-            Ok([]) => break,
+            Ok([]) => {
+                if let Some(last) = splitter.on_end(region) {
+                    let _ = to.blocking_send(Ok(vec![last]));
+                }
+                return;
+            }
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => {
@@ -81,7 +109,8 @@ fn read_all<R: Read>(
         }
         reader.consume(taken);
     }
-    if let Some(last) = splitter.on_end(region) {
+    // Half a line was read and cannot be put back.
+    if let Some(last) = splitter.on_cut() {
         let _ = to.blocking_send(Ok(vec![last]));
     }
 }
@@ -117,11 +146,20 @@ impl Splitter {
         }
         self.number += 1;
         if std::mem::take(&mut self.too_long) {
-            let reason = format!("is longer than {LINE_BYTES_MAX} bytes; write one bid per line");
-            let content = Err(refused("line".to_owned(), reason, &bytes));
-            return Some(Line { number: self.number, content });
+            let Refusal { field, reason } = too_long();
+            return Some(Line { number: self.number, content: Err(refused(field, reason, &bytes)) });
         }
         line(self.number, &bytes, region)
+    }
+
+    /// Takes a request to stop in the midst of a line, if it is one.
+    fn on_cut(&mut self) -> Option<Line> {
+        if self.partial.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        let reason = "was cut by a request to stop; send it again".to_owned();
+        Some(Line { number: self.number, content: Err(refused("line".to_owned(), reason, &self.partial)) })
     }
 
     fn keep(&mut self, piece: &[u8]) {
@@ -129,6 +167,12 @@ impl Splitter {
         self.too_long |= piece.len() > room;
         self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
     }
+}
+
+/// What a line beyond [`LINE_BYTES_MAX`] is answered.
+pub(crate) fn too_long() -> Refusal {
+    let reason = format!("is longer than {LINE_BYTES_MAX} bytes; write one bid per line");
+    Refusal { field: "line".to_owned(), reason }
 }
 
 /// Reads one line; a blank one is nothing.
@@ -175,7 +219,7 @@ mod tests {
         let mut lines =
             read(Trickle { bytes: text.into_bytes(), at: 0, step }, "eu-central-1".parse().unwrap()).unwrap();
         let mut seen = Vec::new();
-        while let Some(chunk) = lines.blocking_recv() {
+        while let Some(chunk) = lines.chunks.blocking_recv() {
             seen.extend(chunk.unwrap().into_iter().map(|line| (line.number, line.content.is_ok())));
         }
         seen

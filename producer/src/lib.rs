@@ -3,7 +3,7 @@
 //! The way of a bid: a [`Source`] gives it to [`drive`], which has the only loop; [`core::sender`] groups it with
 //! others that are predicted for the same shard, says when a request is due and what each reply means; [`put`] and
 //! [`shards`] talk to the service; `answers` tells what became of it. [`Producer`] is the same for another program:
-//! one call per bid.
+//! one call per bid. [`http`] is the same for other processes.
 //!
 //! Three answers, and no fourth: *accepted*, the stream has it; *refused*, it is not in the stream, and why; *unknown*,
 //! an attempt's outcome never came and time ran out, so it is sent again by whoever cares, and a copy counts once.
@@ -11,15 +11,19 @@
 //! What is absent: order between bids, since no window depends on it; and any judgement of a bid's worth.
 
 mod answers;
+mod calls;
 pub mod config;
 pub mod core;
 pub mod drive;
 pub mod error;
 pub mod generator;
 pub mod handle;
+pub mod http;
 pub mod input;
 pub mod metrics;
+pub mod progress;
 pub mod put;
+mod room;
 pub mod shards;
 pub mod source;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use producer::{Config, Metrics};
+use producer::{Config, Metrics, progress};
 use runtime::{clients::Clients, shutdown, telemetry};
 use schemas::exit;
 
@@ -22,16 +22,18 @@ async fn main() -> ExitCode {
     let (trigger, shutdown) = shutdown::channel();
     tokio::spawn(shutdown::on_signals(trigger));
     let metrics = Arc::new(Metrics::default());
+    let (shown, end) = shutdown::channel();
+    let view = tokio::spawn(progress::show(Arc::clone(&metrics), end));
     let ended = producer::run(config, Clients::from_env().await, shutdown, Arc::clone(&metrics)).await;
+    shown.trigger();
+    let _ = view.await;
     let (mut out, summary) = (std::io::stderr(), metrics.summary());
     if ended.is_ok() || summary.sent > 0 {
         let _ = writeln!(out, "producer: {summary}");
     }
-    match ended {
-        Ok(summary) => ExitCode::from(summary.exit_code()),
-        Err(error) => {
-            let _ = writeln!(out, "producer: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let code = ended.map(|summary| summary.exit_code()).unwrap_or_else(|error| {
+        let _ = writeln!(out, "producer: {error}");
+        error.exit_code()
+    });
+    ExitCode::from(code)
 }

@@ -16,13 +16,18 @@ const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
 /// Sends the request once and returns its id with one reply per entry, or why there are none.
 pub async fn put(client: Client, stream: String, request: Request) -> (u64, Result<Vec<Reply>, Failure>) {
-    let entries = request.entries.iter().map(|entry| entry_of(entry)).collect();
-    let sent = client.put_records().stream_name(stream).set_records(Some(entries)).send().await;
+    let sent = client.put_records().stream_name(stream).set_records(Some(entries(&request))).send().await;
     let replies = sent
         .map(|answer| answer.records().iter().map(reply_of).collect())
         .map_err(|error| classify(&error))
         .inspect_err(|failure| tracing::debug!(%failure, entries = request.entries.len(), "request failed"));
     (request.id, replies)
+}
+
+/// The request as the client sends it.
+#[must_use]
+pub fn entries(request: &Request) -> Vec<PutRecordsRequestEntry> {
+    request.entries.iter().map(|entry| entry_of(entry)).collect()
 }
 
 fn entry_of(entry: &Entry) -> PutRecordsRequestEntry {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use schemas::bid::Bid;
 use schemas::ids::Region;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::IntervalStream;
 
-use crate::core::delivery::Outcome;
+use crate::calls::Call;
 use crate::error::Error;
 use crate::generator::{Generator, GeneratorConfig, Made, Pace};
 use crate::input::{self, Line, RefusedLine};
@@ -37,15 +37,6 @@ pub enum Source {
     Calls(mpsc::Receiver<Call>),
 }
 
-/// A bid whose sender waits.
-#[derive(Debug)]
-pub struct Call {
-    /// The bid.
-    pub bid: Bid,
-    /// Where the answer goes.
-    pub reply: oneshot::Sender<Outcome>,
-}
-
 /// What was taken.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -59,6 +50,8 @@ pub(crate) enum Taken {
 #[derive(Debug)]
 pub(crate) enum Feed {
     Lines(input::Lines),
+    /// Nothing more comes.
+    Ended,
     Generate {
         generator: Box<Generator>,
         pace: Pace,
@@ -92,10 +85,10 @@ impl Feed {
                 let mut turns = interval(TURN);
                 turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 let turns = IntervalStream::new(turns);
-                let generator = Box::new(Generator::new(config, region));
+                let pace = Pace::new(&config);
                 Self::Generate {
-                    generator,
-                    pace: Pace::new(config),
+                    generator: Box::new(Generator::new(config, region)),
+                    pace,
                     turns,
                     began: Instant::now(),
                     region,
@@ -107,13 +100,25 @@ impl Feed {
         })
     }
 
+    /// Asks for no more than what was handed over already; that still comes out of [`Feed::next`].
+    pub(crate) fn stop(&mut self) {
+        match self {
+            Self::Lines(lines) => lines.stop(),
+            Self::Bids { bids, .. } => bids.close(),
+            Self::Calls(calls) => calls.close(),
+            Self::Generate { .. } => *self = Self::Ended,
+            Self::Ended => {}
+        }
+    }
+
     /// What came next; none at the end. Safe to drop and call again.
     ///
     /// # Errors
     /// When reading fails.
     pub(crate) async fn next(&mut self) -> std::io::Result<Option<Vec<Taken>>> {
         match self {
-            Self::Lines(lines) => match lines.recv().await {
+            Self::Ended => Ok(None),
+            Self::Lines(lines) => match lines.next().await {
                 None => Ok(None),
                 Some(chunk) => Ok(Some(chunk?.into_iter().map(taken_line).collect())),
             },

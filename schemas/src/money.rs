@@ -71,6 +71,20 @@ impl fmt::Display for Price {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(pub i128);
 
+impl Money {
+    /// The most that NUMERIC(18,4) holds: 14 integer digits and 4 decimals, all nines. The least is its opposite.
+    pub const MAX: Money = Money(999_999_999_999_999_999);
+
+    /// The sum, when NUMERIC(18,4) holds it: nothing that is stored can overflow unnoticed.
+    #[must_use]
+    pub fn stored_sum(self, other: Money) -> Option<Money> {
+        self.0
+            .checked_add(other.0)
+            .map(Money)
+            .filter(|sum| sum.0.unsigned_abs() <= Self::MAX.0.unsigned_abs())
+    }
+}
+
 impl From<Price> for Money {
     fn from(price: Price) -> Self {
         Self(i128::from(price.0))
@@ -166,6 +180,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_stored_sum_is_exact_or_refused(
+            a in -999_999_999_999_999_999_i128..=999_999_999_999_999_999,
+            b in -999_999_999_999_999_999_i128..=999_999_999_999_999_999,
+        ) {
+            let fits = (a + b).abs() <= 999_999_999_999_999_999;
+            prop_assert_eq!(Money(a).stored_sum(Money(b)), fits.then_some(Money(a + b)));
+            if fits {
+                // What is stored is read back from its text: 14 integer digits and 4 decimals.
+                prop_assert_eq!(Money(a + b).to_string().parse::<Money>(), Ok(Money(a + b)));
+            }
+            prop_assert_eq!(Money(i128::MAX).stored_sum(Money(1)), None);
+        }
+
         #[test]
         fn money_survives_its_own_text(units in -999_999_999_999_999_999_i128..=999_999_999_999_999_999) {
             prop_assert_eq!(Money(units).to_string().parse::<Money>(), Ok(Money(units)));

@@ -1,5 +1,7 @@
 //! The ledger's schema as numbered migrations, one DDL statement each, as Aurora DSQL wants it.
 
+use std::fmt;
+
 /// One step of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migration {
@@ -9,6 +11,33 @@ pub struct Migration {
     pub name: &'static str,
     /// One DDL statement that may be run again.
     pub statement: &'static str,
+}
+
+/// What a migration makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makes {
+    /// A table of this name.
+    Table(&'static str),
+    /// An index of this name.
+    Index(&'static str),
+}
+
+/// A column as the ledger's catalogue describes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type in the words of `information_schema`, a NUMERIC with precision and scale.
+    pub data_type: String,
+    /// Whether it may be empty.
+    pub is_nullable: bool,
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let null = if self.is_nullable { "" } else { " NOT NULL" };
+        write!(f, "{} {}{null}", self.name, self.data_type)
+    }
 }
 
 macro_rules! migrations {
@@ -33,6 +62,42 @@ pub const MIGRATIONS: &[Migration] = migrations![
     8 "financial_ledger_by_account",
 ];
 
+impl Migration {
+    /// What it makes, by its own statement.
+    #[must_use]
+    pub fn makes(&self) -> Makes {
+        if self.statement.trim_start().starts_with("CREATE TABLE") {
+            Makes::Table(self.name)
+        } else {
+            Makes::Index(self.name)
+        }
+    }
+
+    /// The columns of the table it makes: our files have one on each line. Nothing for an index.
+    #[must_use]
+    pub fn columns(&self) -> Vec<Column> {
+        let lines = self.statement.lines().filter(|line| line.starts_with("    "));
+        lines.filter_map(|line| column(line.trim().trim_end_matches(','))).collect()
+    }
+}
+
+fn column(line: &str) -> Option<Column> {
+    let mut words = line.split(' ');
+    let (name, sql_type) = (words.next()?, words.next()?);
+    let data_type = match sql_type {
+        "UUID" => "uuid",
+        "TEXT" => "text",
+        "BIGINT" => "bigint",
+        "BOOLEAN" => "boolean",
+        "TIMESTAMPTZ" => "timestamp with time zone",
+        "NUMERIC(18,4)" => "numeric(18,4)",
+        _ => return None,
+    };
+    let is_key = line.ends_with("PRIMARY KEY");
+    let is_nullable = !is_key && !line.ends_with("NOT NULL");
+    Some(Column { name: name.to_owned(), data_type: data_type.to_owned(), is_nullable })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +110,19 @@ mod tests {
             let findings = dsql_lint::lint_sql(migration.statement);
             assert!(findings.is_empty(), "{}: {findings:?}", migration.name);
         }
+    }
+
+    #[test]
+    fn every_line_of_a_table_is_a_column_that_is_understood() {
+        for migration in MIGRATIONS {
+            let lines = migration.statement.lines().filter(|line| line.starts_with("    "));
+            let keys = lines.clone().filter(|line| line.trim().starts_with("PRIMARY KEY")).count();
+            assert_eq!(migration.columns().len(), lines.count() - keys, "{}", migration.name);
+            assert_eq!(migration.columns().is_empty(), migration.makes() == Makes::Index(migration.name));
+        }
+        let columns = MIGRATIONS[0].columns();
+        assert_eq!(columns[0].to_string(), "account_id uuid NOT NULL");
+        assert_eq!(columns[3].to_string(), "balance numeric(18,4) NOT NULL");
     }
 
     #[test]

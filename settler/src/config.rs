@@ -1,5 +1,7 @@
 //! What a settler is told when it starts.
 
+use std::net::SocketAddr;
+
 use clap::Parser;
 use schemas::keys;
 
@@ -21,7 +23,19 @@ pub struct Config {
     /// Most auctions of one transaction; 100 stay far below 3,000 rows.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=300))]
     pub batch: u16,
+    /// Buckets that are settled at once, each with a connection of its own.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub lanes: u16,
+    /// Most new connections to the ledger in a second; a cluster takes 100 from everyone together.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub connects_per_second: u32,
     /// Longest pause between two looks at an idle outbox, in ms.
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub idle_ms: u64,
+    /// Where `GET /metrics` and `GET /health` are answered; beyond loopback a token is needed.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// The token that requests must bring as `Authorization: Bearer TOKEN`.
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
 }

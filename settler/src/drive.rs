@@ -1,4 +1,4 @@
-//! The only loop: buckets in random order, one transaction per batch, marks after the commit.
+//! The only loop: buckets in random order, several at once, one transaction per batch, marks after the commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,30 +7,39 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use rand::seq::SliceRandom;
+use runtime::backoff::Backoff;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
 use runtime::shutdown::Shutdown;
 use schemas::ids::SettlementId;
-use schemas::item::{Aggregate, Outcome};
-use schemas::settlement::settlement_id;
+use schemas::item::Outcome;
 
 use crate::config::Config;
 use crate::conflicts;
-use crate::db::Connection;
+use crate::core::attempt::Meaning;
+use crate::core::plan::{Done, Job};
+use crate::core::rows::{Auction, Decided};
+use crate::core::transaction::{End, Ended, Rules};
+use crate::db::Pool;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::outbox::{Outbox, Pending};
-use crate::runner::{Decided, Ended, GivenBack, settle};
+use crate::outbox::{Key, Marked, Outbox, Pending};
+use crate::runner::Runner;
 
 /// Shortest pause between two looks at an outbox that was empty.
-const IDLE_MIN: Duration = Duration::from_millis(40);
-/// Marks in flight at once.
+const IDLE_MIN: Duration = Duration::from_millis(20);
+/// Marks in flight at once, of one batch.
 const MARKS: usize = 32;
+/// Between two tries of a mark.
+const MARK_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(1) };
+/// Tries of a mark; after them the item is found again in the outbox.
+const MARK_TRIES: u32 = 5;
 
 /// Settles until the stop; a batch that was begun is finished.
 ///
 /// # Errors
-/// When the geometry is missing, or a service refuses or cannot be reached at the start.
+/// When the geometry is missing, a service refuses for good, or cannot be reached at the start. Later on an outage is
+/// waited for.
 pub async fn run(
     config: Config,
     clients: Clients,
@@ -38,47 +47,59 @@ pub async fn run(
     metrics: Arc<Metrics>,
 ) -> Result<(), Error> {
     let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
-    let connection = config.ledger.connect().await?;
+    crate::show::start(&config, &metrics, &shutdown).await?;
+    let pool = config.ledger.pool(config.connects_per_second).await?;
+    pool.give_back(pool.take().await?);
     let worker = config.worker.clone().unwrap_or_else(|| format!("settler-{:016x}", runtime::chance::seed()));
     tracing::info!(worker, ledger = config.ledger.name(), "settler started");
-    let buckets: Vec<u32> = (0..agreed.outbox_buckets).collect();
+    let mut order: Vec<u32> = (0..agreed.outbox_buckets).collect();
     let outbox = Outbox { client: clients.dynamodb, table: config.table.clone(), agreed };
-    let mut settler = Settler { config, outbox, connection, worker, metrics };
+    let settler = Settler { config, outbox, pool, worker, metrics, shutdown };
     let mut idle = IDLE_MIN;
-    while !shutdown.requested() {
-        let mut order = buckets.clone();
+    while !settler.shutdown.requested() {
         order.shuffle(&mut rand::rng());
-        let mut found = 0;
-        for bucket in order {
-            if shutdown.requested() {
-                break;
-            }
-            found += settler.bucket(bucket).await?;
+        if settler.look(&order).await? > 0 {
+            idle = IDLE_MIN;
+            continue;
         }
-        idle =
-            if found > 0 { IDLE_MIN } else { (idle * 2).min(Duration::from_millis(settler.config.idle_ms)) };
-        if found == 0 {
-            tokio::select! {
-                () = shutdown.wait() => {}
-                () = tokio::time::sleep(idle) => {}
-            }
+        tokio::select! {
+            () = settler.shutdown.wait() => {}
+            () = tokio::time::sleep(idle) => {}
         }
+        idle = (idle * 2).min(Duration::from_millis(settler.config.idle_ms));
     }
-    tracing::info!(worker = settler.worker, "settler stopped");
+    let contention = serde_json::to_string(&settler.metrics.contention()).unwrap_or_default();
+    tracing::info!(worker = settler.worker, contention, "settler stopped");
     Ok(())
 }
 
 struct Settler {
     config: Config,
     outbox: Outbox,
-    connection: Connection,
+    pool: Pool,
     worker: String,
     metrics: Arc<Metrics>,
+    shutdown: Shutdown,
 }
 
 impl Settler {
-    /// Settles what one bucket holds now and answers how many items that were.
-    async fn bucket(&mut self, bucket: u32) -> Result<usize, Error> {
+    /// Walks the buckets, some of them at once; answers how many auctions left the outbox by it.
+    async fn look(&self, order: &[u32]) -> Result<usize, Error> {
+        let lanes = usize::from(self.config.lanes);
+        let mut walked =
+            stream::iter(order.to_vec()).map(|bucket| self.bucket(bucket)).buffer_unordered(lanes);
+        let mut left = 0;
+        while let Some(one) = walked.next().await {
+            left += one?;
+        }
+        Ok(left)
+    }
+
+    /// Settles what one bucket holds now.
+    async fn bucket(&self, bucket: u32) -> Result<usize, Error> {
+        if self.shutdown.requested() {
+            return Ok(0);
+        }
         let pending = match self.outbox.bucket(bucket, self.config.batch).await {
             Ok(pending) => pending,
             Err(failure @ Failure::Refused { .. }) => {
@@ -89,107 +110,157 @@ impl Settler {
                 return Ok(0);
             }
         };
-        let found = pending.len();
-        let batch = self.readable(pending).await;
-        self.settle(batch).await?;
-        Ok(found)
+        if pending.is_empty() {
+            return Ok(0);
+        }
+        let (batch, mut left) = self.readable(pending).await;
+        let rules = Rules { pricing: self.outbox.agreed.geometry.pricing, ..Rules::default() };
+        let mut runner = Runner::new(&self.pool, Job::Settle(batch), rules, Some(&self.shutdown));
+        while let Some(ended) = runner.next().await {
+            self.count(&ended);
+            if let Some(connection) = runner.connection() {
+                conflicts::record(connection, &self.worker, &ended, runtime::clock::now()).await;
+            }
+            left += self.ended(ended).await?;
+        }
+        Ok(left)
     }
 
     /// Sets aside what cannot be read, and keeps the rest.
-    async fn readable(&mut self, pending: Vec<Pending>) -> Vec<Aggregate> {
+    async fn readable(&self, pending: Vec<Pending>) -> (Vec<Arc<Auction>>, usize) {
         let mut batch = Vec::with_capacity(pending.len());
-        for (key, aggregate) in pending {
-            match aggregate {
-                Ok(aggregate) => batch.push(aggregate),
-                Err(reason) => self.hold(&key, &reason).await,
+        let mut held = 0;
+        for (key, auction) in pending {
+            match auction {
+                Ok(auction) => batch.push(Arc::new(auction)),
+                Err(reason) => held += self.hold(&key, &reason).await,
             }
         }
-        batch
+        (batch, held)
     }
 
-    async fn hold(&mut self, key: &(String, String), reason: &str) {
-        tracing::error!(?key, reason, "auction held: it leaves the outbox until it is released");
+    async fn ended(&self, ended: Ended) -> Result<usize, Error> {
+        let Job::Settle(batch) = ended.job else { return Ok(0) };
+        match ended.end {
+            End::Done(Done::Decided(rows)) => {
+                self.metrics.ledger_away.store(0, Ordering::Relaxed);
+                self.metrics.transactions.fetch_add(1, Ordering::Relaxed);
+                Ok(self.mark(&batch, &rows).await)
+            }
+            End::Done(_) => Ok(0),
+            End::GivenBack(meaning) => {
+                let is_away = matches!(meaning, Meaning::Away | Meaning::Unknown);
+                self.metrics.ledger_away.store(u64::from(is_away), Ordering::Relaxed);
+                let given_back = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+                self.metrics.given_back.fetch_add(given_back, Ordering::Relaxed);
+                tracing::warn!(auctions = batch.len(), ?meaning, "auctions given back, found again later");
+                Ok(0)
+            }
+            End::Refused(reason) => {
+                let mut held = 0;
+                for auction in &batch {
+                    held += self.hold(&auction.aggregate.key(), &reason).await;
+                }
+                Ok(held)
+            }
+            End::Broken(reason) => Err(Error::Refused {
+                what: "the settler's statements".to_owned(),
+                reason: format!("{reason}; if it was never provisioned, run `exchange provision`"),
+            }),
+        }
+    }
+
+    async fn hold(&self, key: &Key, reason: &str) -> usize {
+        let (slot, window) = (key.0.trim_start_matches("SLOT#"), key.1.trim_start_matches("WINDOW#"));
+        let release = format!("settler release --slot {slot} --window {window}");
+        tracing::error!(
+            slot,
+            window,
+            reason,
+            release,
+            "auction held: it is out of the outbox until it is released"
+        );
         match self.outbox.hold(key, reason).await {
-            Ok(true) => drop(self.metrics.held.fetch_add(1, Ordering::Relaxed)),
-            Ok(false) => {}
-            Err(failure) => tracing::warn!(%failure, "hold not written"),
-        }
-    }
-
-    /// Settles a batch; one that keeps conflicting or is refused is halved, down to the culprit.
-    async fn settle(&mut self, batch: Vec<Aggregate>) -> Result<(), Error> {
-        let mut work = vec![batch];
-        while let Some(mut batch) = work.pop() {
-            if batch.is_empty() {
-                continue;
+            Ok(true) => {
+                self.metrics.held.fetch_add(1, Ordering::Relaxed);
+                1
             }
-            let pricing = self.outbox.agreed.geometry.pricing;
-            let Ended { rows, conflicts } =
-                settle(&self.config.ledger, &mut self.connection, &batch, pricing).await?;
-            self.count(&conflicts, rows.is_ok());
-            let now = runtime::clock::now();
-            conflicts::record(&self.connection, &self.worker, &conflicts, rows.is_ok(), now).await;
-            match rows {
-                Ok(rows) => {
-                    self.metrics.transactions.fetch_add(1, Ordering::Relaxed);
-                    self.mark(&batch, &rows).await;
-                }
-                Err(GivenBack::Refused(reason)) if batch.len() == 1 => {
-                    self.hold(&batch[0].key(), &reason).await;
-                }
-                // One that still conflicts stays in the outbox and is found again.
-                Err(GivenBack::Conflicts) if batch.len() == 1 => {}
-                Err(_) => {
-                    let half = batch.split_off(batch.len() / 2);
-                    work.extend([half, batch]);
-                }
+            Ok(false) => 0,
+            Err(failure) => {
+                tracing::warn!(%failure, slot, window, "hold not written, found again later");
+                0
             }
         }
-        Ok(())
     }
 
-    fn count(&self, conflicts: &[crate::runner::Conflict], resolved: bool) {
-        let count = u64::try_from(conflicts.len()).unwrap_or(u64::MAX);
-        self.metrics.conflicts.fetch_add(count, Ordering::Relaxed);
-        self.metrics.retries.fetch_add(count, Ordering::Relaxed);
-        if resolved {
-            self.metrics.resolved.fetch_add(count, Ordering::Relaxed);
+    fn count(&self, ended: &Ended) {
+        let met = conflicts::conflicts(&ended.attempts);
+        let again = u64::try_from(ended.attempts.len()).unwrap_or(u64::MAX);
+        self.metrics.conflicts.fetch_add(met, Ordering::Relaxed);
+        self.metrics.retries.fetch_add(again, Ordering::Relaxed);
+        if conflicts::resolved(&ended.end) {
+            self.metrics.resolved.fetch_add(met, Ordering::Relaxed);
         }
+        self.metrics.attempts.observe(f64::from(ended.tries));
     }
 
-    async fn mark(&self, batch: &[Aggregate], rows: &BTreeMap<SettlementId, Decided>) {
-        let decided: Vec<(Aggregate, Decided)> = batch
+    /// Copies the rows to their items; answers how many left the outbox.
+    async fn mark(&self, batch: &[Arc<Auction>], rows: &BTreeMap<SettlementId, Decided>) -> usize {
+        let decided: Vec<(Arc<Auction>, Decided)> = batch
             .iter()
-            .filter_map(|one| {
-                Some((one.clone(), rows.get(&settlement_id(&one.slot_id, one.window_start))?.clone()))
-            })
+            .filter_map(|auction| Some((Arc::clone(auction), rows.get(&auction.id)?.clone())))
             .collect();
-        let outbox = self.outbox.clone();
-        let mark = move |(aggregate, row): (Aggregate, Decided)| {
-            let outbox = outbox.clone();
-            async move {
-                let marked = outbox.mark(&aggregate, &row).await;
-                (aggregate, row, marked)
-            }
-        };
+        let mark =
+            |(auction, row): (Arc<Auction>, Decided)| async move { self.mark_one(&auction, &row).await };
         let mut marks = stream::iter(decided).map(mark).buffer_unordered(MARKS);
-        while let Some((aggregate, row, marked)) = marks.next().await {
-            if row.new {
-                let sale = matches!(row.decision.outcome, Outcome::Sale { .. });
-                let counter = if sale { &self.metrics.settled } else { &self.metrics.no_sale };
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-            match marked {
-                Ok(true) => {}
-                Ok(false) if row.digest != aggregate.digest() => {
-                    tracing::error!(slot_id = %aggregate.slot_id, window = %aggregate.window_start,
-                        "item and row carry different digests: the row stays, the item is not marked");
-                }
-                Ok(false) => tracing::debug!(slot_id = %aggregate.slot_id, "marked already"),
-                Err(failure) => {
-                    tracing::warn!(%failure, slot_id = %aggregate.slot_id, "mark not written, found again later")
-                }
-            }
+        let mut left = 0;
+        while let Some(one) = marks.next().await {
+            left += one;
         }
+        left
+    }
+
+    async fn mark_one(&self, auction: &Auction, row: &Decided) -> usize {
+        let (slot_id, window) = (auction.aggregate.slot_id, auction.aggregate.window_start);
+        let mut unknown = false;
+        for attempt in 0..MARK_TRIES {
+            match self.outbox.mark(auction, row).await {
+                // A mark whose answer was lost stands when the next try finds it.
+                Ok(Marked::Before) if !unknown => tracing::debug!(%slot_id, %window, "marked before"),
+                Ok(Marked::Now | Marked::Before) => {
+                    self.marked(auction, row);
+                    return 1;
+                }
+                Ok(Marked::Gone | Marked::Aside) => {
+                    tracing::debug!(%slot_id, %window, "gone or held, not marked")
+                }
+                Ok(Marked::Differs { item }) => {
+                    let reason = format!(
+                        "the item carries the digest {item}, and the decision that stands {}",
+                        row.digest
+                    );
+                    return self.hold(&auction.aggregate.key(), &reason).await;
+                }
+                Err(failure) if failure.is_transient() && attempt + 1 < MARK_TRIES => {
+                    unknown |= matches!(failure, Failure::Unknown { .. });
+                    tokio::time::sleep(MARK_BACKOFF.delay(attempt, runtime::chance::unit())).await;
+                    continue;
+                }
+                Err(failure) => {
+                    tracing::warn!(%failure, %slot_id, %window, "mark not written, found again later");
+                }
+            }
+            return 0;
+        }
+        0
+    }
+
+    fn marked(&self, auction: &Auction, row: &Decided) {
+        let sale = matches!(row.decision.outcome, Outcome::Sale { .. });
+        let counter = if sale { &self.metrics.settled } else { &self.metrics.no_sale };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let closed = auction.aggregate.window_end.plus(self.outbox.agreed.geometry.grace_ms);
+        let waited = Duration::from_millis(runtime::clock::now().since(closed));
+        self.metrics.settle_seconds.observe(waited.as_secs_f64());
     }
 }

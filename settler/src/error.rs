@@ -1,6 +1,7 @@
-//! What ends a settler, and what a transaction's failure means.
+//! What ends a settler or one of its commands.
 
 use runtime::agreed::AgreedError;
+use runtime::expose::ExposeError;
 use runtime::failure::Failure;
 use schemas::exit;
 
@@ -10,6 +11,9 @@ pub enum Error {
     /// No geometry, or another one.
     #[error(transparent)]
     Agreed(#[from] AgreedError),
+    /// Metrics cannot be shown.
+    #[error(transparent)]
+    Expose(#[from] ExposeError),
     /// Neither `DSQL_ENDPOINT` nor `DATABASE_URL` is set, or one is wrong.
     #[error("{0}")]
     Usage(String),
@@ -22,15 +26,18 @@ pub enum Error {
         reason: String,
     },
     /// The ledger refused a statement for good.
-    #[error("the ledger refused {what} ({sqlstate}): {reason}")]
+    #[error("the ledger refused {what}: {reason}")]
     Refused {
         /// What was tried.
         what: String,
-        /// Its code.
-        sqlstate: String,
-        /// Its words.
+        /// Its words, with its code.
         reason: String,
     },
+    /// The ledger's tables are not those of this release.
+    #[error(
+        "the ledger's schema is not one that this release knows: {0}; use another database, or the release that made it"
+    )]
+    Schema(String),
     /// DynamoDB said no.
     #[error("{what}: {failure}")]
     Call {
@@ -39,9 +46,12 @@ pub enum Error {
         /// What the service said.
         failure: Failure,
     },
-    /// A file of accounts or slots has a bad line.
+    /// What was asked for cannot be done as it is.
     #[error("{0}")]
     Input(String),
+    /// A file cannot be written, or a port not be listened on.
+    #[error("{0}")]
+    Io(String),
 }
 
 impl Error {
@@ -50,11 +60,14 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Agreed(error) => error.exit_code(),
-            Self::Usage(_) | Self::Refused { .. } | Self::Call { failure: Failure::Refused { .. }, .. } => {
-                exit::USAGE
-            }
+            Self::Expose(ExposeError::NoToken(_))
+            | Self::Usage(_)
+            | Self::Schema(_)
+            | Self::Refused { .. }
+            | Self::Call { failure: Failure::Refused { .. }, .. } => exit::USAGE,
             Self::Unreachable { .. } | Self::Call { .. } => exit::UNAVAILABLE,
             Self::Input(_) => exit::FOUND,
+            Self::Expose(ExposeError::Listen { .. }) | Self::Io(_) => exit::IO,
         }
     }
 }

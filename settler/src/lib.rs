@@ -1,11 +1,14 @@
 //! Turns closed auctions into settlements: one decision each, true in the ledger before anything says so.
 //!
-//! [`core`] decides who wins and what is tried again; [`runner`] is the one place where a transaction is run and
-//! retried; [`outbox`] is the edge to DynamoDB; [`drive`] has the only loop. What is absent: leases.
+//! [`core`] decides: who wins, what is written, what is tried again. [`runner`] is the one place where a transaction is
+//! run, attempt by attempt; [`outbox`] is the edge to DynamoDB; [`drive`] has the only loop. What is absent: leases.
 //! Two settlers may pick the same auction; the ledger arbitrates.
 
+mod attempt;
+pub mod cli;
 pub mod config;
 pub mod conflicts;
+pub mod contend;
 pub mod core;
 pub mod db;
 pub mod drive;
@@ -13,8 +16,11 @@ pub mod error;
 pub mod metrics;
 pub mod outbox;
 pub mod provision;
+pub mod release;
 pub mod runner;
-mod statements;
+pub mod schema;
+mod show;
+pub mod statements;
 
 pub use config::Config;
 pub use drive::run;

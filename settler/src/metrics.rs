@@ -1,13 +1,26 @@
-//! Counters of one settler, read by whoever shows them.
+//! Counters and histograms of one settler, read by whoever shows them.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Attempts of a part: the official connectors stop after 4, ours after 16.
+const ATTEMPTS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0];
+/// Seconds from the moment a window could close to its mark.
+const SETTLE_SECONDS: [f64; 11] = [0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 30.0, 600.0];
 
 /// Counters since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
-    /// Sales.
+    /// Sales that this settler marked.
     pub settled: AtomicU64,
-    /// Auctions decided as not sold.
+    /// Auctions that this settler marked as not sold.
     pub no_sale: AtomicU64,
     /// Auctions set aside.
     pub held: AtomicU64,
@@ -15,8 +28,137 @@ pub struct Metrics {
     pub transactions: AtomicU64,
     /// Attempts that met a conflict.
     pub conflicts: AtomicU64,
-    /// Attempts after the first.
+    /// Attempts that did not end well and were made again.
     pub retries: AtomicU64,
     /// Conflicts of batches that ended well.
     pub resolved: AtomicU64,
+    /// Parts that were left for later.
+    pub given_back: AtomicU64,
+    /// 1 while the ledger does not answer.
+    pub ledger_away: AtomicU64,
+    /// Attempts of each part.
+    pub attempts: Histogram,
+    /// Seconds from window end and grace to the mark.
+    pub settle_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            settled: AtomicU64::default(),
+            no_sale: AtomicU64::default(),
+            held: AtomicU64::default(),
+            transactions: AtomicU64::default(),
+            conflicts: AtomicU64::default(),
+            retries: AtomicU64::default(),
+            resolved: AtomicU64::default(),
+            given_back: AtomicU64::default(),
+            ledger_away: AtomicU64::default(),
+            attempts: Histogram::new(ATTEMPTS),
+            settle_seconds: Histogram::new(SETTLE_SECONDS),
+        }
+    }
+}
+
+/// What contention cost, in the words of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Contention {
+    /// Attempts that met a conflict.
+    pub conflicts: u64,
+    /// Attempts that were made again, for any reason.
+    pub retries: u64,
+    /// Conflicts of batches that ended well.
+    pub resolved: u64,
+    /// Resolved conflicts as a share of all; 1 without any.
+    #[serde(rename = "resolutionRate")]
+    pub resolution_rate: f64,
+}
+
+impl Metrics {
+    /// The summary.
+    #[must_use]
+    #[expect(clippy::float_arithmetic, reason = "a share that is shown, not money")]
+    pub fn contention(&self) -> Contention {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let float = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        let (conflicts, resolved) = (get(&self.conflicts), get(&self.resolved));
+        let resolution_rate = if conflicts == 0 { 1.0 } else { float(resolved) / float(conflicts) };
+        Contention { conflicts, retries: get(&self.retries), resolved, resolution_rate }
+    }
+}
+
+impl Metrics {
+    /// Makes them known to a registry, under `settler_*`.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.register_collector(Box::new(Counters(Arc::clone(self))));
+        registry.register("settler_attempts", "Attempts of a part until it ended", self.attempts.clone());
+        let help = "Time from window end and grace to the mark of the decision";
+        registry.register_with_unit("settler_settle", help, Unit::Seconds, self.settle_seconds.clone());
+    }
+
+    /// What a scrape is answered: OpenMetrics text.
+    #[must_use]
+    pub fn exposition(self: &Arc<Self>) -> String {
+        let mut registry = Registry::default();
+        self.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes any text");
+        text
+    }
+}
+
+/// The counters, read at the moment they are asked for.
+#[derive(Debug)]
+struct Counters(Arc<Metrics>);
+
+impl Collector for Counters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let metrics = &self.0;
+        for (name, help, counter) in [
+            ("settler_settled", "Sales that were marked", &metrics.settled),
+            ("settler_no_sale", "Auctions that were marked as not sold", &metrics.no_sale),
+            ("settler_held", "Auctions set aside until they are released", &metrics.held),
+            ("settler_transactions", "Transactions that ended well", &metrics.transactions),
+            ("settler_conflicts", "Attempts that met a conflict", &metrics.conflicts),
+            ("settler_retries", "Attempts that were made again, for any reason", &metrics.retries),
+            ("settler_resolved", "Conflicts of batches that ended well", &metrics.resolved),
+            ("settler_given_back", "Auctions that were left for later", &metrics.given_back),
+        ] {
+            let counter = ConstCounter::new(counter.load(Ordering::Relaxed));
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        let away = i64::try_from(metrics.ledger_away.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+        let gauge = ConstGauge::new(away);
+        let help = "1 while the ledger does not answer";
+        let metric = encoder.encode_descriptor("settler_ledger_away", help, None, gauge.metric_type())?;
+        gauge.encode(metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_names_every_counter_and_both_histograms() {
+        let metrics = Arc::new(Metrics::default());
+        metrics.conflicts.store(4, Ordering::Relaxed);
+        metrics.resolved.store(3, Ordering::Relaxed);
+        metrics.attempts.observe(3.0);
+        metrics.settle_seconds.observe(0.07);
+        let text = metrics.exposition();
+        for line in [
+            "settler_conflicts_total 4",
+            "settler_resolved_total 3",
+            "settler_held_total 0",
+            "settler_attempts_bucket{le=\"3.0\"} 1",
+            "settler_settle_seconds_bucket{le=\"0.05\"} 0",
+            "settler_settle_seconds_bucket{le=\"0.1\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        let share = serde_json::to_string(&metrics.contention()).unwrap();
+        assert_eq!(share, r#"{"conflicts":4,"retries":0,"resolved":3,"resolutionRate":0.75}"#);
+    }
 }

@@ -1,18 +1,33 @@
-//! The ledger's schema, accounts, slots and deposits; all repeatable.
+//! Accounts, slots and deposits; all repeatable. The schema is made in [`crate::schema`].
 
+use std::time::Duration;
+
+use runtime::backoff::Backoff;
 use schemas::ids::{AccountId, SlotId};
 use schemas::money::{Money, Price};
-use schemas::sql::MIGRATIONS;
 use schemas::time::Millis;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::db::{Connection, chain};
+use crate::attempt::failure;
+use crate::core::attempt::{Failure, Meaning};
+pub use crate::core::plan::CASH;
+use crate::core::plan::{Deposit, Done, Job};
+use crate::core::transaction::{End, Rules};
+use crate::db::{Connection, Pool};
 use crate::error::Error;
+use crate::runner::Runner;
+pub use crate::schema::apply as schema;
+use crate::statements::{INSERT_ACCOUNTS, UPSERT_SLOTS};
 
-/// The account that deposits come from; it has entries and no row.
-pub const CASH: AccountId = AccountId(Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0001));
 /// Rows of one transaction: far below the 3,000 of DSQL.
 const ROWS: usize = 500;
+/// Full jitter between two tries of a statement that can be repeated.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(2) };
+/// Tries of such a statement.
+const TRIES: u32 = 12;
+/// New connections a second for a command that needs one.
+const CONNECTS_PER_SECOND: u32 = 10;
 
 /// An account to be known to the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,55 +53,60 @@ pub struct NewSlot {
     pub floor: Money,
 }
 
-fn refused(what: &str, error: &tokio_postgres::Error) -> Error {
-    let sqlstate = error.code().map_or("no code", |code| code.code()).to_owned();
-    Error::Refused { what: what.to_owned(), sqlstate, reason: chain(error) }
+pub(crate) fn refused(what: &str, failure: &Failure) -> Error {
+    Error::Refused { what: what.to_owned(), reason: format!("{} ({})", failure.text, failure.sqlstate) }
 }
 
-/// Applies every migration, one DDL statement a transaction.
-///
-/// # Errors
-/// When the ledger refuses one.
-pub async fn schema(connection: &Connection) -> Result<(), Error> {
-    for migration in MIGRATIONS {
-        let applied = connection.client.batch_execute(migration.statement).await;
-        match applied {
-            Ok(()) => {}
-            // PostgreSQL itself does not know ASYNC; the index is the same without it.
-            Err(error)
-                if error.code().map(|code| code.code()) == Some("42601")
-                    && migration.statement.contains(" ASYNC ") =>
-            {
-                let plain = migration.statement.replacen(" ASYNC ", " ", 1);
-                let applied = connection.client.batch_execute(&plain).await;
-                applied.map_err(|error| {
-                    refused(&format!("migration {} {}", migration.number, migration.name), &error)
-                })?;
-            }
-            Err(error) => {
-                return Err(refused(&format!("migration {} {}", migration.number, migration.name), &error));
-            }
+/// Runs a statement that is a transaction of its own and harmless to repeat, until it is done.
+pub(crate) async fn again<T>(
+    what: &str,
+    mut run: impl AsyncFnMut() -> Result<T, tokio_postgres::Error>,
+) -> Result<T, Error> {
+    let mut attempt = 0;
+    loop {
+        let told = match run().await {
+            Ok(done) => return Ok(done),
+            Err(error) => failure(&error),
+        };
+        let may_pass = matches!(told.meaning, Meaning::Conflict | Meaning::Slower)
+            || (told.meaning == Meaning::Unknown && told.sqlstate != "lost");
+        if !may_pass || attempt >= TRIES {
+            return Err(refused(what, &told));
         }
+        tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit())).await;
+        attempt += 1;
     }
-    Ok(())
+}
+
+async fn execute(
+    connection: &Connection,
+    what: &str,
+    sql: &str,
+    columns: &[&(dyn ToSql + Sync)],
+) -> Result<(), Error> {
+    again(what, async || connection.client.execute(sql, columns).await.map(|_| ())).await
 }
 
 /// Makes accounts that are not known yet; what a known one holds is never changed.
 ///
 /// # Errors
-/// When the ledger refuses.
+/// When an amount is beyond what the ledger holds, or the ledger refuses.
 pub async fn accounts(connection: &Connection, accounts: &[NewAccount]) -> Result<(), Error> {
-    let sql = "INSERT INTO enterprise_accounts (account_id, name, opening_balance, balance, credit_limit, version) \
-         SELECT a, n, b::numeric, b::numeric, l::numeric, 0 \
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS rows (a, n, b, l) \
-         ON CONFLICT (account_id) DO NOTHING";
+    let fits = |money: Money| money.0.unsigned_abs() <= Money::MAX.0.unsigned_abs();
+    for one in accounts {
+        if !fits(one.balance) || !fits(one.credit_limit) || one.credit_limit.0 < 0 {
+            return Err(Error::Input(format!(
+                "account {} has the balance {} and the credit limit {}: both have at most 14 integer digits, and a limit is not below zero",
+                one.account_id, one.balance, one.credit_limit
+            )));
+        }
+    }
     for part in accounts.chunks(ROWS) {
         let ids: Vec<Uuid> = part.iter().map(|one| one.account_id.0).collect();
         let names: Vec<&str> = part.iter().map(|one| one.name.as_str()).collect();
         let balances: Vec<String> = part.iter().map(|one| one.balance.to_string()).collect();
         let limits: Vec<String> = part.iter().map(|one| one.credit_limit.to_string()).collect();
-        let made = connection.client.execute(sql, &[&ids, &names, &balances, &limits]).await;
-        made.map_err(|error| refused("accounts", &error))?;
+        execute(connection, "accounts", INSERT_ACCOUNTS, &[&ids, &names, &balances, &limits]).await?;
     }
     Ok(())
 }
@@ -96,24 +116,19 @@ pub async fn accounts(connection: &Connection, accounts: &[NewAccount]) -> Resul
 /// # Errors
 /// When the ledger refuses.
 pub async fn slots(connection: &Connection, slots: &[NewSlot]) -> Result<(), Error> {
-    let sql = "INSERT INTO ad_slots (slot_id, publisher_account_id, floor_price) \
-         SELECT s, p, f::numeric FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS rows (s, p, f) \
-         ON CONFLICT (slot_id) DO UPDATE SET publisher_account_id = EXCLUDED.publisher_account_id, \
-         floor_price = EXCLUDED.floor_price";
     for part in slots.chunks(ROWS) {
         let ids: Vec<Uuid> = part.iter().map(|one| one.slot_id.0).collect();
         let publishers: Vec<Uuid> = part.iter().map(|one| one.publisher.0).collect();
         let floors: Vec<String> = part.iter().map(|one| one.floor.to_string()).collect();
-        let made = connection.client.execute(sql, &[&ids, &publishers, &floors]).await;
-        made.map_err(|error| refused("slots", &error))?;
+        execute(connection, "slots", UPSERT_SLOTS, &[&ids, &publishers, &floors]).await?;
     }
     Ok(())
 }
 
-/// Adds money to an account through the ledger, once per id; answers whether this call did it.
+/// Adds money to an account through the ledger, once per id; answers whether this call did it. `at` is when it is booked.
 ///
 /// # Errors
-/// When the account is unknown or the ledger refuses.
+/// When the account is unknown, the id was used for another deposit, or the ledger refuses or stays away.
 pub async fn deposit(
     connection: &mut Connection,
     account: AccountId,
@@ -121,28 +136,20 @@ pub async fn deposit(
     id: Uuid,
     at: Millis,
 ) -> Result<bool, Error> {
-    let what = |error: tokio_postgres::Error| refused("the deposit", &error);
-    let builder =
-        connection.client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead);
-    let transaction = builder.start().await.map_err(what)?;
-    let (amount, at) = (amount.to_string(), at.to_string());
-    let entry = "INSERT INTO financial_ledger (entry_id, settlement_id, deposit_id, account_id, direction, amount, \
-         account_version, created_at) VALUES ($1, NULL, $2, $3, $4, $5::text::numeric, NULL, $6::text::timestamptz) \
-         ON CONFLICT (entry_id) DO NOTHING";
-    for (direction, whose) in [("DEBIT", CASH), ("CREDIT", account)] {
-        let key = Uuid::new_v5(&id, direction.as_bytes());
-        let made = transaction
-            .execute(entry, &[&key, &id, &whose.0, &direction, &amount, &at])
-            .await
-            .map_err(what)?;
-        if made == 0 {
-            return Ok(false);
-        }
+    let pool = Pool::new(connection.connector(), CONNECTS_PER_SECOND);
+    let job = Job::Deposit(Deposit { id, account, amount, at });
+    let mut runner = Runner::new(&pool, job, Rules::default(), None);
+    let mut booked = None;
+    while let Some(ended) = runner.next().await {
+        booked = Some(match ended.end {
+            End::Done(done) => Ok(done == Done::Deposited),
+            End::Refused(reason) => Err(Error::Input(reason)),
+            End::Broken(reason) => Err(Error::Refused { what: "the deposit".to_owned(), reason }),
+            End::GivenBack(_) => Err(Error::Unreachable {
+                ledger: pool.name(),
+                reason: format!("the deposit {id} was not booked in time; try it again with the same id"),
+            }),
+        });
     }
-    let update = "UPDATE enterprise_accounts SET balance = balance + $2::text::numeric WHERE account_id = $1";
-    if transaction.execute(update, &[&account.0, &amount]).await.map_err(what)? == 0 {
-        return Err(Error::Input(format!("account {account} is unknown; provision it first")));
-    }
-    transaction.commit().await.map_err(what)?;
-    Ok(true)
+    booked.expect("a job of one part ends once")
 }

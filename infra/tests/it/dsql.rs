@@ -1,6 +1,8 @@
 //! The local DSQL: what it refuses, what it rewords, and what it breaks on purpose.
 
-use infra::local::dsql::{self, DsqlHandle, DsqlOptions, Error, Injection};
+use std::time::Duration;
+
+use infra::local::dsql::{self, DsqlHandle, DsqlOptions, Error, Injection, Limits};
 use infra::local::postgres::{self, PostgresHandle, PostgresOptions};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
@@ -8,6 +10,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 const NEVER: Injection = Injection {
     seed: 0,
     conflict_per_mille: 0,
+    schema_conflict_per_mille: 0,
     lost_reply_per_mille: 0,
     lost_request_per_mille: 0,
     unavailable_per_mille: 0,
@@ -21,8 +24,13 @@ struct Local {
 impl Local {
     /// A proxy before a server with one row, `(1, 0)`, in the table `t`.
     async fn start() -> Self {
+        Self::within(Limits::default()).await
+    }
+
+    async fn within(limits: Limits) -> Self {
         let postgres = postgres::start(PostgresOptions::temporary()).await.unwrap();
-        let dsql = dsql::start(DsqlOptions::before(postgres.database_url())).await.unwrap();
+        let options = DsqlOptions { limits, ..DsqlOptions::before(postgres.database_url()) };
+        let dsql = dsql::start(options).await.unwrap();
         let local = Self { dsql, postgres };
         let client = local.connect().await;
         client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL)").await.unwrap();
@@ -183,52 +191,175 @@ async fn three_thousand_rows_pass_and_one_more_does_not() {
     local.stop().await;
 }
 
-#[tokio::test]
-async fn a_genuine_conflict_speaks_as_dsql_does() {
-    let local = Local::start().await;
-    let (mut first, mut second) = (local.connect().await, local.connect().await);
-    let first = first.transaction().await.unwrap();
-    let second = second.transaction().await.unwrap();
-    for tx in [&first, &second] {
+/// Two transactions that read row 1; the first has changed it and committed.
+async fn contenders<'a>(winner: &'a mut Client, loser: &'a mut Client) -> tokio_postgres::Transaction<'a> {
+    let winner = winner.transaction().await.unwrap();
+    let loser = loser.transaction().await.unwrap();
+    for tx in [&winner, &loser] {
         tx.query_one("SELECT n FROM t WHERE id = 1", &[]).await.unwrap();
     }
-    first.execute("UPDATE t SET n = n + 1 WHERE id = 1", &[]).await.unwrap();
-    first.commit().await.unwrap();
-    let refused = second.execute("UPDATE t SET n = n + 2 WHERE id = 1", &[]).await.unwrap_err();
+    winner.execute("UPDATE t SET n = n + 1 WHERE id = 1", &[]).await.unwrap();
+    winner.commit().await.unwrap();
+    loser
+}
+
+#[tokio::test]
+async fn the_loser_of_a_genuine_conflict_learns_it_at_its_commit() {
+    let local = Local::start().await;
+    let (mut winner, mut loser) = (local.connect().await, local.connect().await);
+    let prepared = loser.prepare("UPDATE t SET n = n + $1 WHERE id = 1").await.unwrap();
+    let tx = contenders(&mut winner, &mut loser).await;
+    assert_eq!(tx.execute(&prepared, &[&2_i32]).await.unwrap(), 1, "its change is said to be done");
+    assert_eq!(tx.execute(&prepared, &[&4_i32]).await.unwrap(), 1);
+    tx.batch_execute("INSERT INTO t VALUES (9, 9)").await.unwrap();
+    let refused = tx.commit().await.unwrap_err();
     assert_eq!(code(&refused), "40001");
     assert!(message(&refused).contains("(OC000)"));
-    assert_eq!(refused.as_db_error().unwrap().detail(), None);
+    assert_eq!(refused.as_db_error().unwrap().detail(), None, "nobody injected it");
     assert_eq!(local.n().await, 1);
+    // The connection goes on, and what was doomed is gone.
+    add(&mut loser, 8).await.unwrap();
+    assert_eq!(local.n().await, 9);
+    assert!(loser.query("SELECT 1 FROM t WHERE id = 9", &[]).await.unwrap().is_empty());
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_doomed_transaction_can_be_rolled_back_and_cannot_be_read_in() {
+    let local = Local::start().await;
+    let (mut winner, mut loser) = (local.connect().await, local.connect().await);
+    let prepared = loser.prepare("UPDATE t SET n = n + $1 WHERE id = 1").await.unwrap();
+    let tx = contenders(&mut winner, &mut loser).await;
+    tx.execute(&prepared, &[&2_i32]).await.unwrap();
+    let refused = tx.query("SELECT n FROM t", &[]).await.unwrap_err();
+    assert_eq!(code(&refused), "40001");
+    tx.rollback().await.unwrap();
+    let tx = contenders(&mut winner, &mut loser).await;
+    tx.execute(&prepared, &[&2_i32]).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(local.n().await, 2);
+    add(&mut loser, 4).await.unwrap();
+    assert_eq!(local.n().await, 6);
+    local.stop().await;
+}
+
+/// Outside a transaction the statement is its own COMMIT; one that answers rows cannot pretend.
+#[tokio::test]
+async fn a_change_that_answers_rows_is_told_of_its_conflict_itself() {
+    let local = Local::start().await;
+    let (mut winner, mut loser) = (local.connect().await, local.connect().await);
+    let tx = contenders(&mut winner, &mut loser).await;
+    let refused = tx.query("UPDATE t SET n = n + 2 WHERE id = 1 RETURNING n", &[]).await.unwrap_err();
+    assert_eq!(code(&refused), "40001");
+    assert!(message(&refused).contains("(OC000)"));
+    tx.rollback().await.unwrap();
     local.stop().await;
 }
 
 /// Two transactions that take each other's row: a deadlock here, a conflict there.
 #[tokio::test]
-async fn a_deadlock_is_a_conflict() {
+async fn a_deadlock_is_a_conflict_of_one_of_them() {
     let local = Local::start().await;
     let (mut first, mut second) = (local.connect().await, local.connect().await);
     first.execute("INSERT INTO t VALUES (2, 0)", &[]).await.unwrap();
+    let update = "UPDATE t SET n = n + 1 WHERE id = $1";
+    let (of_first, of_second) = (first.prepare(update).await.unwrap(), second.prepare(update).await.unwrap());
     let first = first.transaction().await.unwrap();
     let second = second.transaction().await.unwrap();
-    let update = "UPDATE t SET n = n + 1 WHERE id = $1";
-    first.execute(update, &[&1_i32]).await.unwrap();
-    second.execute(update, &[&2_i32]).await.unwrap();
+    first.execute(&of_first, &[&1_i32]).await.unwrap();
+    second.execute(&of_second, &[&2_i32]).await.unwrap();
     let (first, second) = tokio::join!(
         async {
-            let updated = first.execute(update, &[&2_i32]).await;
-            first.rollback().await.unwrap();
-            updated
+            first.execute(&of_first, &[&2_i32]).await.unwrap();
+            first.commit().await
         },
         async {
-            let updated = second.execute(update, &[&1_i32]).await;
-            second.rollback().await.unwrap();
-            updated
+            second.execute(&of_second, &[&1_i32]).await.unwrap();
+            second.commit().await
         },
     );
     let refused: Vec<_> = [first, second].into_iter().filter_map(Result::err).collect();
     assert_eq!(refused.len(), 1, "one of them lost");
     assert_eq!(code(&refused[0]), "40001");
     assert!(message(&refused[0]).contains("(OC000)"));
+    assert_eq!(local.n().await, 1, "and the other changed both rows");
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn an_injected_schema_conflict_is_an_oc001() {
+    let local = Local::start().await;
+    let mut client = local.connect().await;
+    local.dsql.set_injection(Injection { schema_conflict_per_mille: 1_000, ..NEVER });
+    for refused in [add(&mut client, 1).await, client.batch_execute("UPDATE t SET n = 7").await] {
+        let refused = refused.unwrap_err();
+        assert_eq!(code(&refused), "40001");
+        assert!(message(&refused).contains("(OC001)"));
+        assert_eq!(refused.as_db_error().unwrap().detail(), Some("injected"));
+    }
+    assert_eq!(local.n().await, 0);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn ten_mebibytes_are_refused_when_they_are_committed() {
+    let local = Local::start().await;
+    let mut client = local.connect().await;
+    client.batch_execute("CREATE TABLE texts (id int PRIMARY KEY, text text NOT NULL)").await.unwrap();
+    let text = "x".repeat(6 << 20);
+    let insert = "INSERT INTO texts VALUES ($1, $2)";
+    client.execute(insert, &[&1_i32, &text]).await.unwrap();
+    let tx = client.transaction().await.unwrap();
+    tx.execute(insert, &[&2_i32, &text]).await.unwrap();
+    tx.execute(insert, &[&3_i32, &text]).await.unwrap();
+    assert_eq!(code(&tx.commit().await.unwrap_err()), "54000");
+    let large = "x".repeat(11 << 20);
+    assert_eq!(code(&client.execute(insert, &[&4_i32, &large]).await.unwrap_err()), "54000");
+    client.execute(insert, &[&5_i32, &"small"]).await.unwrap();
+    let rows = client.query("SELECT id FROM texts ORDER BY id", &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>(), [1, 5]);
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_open_for_too_long_is_refused() {
+    let transaction_age = Duration::from_millis(300);
+    let local = Local::within(Limits { transaction_age, ..Limits::default() }).await;
+    let mut client = local.connect().await;
+    let tx = client.transaction().await.unwrap();
+    tx.query_one("SELECT pg_sleep(0.4)::text", &[]).await.unwrap();
+    assert_eq!(code(&tx.execute("UPDATE t SET n = 5", &[]).await.unwrap_err()), "54000");
+    tx.rollback().await.unwrap();
+    assert_eq!(local.n().await, 0);
+    client.batch_execute("UPDATE t SET n = 6").await.unwrap();
+    assert_eq!(local.n().await, 6, "a statement by itself is no open transaction");
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_when_its_time_is_over() {
+    let local =
+        Local::within(Limits { connection_age: Duration::from_millis(400), ..Limits::default() }).await;
+    let (client, connection) = tokio_postgres::connect(local.dsql.database_url(), NoTls).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), connection).await.expect("it ends by itself");
+    // Closed without a word is an end or an error of the stream, never an answer.
+    assert!(ended.err().is_none_or(|error| error.code().is_none()));
+    assert!(client.batch_execute("SELECT 1").await.is_err());
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_rate_are_refused() {
+    let limits = Limits { connects_per_second: 1, connects_burst: 3, ..Limits::default() };
+    let local = Local::within(limits).await;
+    let mut refused = 0;
+    for _ in 0..6 {
+        if let Err(error) = tokio_postgres::connect(local.dsql.database_url(), NoTls).await {
+            assert_eq!(code(&error), "53400");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 3, "{refused} of 6 were refused");
     local.stop().await;
 }
 

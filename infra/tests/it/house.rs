@@ -129,6 +129,18 @@ fn every_dependency_has_a_licence_that_is_allowed() {
 }
 
 #[test]
+fn every_dependency_comes_from_the_registry_with_a_checksum() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("a lock file");
+    let lock: toml::Table = lock.parse().expect("a lock file is TOML");
+    for package in lock["package"].as_array().expect("packages") {
+        let Some(source) = package.get("source") else { continue };
+        let source = source.as_str().expect("a source is text");
+        assert!(source.starts_with("registry+"), "{} comes from {source}", package["name"]);
+        assert!(package.get("checksum").is_some(), "{} has no checksum", package["name"]);
+    }
+}
+
+#[test]
 fn the_top_level_is_what_was_agreed() {
     let agreed =
         ["Cargo.toml", "Cargo.lock", "README.md", "producer", "processor", "settler", "infra", "schemas"];

@@ -17,3 +17,6 @@ mod kinesis_time;
 mod local;
 mod planted;
 mod postgres;
+mod processor;
+mod producer;
+mod settler;

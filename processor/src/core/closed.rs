@@ -67,7 +67,7 @@ impl Closer<'_> {
         auctions.sort_unstable_by_key(|auction| auction.slot_id);
         let mut aggregates = Vec::with_capacity(auctions.len());
         for auction in &auctions {
-            let aggregate = auction.close(start, self.shard_id, &self.agreed.geometry);
+            let aggregate = auction.close(start, self.shard_id, &self.agreed.geometry, &window.places);
             totals.add(&aggregate, auction);
             aggregates.push(aggregate);
         }

@@ -5,6 +5,7 @@ use schemas::bid::Bid;
 use schemas::geometry::Geometry;
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::{Region, SlotId};
+use schemas::record::Rejected;
 use schemas::time::Millis;
 
 use super::mutant::{self, Mutant};
@@ -59,6 +60,16 @@ pub struct Sample {
     pub sub_sequence: u32,
     /// What is wrong with it, when it is not a valid bid.
     pub reason: &'static str,
+}
+
+impl Sample {
+    pub(super) fn of(refused: Refused, item: &Result<Bid, Rejected>, sub_sequence: u32) -> Self {
+        let (region, reason) = match item {
+            Ok(bid) => (bid.region, ""),
+            Err(rejected) => (rejected.region.unwrap_or(Region::UNREADABLE), rejected.reason),
+        };
+        Self { refused, region, sub_sequence, reason }
+    }
 }
 
 /// What became of the bids of one record.

@@ -1,7 +1,5 @@
 //! Places in a shard: from where it would be read again, and where a bid's record lies.
 
-use std::sync::Arc;
-
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::lease::Checkpoint;
 use schemas::time::Millis;
@@ -40,26 +38,42 @@ pub struct Place {
     pub sequence: SequenceNumber,
 }
 
-/// The record under way; its place is made once, and only when a bid of it is kept.
-#[derive(Debug)]
+/// The record under way.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
-    shard_id: &'a ShardId,
-    sequence: &'a SequenceNumber,
-    place: Option<Arc<Place>>,
+    pub(super) shard_id: &'a ShardId,
+    pub(super) sequence: &'a SequenceNumber,
+    /// From 1, another one for each record of a reader.
+    pub(super) number: u64,
 }
 
-impl<'a> Record<'a> {
-    pub(super) fn new(shard_id: &'a ShardId, sequence: &'a SequenceNumber) -> Self {
-        Self { shard_id, sequence, place: None }
+/// The places of kept bids, each once; a bid keeps an index, which costs no shared counter.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    list: Vec<Place>,
+    /// The number of the record whose place is the last one.
+    last: u64,
+}
+
+impl Places {
+    /// The index of a record's place, which is made when a bid of it is kept first.
+    pub(super) fn of(&mut self, record: &Record<'_>) -> u32 {
+        if self.last != record.number {
+            self.last = record.number;
+            self.list.push(Place { shard_id: record.shard_id.clone(), sequence: record.sequence.clone() });
+        }
+        u32::try_from(self.list.len() - 1).expect("a window holds fewer than 2^32 records")
     }
 
-    pub(super) fn place(&mut self) -> Arc<Place> {
-        let make = || {
-            Arc::new(Place {
-                shard_id: self.shard_id.clone(),
-                sequence: SequenceNumber::clone(self.sequence),
-            })
-        };
-        Arc::clone(self.place.get_or_insert_with(make))
+    /// Takes other places behind its own; answers by how much their indexes grow.
+    pub(super) fn append(&mut self, other: Places) -> u32 {
+        let offset = u32::try_from(self.list.len()).expect("a window holds fewer than 2^32 records");
+        self.list.extend(other.list);
+        self.last = 0;
+        offset
+    }
+
+    pub(super) fn get(&self, index: u32) -> &Place {
+        &self.list[usize::try_from(index).expect("32 bits fit")]
     }
 }

@@ -2,7 +2,6 @@
 
 /// One mistake each, as in the executable model of the shard machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "tests alone make mistakes on purpose"))]
 pub(super) enum Mutant {
     /// A tail skips by its sibling's `closedThrough`.
     SiblingClosedThrough,

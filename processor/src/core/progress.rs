@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use schemas::time::Millis;
 
 use super::mark::Mark;
+use super::window::Window;
 
 #[derive(Debug)]
 struct Pending {
@@ -29,7 +30,8 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Adds a window that closed after the clock stood at `clock`; answers its ticket.
-    pub(super) fn close(&mut self, first: Option<Mark>, clock: Millis, inherited: bool) -> u64 {
+    pub(super) fn close(&mut self, window: &Window, clock: Millis) -> u64 {
+        let (first, inherited) = (window.first.clone(), window.inherited);
         self.pending.push_back(Pending { written: false, first, clock, inherited });
         self.oldest + u64::try_from(self.pending.len()).expect("memory is below 2^64") - 1
     }

@@ -5,13 +5,13 @@
 //! pages, shards and owners, and however often it is read.
 
 use schemas::hash::HashRange;
-use schemas::ids::{Region, SequenceNumber, ShardId};
+use schemas::ids::{SequenceNumber, ShardId};
 use schemas::item::GeometryItem;
 use schemas::lease::{Beginning, Checkpoint, Lease};
 use schemas::record::Decoded;
 use schemas::time::Millis;
 
-use super::book::{BidEvents, Book, Entered};
+use super::book::{BATCH, BidEvents, Book, Entered};
 use super::closed::{Closed, Closer};
 use super::cut::Cut;
 use super::judge::{Judge, Judged, Refused, Sample, Verdict};
@@ -32,6 +32,8 @@ pub struct ShardMachine {
     book: Book,
     cut: Cut,
     progress: Progress,
+    /// Records taken.
+    records: u64,
     /// Before the first count that was closed at the shard's end. Until the end itself is written down, a successor
     /// must count them whole again: no clock has passed them.
     counted_from: Option<Mark>,
@@ -63,7 +65,7 @@ impl ShardMachine {
         let at = Mark { checkpoint: lease.checkpoint.clone(), clock };
         let (shard_id, progress) = (lease.shard_id.clone(), Progress::default());
         let mut machine =
-            Self { shard_id, agreed, events, at, judge, book, cut, progress, counted_from: None };
+            Self { shard_id, agreed, events, at, judge, book, cut, progress, records: 0, counted_from: None };
         let closed = machine.close_passed(Millis(0));
         (machine, closed)
     }
@@ -80,37 +82,35 @@ impl ShardMachine {
         self.cut.on_clock(&self.agreed.geometry, self.at.clock);
         let closed = self.close_passed(before);
         let mut judged = Judged::default();
-        let mut record = Record::new(&self.shard_id, sequence);
+        self.records += 1;
+        let record = Record { shard_id: &self.shard_id, sequence, number: self.records };
         let mark = || Mark { checkpoint: self.at.checkpoint.clone(), clock: before };
         let touch = |window: &mut Window| {
             window.first.get_or_insert_with(mark);
         };
-        for (sub_sequence, item) in (0..).zip(&decoded.items) {
-            let (refused, region, reason) = match item {
-                Ok(bid) => {
-                    let place = (&mut record, sub_sequence);
-                    match self.book.on_bid(&mut self.judge, bid, place, self.at.clock, touch) {
-                        Entered::Counted => judged.counted += 1,
-                        Entered::Copy => judged.duplicates += 1,
-                        Entered::Not(Verdict::Replayed | Verdict::Taken) => judged.replayed += 1,
-                        Entered::Not(Verdict::Refused(refused)) => {
-                            let sample = Sample { refused, region: bid.region, sub_sequence, reason: "" };
-                            judged.refuse(sample);
-                            let own = self.agreed.geometry.window_start(bid.event_time);
-                            let window = refusals(&mut self.book, &self.judge, self.at.clock, own);
-                            count(window, refused, bid.region, touch);
-                        }
+        let (geometry, clock) = (self.agreed.geometry, self.at.clock);
+        let mut sub_sequence = 0;
+        for batch in decoded.items.chunks(BATCH) {
+            let aims = self.book.aim(&geometry, batch);
+            for (item, aim) in batch.iter().zip(aims) {
+                let place = sub_sequence;
+                sub_sequence += 1;
+                let entered = match item {
+                    Ok(bid) => self.book.on_bid(&mut self.judge, (bid, aim), (&record, place), clock, touch),
+                    Err(_) => Entered::Not(Verdict::Refused(Refused::Rejected)),
+                };
+                match entered {
+                    Entered::Counted => judged.counted += 1,
+                    Entered::Copy => judged.duplicates += 1,
+                    Entered::Not(Verdict::Replayed | Verdict::Taken) => judged.replayed += 1,
+                    Entered::Not(Verdict::Refused(refused)) => {
+                        let sample = Sample::of(refused, item, place);
+                        judged.refuse(sample);
+                        let own = geometry.window_start(item.as_ref().map_or(clock, |bid| bid.event_time));
+                        count(refusals(&mut self.book, &self.judge, clock, own), &sample, touch);
                     }
-                    continue;
                 }
-                Err(rejected) => {
-                    (Refused::Rejected, rejected.region.unwrap_or(Region::UNREADABLE), rejected.reason)
-                }
-            };
-            judged.refuse(Sample { refused, region, sub_sequence, reason });
-            let clock = self.at.clock;
-            let own = self.agreed.geometry.window_start(clock);
-            count(refusals(&mut self.book, &self.judge, clock, own), refused, region, touch);
+            }
         }
         self.at.checkpoint = Checkpoint::After(sequence.clone());
         (closed, judged)
@@ -127,7 +127,7 @@ impl ShardMachine {
             let closer = Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events };
             let from = self.counted_from.iter().chain(&window.first).reduce(|a, b| a.earlier(b)).cloned();
             self.counted_from = from;
-            let ticket = self.progress.close(window.first.clone(), self.at.clock, window.inherited);
+            let ticket = self.progress.close(window, self.at.clock);
             closed.push(closer.close(ticket, *start, Window::of_counts(counts)));
         }
         self.book.windows.retain(|_, window| window.len() > 0);
@@ -184,7 +184,7 @@ impl ShardMachine {
             if self.cut.cuts(start) {
                 continue;
             }
-            let ticket = self.progress.close(window.first.clone(), before, window.inherited);
+            let ticket = self.progress.close(&window, before);
             let closer = Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events };
             closed.push(closer.close(ticket, start, window));
         }
@@ -253,13 +253,13 @@ fn refusals<'a>(book: &'a mut Book, judge: &Judge, clock: Millis, own: Millis) -
     Some(book.windows.entry(start).or_default())
 }
 
-fn count(window: Option<&mut Window>, refused: Refused, region: Region, touch: impl FnOnce(&mut Window)) {
+fn count(window: Option<&mut Window>, sample: &Sample, touch: impl FnOnce(&mut Window)) {
     let Some(window) = window else { return };
     if !mutant::is(Mutant::RefusedHoldsNothing) {
         touch(window);
     }
-    let counts = window.counts.entry(region).or_default();
-    match refused {
+    let counts = window.counts.entry(sample.region).or_default();
+    match sample.refused {
         Refused::Rejected => counts.rejected += 1,
         Refused::Stray => counts.stray += 1,
         Refused::Early => counts.early += 1,

@@ -10,7 +10,7 @@ use schemas::lease::{Checkpoint, Tail};
 use schemas::record::Decoded;
 use schemas::time::Millis;
 
-use super::book::{BidEvents, Book};
+use super::book::{BATCH, BidEvents, Book};
 use super::cut::Cut;
 use super::judge::Judge;
 use super::mark::Record;
@@ -33,6 +33,7 @@ struct Replay {
     clock: Millis,
     cut: Cut,
     from: Checkpoint,
+    records: u64,
 }
 
 /// Reads tails in an order in which each follows those it is preceded by.
@@ -120,7 +121,7 @@ impl Inheritance {
         }
         while book.pop_passed(&self.geometry, clock).is_some() {}
         let from = tail.checkpoint.clone();
-        self.now = Some(Replay { tail, judge, book, clock, cut, from });
+        self.now = Some(Replay { tail, judge, book, clock, cut, from, records: 0 });
     }
 }
 
@@ -137,10 +138,17 @@ impl Replay {
         if !mutant::is(Mutant::TailKeepsClosed) {
             while self.book.pop_passed(&geometry, self.clock).is_some() {}
         }
-        let mut record = Record::new(&self.tail.shard_id, sequence);
-        for (sub_sequence, bid) in (0..).zip(&decoded.items) {
-            if let Ok(bid) = bid {
-                self.book.on_bid(&mut self.judge, bid, (&mut record, sub_sequence), self.clock, |_window| {});
+        self.records += 1;
+        let record = Record { shard_id: &self.tail.shard_id, sequence, number: self.records };
+        let mut sub_sequence = 0;
+        for batch in decoded.items.chunks(BATCH) {
+            let aims = self.book.aim(&geometry, batch);
+            for (bid, aim) in batch.iter().zip(aims) {
+                if let Ok(bid) = bid {
+                    let place = (&record, sub_sequence);
+                    self.book.on_bid(&mut self.judge, (bid, aim), place, self.clock, |_window| {});
+                }
+                sub_sequence += 1;
             }
         }
         self.from = Checkpoint::After(sequence.clone());

@@ -15,7 +15,7 @@ use schemas::hash::{HashKey, HashRange};
 use schemas::ids::{AccountId, BidId, Region, SlotId};
 
 use super::auction::Auction;
-use super::mark::{Mark, Record};
+use super::mark::{Mark, Places, Record};
 
 const HASHER: foldhash::fast::FixedState = foldhash::fast::FixedState::with_seed(0);
 
@@ -27,11 +27,37 @@ struct Pair {
     account: [u8; 16],
 }
 
-/// A bid of a pair.
+/// A bid of a pair. Its place in the table follows from the auction and not from the pair, so that both tables can be
+/// asked at once.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
+    auction: u32,
     pair: u32,
     bid: [u8; 16],
+}
+
+/// What finds slots, pairs and bids. Memory fresh from the system costs more than all that is done with it, so a
+/// window that is closed leaves its tables to the next one.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    slots: HashTable<u32>,
+    pairs: HashTable<Pair>,
+    seen: HashTable<Seen>,
+}
+
+/// Tables that were filled to less than one part in so many are not kept: a burst must not hold memory for ever.
+const SPARE_PART: usize = 8;
+
+impl Tables {
+    fn cleared(mut self) -> Self {
+        if self.seen.len() < self.seen.capacity() / SPARE_PART {
+            return Self::default();
+        }
+        self.slots.clear();
+        self.pairs.clear();
+        self.seen.clear();
+        self
+    }
 }
 
 /// Refused bids of one region in one window.
@@ -54,9 +80,8 @@ pub(super) struct Window {
     pub(super) inherited: bool,
     /// All counted bids, when all of them are written.
     pub(super) bids: Vec<Bid>,
-    slots: HashTable<u32>,
-    pairs: HashTable<Pair>,
-    seen: HashTable<Seen>,
+    pub(super) places: Places,
+    tables: Tables,
 }
 
 fn fold(lead: u32, id: &[u8; 16]) -> u64 {
@@ -76,6 +101,16 @@ fn place(length: usize) -> u32 {
 }
 
 impl Window {
+    /// An empty window with tables that were used before.
+    pub(super) fn with(tables: Tables) -> Self {
+        Self { tables, ..Self::default() }
+    }
+
+    /// Takes the tables out of a window that takes no more bids, empty and fit to be used again.
+    pub(super) fn take_tables(&mut self) -> Tables {
+        std::mem::take(&mut self.tables).cleared()
+    }
+
     /// A window of refusals alone.
     pub(super) fn of_counts(counts: BTreeMap<Region, Counts>) -> Self {
         Self { counts, ..Self::default() }
@@ -84,7 +119,7 @@ impl Window {
     /// The place of a slot's auction.
     #[inline]
     pub(super) fn find(&self, slot: &SlotId) -> Option<u32> {
-        self.slots.find(slot_hash(slot), |at| self.auctions[index(*at)].slot_id == *slot).copied()
+        self.tables.slots.find(slot_hash(slot), |at| self.auctions[index(*at)].slot_id == *slot).copied()
     }
 
     /// The place of a slot's auction, which is made when there is none.
@@ -95,7 +130,7 @@ impl Window {
         let at = place(self.auctions.len());
         self.auctions.push(Auction::new(slot));
         let auctions = &self.auctions;
-        self.slots.insert_unique(slot_hash(&slot), at, |at| slot_hash(&auctions[index(*at)].slot_id));
+        self.tables.slots.insert_unique(slot_hash(&slot), at, |at| slot_hash(&auctions[index(*at)].slot_id));
         at
     }
 
@@ -105,16 +140,16 @@ impl Window {
         &mut self,
         auction: u32,
         bid: &Bid,
-        record: &mut Record<'_>,
+        record: &Record<'_>,
         sub_sequence: u32,
         geometry: &Geometry,
     ) -> bool {
         let (pair, is_new) = self.pair(auction, bid.account_id);
-        let counted = self.is_first(pair, bid.bid_id);
+        let counted = self.is_first(auction, pair, bid.bid_id);
         let auction = &mut self.auctions[index(auction)];
         auction.bidders += u64::from(is_new);
         if counted {
-            auction.on_bid(bid, record, sub_sequence, geometry);
+            auction.on_bid(bid, (record, &mut self.places), sub_sequence, geometry);
         } else {
             auction.on_copy(bid.region);
         }
@@ -124,10 +159,10 @@ impl Window {
     #[inline]
     fn pair(&mut self, auction: u32, account: AccountId) -> (u32, bool) {
         let account = *account.as_bytes();
-        let id = place(self.pairs.len());
+        let id = place(self.tables.pairs.len());
         let hash = |pair: &Pair| fold(pair.auction, &pair.account);
         let same = |pair: &Pair| pair.auction == auction && pair.account == account;
-        match self.pairs.entry(fold(auction, &account), same, hash) {
+        match self.tables.pairs.entry(fold(auction, &account), same, hash) {
             Entry::Occupied(found) => (found.get().id, false),
             Entry::Vacant(free) => {
                 free.insert(Pair { auction, id, account });
@@ -137,45 +172,60 @@ impl Window {
     }
 
     #[inline]
-    fn is_first(&mut self, pair: u32, bid: BidId) -> bool {
+    fn is_first(&mut self, auction: u32, pair: u32, bid: BidId) -> bool {
         let bid = *bid.as_bytes();
-        let hash = |seen: &Seen| fold(seen.pair, &seen.bid);
+        let hash = |seen: &Seen| fold(seen.auction, &seen.bid);
         let same = |seen: &Seen| seen.pair == pair && seen.bid == bid;
-        match self.seen.entry(fold(pair, &bid), same, hash) {
+        match self.tables.seen.entry(fold(auction, &bid), same, hash) {
             Entry::Occupied(_) => false,
             Entry::Vacant(free) => {
-                free.insert(Seen { pair, bid });
+                free.insert(Seen { auction, pair, bid });
                 true
             }
         }
     }
 
+    /// Looks at everything that counting a bid will touch. Many such looks wait for memory together, where counts
+    /// would wait one after another.
+    #[inline]
+    pub(super) fn warm(&self, auction: u32, bid: &Bid) {
+        let pair =
+            self.tables.pairs.find(fold(auction, bid.account_id.as_bytes()), |pair| pair.auction == auction);
+        let seen =
+            self.tables.seen.find(fold(auction, bid.bid_id.as_bytes()), |seen| seen.auction == auction);
+        let (pair, seen) = (pair.is_some(), seen.is_some());
+        let standing = self.auctions[index(auction)].standing(bid.region).is_some();
+        std::hint::black_box((pair, seen, standing));
+    }
+
     /// Counted bids.
     pub(super) fn len(&self) -> usize {
-        self.seen.len()
+        self.tables.seen.len()
     }
 
     /// Takes the auctions of another window that lie in a range. The two hold different slots.
     pub(super) fn absorb(&mut self, other: Window, range: HashRange) {
         let mut moved: Vec<Option<u32>> = Vec::with_capacity(other.auctions.len());
-        for auction in other.auctions {
+        let offset = self.places.append(other.places);
+        for mut auction in other.auctions {
             if !range.owns(HashKey::of_slot(&auction.slot_id)) {
                 moved.push(None);
                 continue;
             }
+            auction.shift_places(offset);
             let at = self.find_or_make(auction.slot_id);
             self.auctions[index(at)] = auction;
             moved.push(Some(at));
         }
-        let mut pairs: Vec<Option<u32>> = vec![None; other.pairs.len()];
-        for pair in other.pairs {
+        let mut pairs: Vec<Option<u32>> = vec![None; other.tables.pairs.len()];
+        for pair in other.tables.pairs {
             if let Some(auction) = moved[index(pair.auction)] {
                 pairs[index(pair.id)] = Some(self.pair(auction, AccountId::from_bytes(pair.account)).0);
             }
         }
-        for seen in other.seen {
-            if let Some(pair) = pairs[index(seen.pair)] {
-                self.is_first(pair, BidId::from_bytes(seen.bid));
+        for seen in other.tables.seen {
+            if let (Some(auction), Some(pair)) = (moved[index(seen.auction)], pairs[index(seen.pair)]) {
+                self.is_first(auction, pair, BidId::from_bytes(seen.bid));
             }
         }
         let own = |bid: &Bid| self.find(&bid.slot_id).is_some();

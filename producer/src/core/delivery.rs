@@ -5,7 +5,6 @@
 //! the answering shard is known to own its bids. Every bid that goes in comes out exactly once, answered or to be
 //! packed anew.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,8 @@ use schemas::limits::PUT_RECORDS_ENTRIES_MAX;
 use schemas::record::Envelope;
 use schemas::time::Millis;
 
+use super::lanes::Lanes;
+use super::pacer;
 use super::packer::{Entry, Item, Record};
 
 /// Bytes of one request: below the 5 MiB that some engines still enforce (Kinesis developer guide, quotas).
@@ -27,6 +28,8 @@ const REQUEST_BYTES_MAX: usize = 4 * 1_048_576;
 pub const REQUESTS_MAX: usize = 32;
 /// Waits between attempts: short against a window's grace, capped well below the time a bid is tried.
 pub const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
+/// A throttled record waits at most as long as after this many attempts: its shard's pace does the rest.
+const THROTTLED_ATTEMPTS_MAX: u32 = 3;
 
 /// Both clocks, read once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,28 @@ pub struct Counts {
     pub resends: u64,
 }
 
+/// A record that the stream has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The shard that has it.
+    pub shard_id: ShardId,
+    /// Its bids.
+    pub bids: usize,
+    /// Its bytes.
+    pub bytes: usize,
+    /// How long its oldest bid was on its way, in ms.
+    pub waited_ms: u64,
+}
+
+/// What happened to records since the last look.
+#[derive(Debug, Default)]
+pub struct Events {
+    /// Stored, in the order of the replies.
+    pub stored: Vec<Stored>,
+    /// Entries that a shard refused for its rate; each names whom it was predicted for.
+    pub throttled: Vec<Option<ShardId>>,
+}
+
 /// A record that a shard answered for which it was not predicted.
 #[derive(Debug)]
 pub struct Elsewhere {
@@ -114,29 +139,40 @@ pub struct Elsewhere {
     pub place: Arc<Place>,
 }
 
+/// What the replies to one request came to, beside the answers.
+#[derive(Debug, Default)]
+pub struct Surprises {
+    /// Records of several bids that lie where they were not predicted.
+    pub elsewhere: Vec<Elsewhere>,
+    /// Where records of one bid lie that were not predicted there.
+    pub alone: Vec<Arc<Place>>,
+}
+
 /// Records between packing and their answer.
 #[derive(Debug)]
 pub struct Delivery {
     envelope: Envelope,
     geometry: Option<Geometry>,
-    /// By when they are due, then by age.
-    queue: BTreeMap<(u64, u64), Record>,
+    deliver_ms: u64,
+    lanes: Lanes,
     flight: HashMap<u64, Vec<Record>>,
     next_id: u64,
     counts: Counts,
+    events: Events,
 }
 
 impl Delivery {
     /// Nothing to deliver yet. Without a geometry no bid expires.
     #[must_use]
-    pub fn new(envelope: Envelope, geometry: Option<Geometry>) -> Self {
-        let (queue, flight) = (BTreeMap::new(), HashMap::new());
-        Self { envelope, geometry, queue, flight, next_id: 0, counts: Counts::default() }
+    pub fn new(envelope: Envelope, geometry: Option<Geometry>, deliver_ms: u64) -> Self {
+        let (lanes, flight, events) = (Lanes::default(), HashMap::new(), Events::default());
+        let counts = Counts::default();
+        Self { envelope, geometry, deliver_ms, lanes, flight, next_id: 0, counts, events }
     }
 
     /// Takes a record that is due at once.
     pub fn on_record(&mut self, record: Record, now: Moment) {
-        self.enqueue(record, now.elapsed_ms);
+        self.lanes.on_record(record, now.elapsed_ms);
     }
 
     /// The next request, when one is due and not too many are under way. Bids for which it is too late are answered.
@@ -145,21 +181,22 @@ impl Delivery {
             return None;
         }
         let (mut records, mut entries, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while entries.len() < PUT_RECORDS_ENTRIES_MAX && bytes < REQUEST_BYTES_MAX {
-            let Some(first) = self.queue.first_entry().filter(|first| first.key().0 <= now.elapsed_ms) else {
-                break;
-            };
-            let mut record = first.remove();
+        let mut lanes = std::mem::take(&mut self.lanes);
+        lanes.poll(now.elapsed_ms, |mut record, pacer| {
             self.dismiss(&mut record, now, answers);
             if record.items.is_empty() {
-                continue;
+                return true;
             }
             let entry = record.seal(self.envelope);
-            bytes += entry.data.len() + entry.partition_key.len();
+            let entry_bytes = entry.data.len() + entry.partition_key.len();
+            pacer.on_sent(pacer::cost(entry_bytes), now.elapsed_ms);
+            bytes += entry_bytes;
             self.counts.retries += u64::from(record.attempts > 0);
             entries.push(entry);
             records.push(record);
-        }
+            entries.len() < PUT_RECORDS_ENTRIES_MAX && bytes < REQUEST_BYTES_MAX
+        });
+        self.lanes = lanes;
         if records.is_empty() {
             return None;
         }
@@ -176,58 +213,83 @@ impl Delivery {
         now: Moment,
         unit: &mut dyn FnMut() -> f64,
         answers: &mut Vec<Answer>,
-    ) -> Vec<Elsewhere> {
+    ) -> Surprises {
         let records = self.flight.remove(&id).unwrap_or_default();
+        let mut surprises = Surprises::default();
         let replies = match replies {
             Ok(replies) if replies.len() == records.len() => replies,
-            // Never made, or refused whole: nothing is stored, and only waiting differs.
+            // Refused whole: nothing is stored, and it would be refused again.
             Err(Failure::Refused { .. }) => {
                 let items = records.into_iter().flat_map(|record| record.items);
                 answers.extend(items.map(|item| give_up(&item)));
-                return Vec::new();
+                return surprises;
             }
-            Err(Failure::Unreachable { .. }) => {
-                records.into_iter().for_each(|record| self.again(record, now, unit()));
-                return Vec::new();
+            // Never made, or refused whole for the rate of all requests: nothing is stored, and no shard said so.
+            Err(Failure::Unreachable { .. } | Failure::Throttled { .. }) => {
+                records.into_iter().for_each(|record| self.again(record, now, unit(), u32::MAX));
+                return surprises;
             }
-            Err(Failure::Throttled { .. }) => vec![Reply::Throttled; records.len()],
             Ok(_) | Err(Failure::Unknown { .. }) => vec![Reply::Unknown; records.len()],
         };
-        let mut elsewhere = Vec::new();
         for (mut record, reply) in records.into_iter().zip(replies) {
             match reply {
-                Reply::Stored(place) => {
-                    self.counts.records += 1;
-                    let bytes = record.entry.as_ref().map_or(0, |entry| entry.data.len());
-                    self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
-                    if record.predicted.as_ref() == Some(&place.shard_id) || record.items.len() == 1 {
-                        answers.extend(record.items.iter().map(|item| accept(item, &place)));
-                    } else {
-                        elsewhere.push(Elsewhere { record, place });
-                    }
-                }
+                Reply::Stored(place) => self.on_stored(record, place, now, answers, &mut surprises),
                 Reply::Throttled => {
                     self.counts.throttled += 1;
-                    self.again(record, now, unit());
+                    self.events.throttled.push(record.predicted.clone());
+                    self.lanes.pacer(&record.predicted).on_throttled(now.elapsed_ms);
+                    self.again(record, now, unit(), THROTTLED_ATTEMPTS_MAX);
                 }
                 Reply::Unknown => {
                     record.items.iter_mut().for_each(|item| item.doubtful = true);
-                    self.again(record, now, unit());
+                    self.again(record, now, unit(), u32::MAX);
                 }
             }
         }
-        elsewhere
+        surprises
     }
 
-    /// Takes back the bids of waiting records that do not satisfy `keep`, to be packed anew.
-    pub fn recall(&mut self, keep: impl Fn(&Record) -> bool) -> Vec<Item> {
-        self.queue.extract_if(.., |_, record| !keep(record)).flat_map(|(_, record)| record.items).collect()
+    fn on_stored(
+        &mut self,
+        record: Record,
+        place: Arc<Place>,
+        now: Moment,
+        answers: &mut Vec<Answer>,
+        surprises: &mut Surprises,
+    ) {
+        let bytes = record.entry.as_ref().map_or(0, |entry| entry.data.len());
+        self.counts.records += 1;
+        self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
+        self.lanes.pacer(&record.predicted).on_stored(now.elapsed_ms);
+        let oldest_ms = record.items.iter().map(|item| item.taken_ms).min().unwrap_or(now.elapsed_ms);
+        self.events.stored.push(Stored {
+            shard_id: place.shard_id.clone(),
+            bids: record.items.len(),
+            bytes,
+            waited_ms: now.elapsed_ms.saturating_sub(oldest_ms),
+        });
+        let expected = record.predicted.as_ref() == Some(&place.shard_id);
+        // A record of one bid lies with the owner of its slot, whoever that is.
+        let alone = record.items.len() == 1;
+        if expected || alone {
+            answers.extend(record.items.iter().map(|item| accept(item, &place)));
+        }
+        match (expected, alone) {
+            (true, _) => {}
+            (false, true) => surprises.alone.push(place),
+            (false, false) => surprises.elsewhere.push(Elsewhere { record, place }),
+        }
+    }
+
+    /// Takes back the bids that wait for shards that do not satisfy `keep`, to be packed anew.
+    pub fn recall(&mut self, keep: impl Fn(&ShardId) -> bool) -> Vec<Item> {
+        self.lanes.recall(keep)
     }
 
     /// When the next record is due.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.queue.first_key_value().map(|((due_ms, _), _)| *due_ms)
+        self.lanes.next_due_ms()
     }
 
     /// Requests under way.
@@ -236,10 +298,22 @@ impl Delivery {
         self.flight.len()
     }
 
+    /// When the oldest bid was taken.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<u64> {
+        let records = self.lanes.records().chain(self.flight.values().flatten());
+        records.flat_map(|record| &record.items).map(|item| item.taken_ms).min()
+    }
+
     /// What was counted since the start.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// What happened since the last look.
+    pub fn poll_events(&mut self) -> Events {
+        std::mem::take(&mut self.events)
     }
 
     /// Counts bids that are sent again because a shard answered that was not predicted.
@@ -253,26 +327,22 @@ impl Delivery {
             record.items.iter_mut().for_each(|item| item.doubtful = true);
             answers.extend(record.items.iter().map(give_up));
         }
-        let queue = std::mem::take(&mut self.queue);
-        answers.extend(queue.values().flat_map(|record| &record.items).map(give_up));
+        answers.extend(self.lanes.clear().iter().flat_map(|record| &record.items).map(give_up));
     }
 
-    fn again(&mut self, mut record: Record, now: Moment, unit: f64) {
-        let delay = BACKOFF.delay(record.attempts, unit);
+    /// Queues a record to be sent again after full jitter, bounded as after at most `attempts_max` attempts.
+    fn again(&mut self, mut record: Record, now: Moment, unit: f64, attempts_max: u32) {
+        let delay = BACKOFF.delay(record.attempts.min(attempts_max), unit);
         record.attempts = record.attempts.saturating_add(1);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.enqueue(record, now.elapsed_ms.saturating_add(delay_ms));
-    }
-
-    fn enqueue(&mut self, record: Record, due_ms: u64) {
-        self.next_id += 1;
-        self.queue.insert((due_ms, self.next_id), record);
+        self.lanes.on_record(record, now.elapsed_ms.saturating_add(delay_ms));
     }
 
     /// Takes out and answers the bids for which it is too late; what remains is encoded anew.
     fn dismiss(&self, record: &mut Record, now: Moment, answers: &mut Vec<Answer>) {
         let before = record.items.len();
-        let late = |item: &mut Item| item.deadline_ms <= now.elapsed_ms || self.expired(item, now);
+        let over = |item: &Item| item.taken_ms.saturating_add(self.deliver_ms) <= now.elapsed_ms;
+        let late = |item: &mut Item| over(item) || self.expired(item, now);
         for item in record.items.extract_if(.., late) {
             let expired = self.expired(&item, now);
             answers.push(if expired { answer(&item, Outcome::Expired) } else { give_up(&item) });

@@ -1,9 +1,12 @@
 //! The rules of packing and delivery, as values: no clock, no chance, no service.
 //!
-//! [`shard_map`] predicts who owns a slot, [`packer`] groups bids by that prediction, [`delivery`] judges what was
-//! answered, and [`sender`] composes the three: bids and replies in, requests and answers out.
+//! [`shard_map`] predicts who owns a slot, [`packer`] groups bids by that prediction, [`lanes`] keep what waits for
+//! each shard at the pace that [`pacer`] learned, [`delivery`] judges what was answered, and [`sender`] composes them:
+//! bids and replies in, requests and answers out.
 
 pub mod delivery;
+pub mod lanes;
+pub mod pacer;
 pub mod packer;
 pub mod sender;
 pub mod shard_map;

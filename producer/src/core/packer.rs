@@ -30,8 +30,8 @@ pub struct Item {
     pub bid: Bid,
     /// Its slot's hash key.
     pub hash: HashKey,
-    /// When trying ends, on the clock of elapsed time.
-    pub deadline_ms: u64,
+    /// When it was taken, on the clock of elapsed time.
+    pub taken_ms: u64,
     /// Whether the stream may hold a copy. Such a bid is never refused.
     pub doubtful: bool,
 }
@@ -170,6 +170,12 @@ impl Packer {
     #[must_use]
     pub fn map(&self) -> &ShardMap {
         &self.map
+    }
+
+    /// When the oldest bid that waits was taken.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.groups.iter().flat_map(|group| &group.items).map(|item| item.taken_ms).min()
     }
 
     /// Everything that waits, given up by the packer.

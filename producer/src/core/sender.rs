@@ -11,7 +11,8 @@ use schemas::geometry::Geometry;
 use schemas::record::Envelope;
 
 use super::delivery::{
-    Answer, Counts, Delivery, Elsewhere, Moment, REQUESTS_MAX, Reply, Request, accept, give_up,
+    Answer, Counts, Delivery, Elsewhere, Events, Moment, Place, REQUESTS_MAX, Reply, Request, Surprises,
+    accept, give_up,
 };
 use super::packer::{Item, Packer, Wait};
 use super::shard_map::ShardMap;
@@ -42,6 +43,7 @@ pub struct Sender {
     delivery: Delivery,
     /// Stored where they were not predicted, until the map is known again.
     elsewhere: Vec<Elsewhere>,
+    map_is_old: bool,
     answers: Vec<Answer>,
     wait: Wait,
     held: usize,
@@ -54,9 +56,10 @@ impl Sender {
     pub fn new(rules: Rules, map: ShardMap) -> Self {
         Self {
             packer: Packer::new(rules.envelope, rules.record_bids_max, rules.linger_ms, map),
-            delivery: Delivery::new(rules.envelope, rules.geometry),
+            delivery: Delivery::new(rules.envelope, rules.geometry, rules.deliver_ms),
             rules,
             elsewhere: Vec::new(),
+            map_is_old: false,
             answers: Vec::new(),
             wait: Wait::Linger,
             held: 0,
@@ -67,9 +70,8 @@ impl Sender {
     /// Takes a bid. `ticket` comes back with its answer.
     pub fn on_bid(&mut self, ticket: u64, bid: Bid, now: Moment) {
         let hash = self.packer.hash(&bid.slot_id);
-        let deadline_ms = now.elapsed_ms.saturating_add(self.rules.deliver_ms);
         self.held += 1;
-        self.pack(Item { ticket, bid, hash, deadline_ms, doubtful: false }, now);
+        self.pack(Item { ticket, bid, hash, taken_ms: now.elapsed_ms, doubtful: false }, now);
     }
 
     /// No more bids come: nothing waits for company any more.
@@ -100,43 +102,60 @@ impl Sender {
         if let Err(failure @ Failure::Refused { .. }) = &replies {
             self.refusal.get_or_insert_with(|| failure.clone());
         }
-        let mut elsewhere = self.delivery.on_replies(id, replies, now, unit, &mut self.answers);
+        let Surprises { mut elsewhere, alone } =
+            self.delivery.on_replies(id, replies, now, unit, &mut self.answers);
         for item in elsewhere.iter_mut().flat_map(|one| &mut one.record.items) {
             item.doubtful = true;
         }
-        self.elsewhere.append(&mut elsewhere);
+        let map = self.packer.map();
+        let known = |place: &Place| map.range(&place.shard_id).is_some();
+        self.map_is_old |= !alone.iter().all(|place| known(place));
+        // What was sent before the map was last read is judged by it at once.
+        let (here, unknown) = elsewhere.into_iter().partition::<Vec<_>, _>(|one| known(&one.place));
+        self.map_is_old |= !unknown.is_empty();
+        self.elsewhere.extend(unknown);
+        self.settle(here, now);
     }
 
     /// Whether a fresh shard map is needed.
     #[must_use]
     pub fn wants_map(&self) -> bool {
-        !self.elsewhere.is_empty()
+        self.map_is_old
     }
 
     /// Takes a fresh shard map. What the answering shards own is accepted; the rest is sent again.
     pub fn on_map(&mut self, map: ShardMap, now: Moment) {
+        self.map_is_old = false;
         let mut items = self.packer.on_map(map);
         let known = self.packer.map();
-        let kept = |shard: &Option<_>| shard.as_ref().is_some_and(|shard| known.range(shard).is_some());
-        items.extend(self.delivery.recall(|record| kept(&record.predicted)));
-        let mut resent = 0;
-        for Elsewhere { record, place } in std::mem::take(&mut self.elsewhere) {
-            let range = known.range(&place.shard_id);
+        items.extend(self.delivery.recall(|shard| known.range(shard).is_some()));
+        let elsewhere = std::mem::take(&mut self.elsewhere);
+        self.settle(elsewhere, now);
+        for item in items {
+            self.pack(item, now);
+        }
+    }
+
+    /// Accepts what the answering shards are known to own and packs the rest anew.
+    fn settle(&mut self, elsewhere: Vec<Elsewhere>, now: Moment) {
+        let mut again = Vec::new();
+        for Elsewhere { record, place } in elsewhere {
+            let range = self.packer.map().range(&place.shard_id);
             let first = record.hash();
             // Another consumer's library drops an aggregate whole when one of its items lies in the wrong shard.
             let whole = self.rules.envelope == Envelope::Aggregated;
+            let owned = |item: &Item| item.hash == first || range.is_some_and(|range| range.owns(item.hash));
+            let all_owned = record.items.iter().all(owned);
             for item in record.items {
-                let owned = item.hash == first || range.is_some_and(|range| range.owns(item.hash));
-                if owned && !whole {
+                if all_owned || (!whole && owned(&item)) {
                     self.answers.push(accept(&item, &place));
                 } else {
-                    resent += 1;
-                    items.push(item);
+                    again.push(item);
                 }
             }
         }
-        self.delivery.on_resent(resent);
-        for item in items {
+        self.delivery.on_resent(again.len());
+        for item in again {
             self.pack(item, now);
         }
     }
@@ -153,9 +172,22 @@ impl Sender {
         if self.delivery.in_flight() >= REQUESTS_MAX {
             return None;
         }
-        let elsewhere =
-            self.elsewhere.iter().flat_map(|one| &one.record.items).map(|item| item.deadline_ms).min();
+        let elsewhere = self.elsewhere.iter().flat_map(|one| &one.record.items);
+        let elsewhere = elsewhere.map(|item| item.taken_ms.saturating_add(self.rules.deliver_ms)).min();
         [self.packer.next_due_ms(), self.delivery.next_due_ms(), elsewhere].into_iter().flatten().min()
+    }
+
+    /// How long the oldest bid without an answer has been on its way, in ms; looks at every bid that is held.
+    #[must_use]
+    pub fn lag_ms(&self, now: Moment) -> u64 {
+        let elsewhere = self.elsewhere.iter().flat_map(|one| &one.record.items).map(|item| item.taken_ms);
+        let oldest = [self.packer.oldest_ms(), self.delivery.oldest_ms(), elsewhere.min()];
+        oldest.into_iter().flatten().min().map_or(0, |oldest_ms| now.elapsed_ms.saturating_sub(oldest_ms))
+    }
+
+    /// What happened to records since the last look.
+    pub fn poll_events(&mut self) -> Events {
+        self.delivery.poll_events()
     }
 
     /// Bids taken and not yet answered.
@@ -198,7 +230,9 @@ impl Sender {
 
     fn give_up_elsewhere(&mut self, now: Moment) {
         for one in &mut self.elsewhere {
-            let late = one.record.items.extract_if(.., |item| item.deadline_ms <= now.elapsed_ms);
+            let deliver_ms = self.rules.deliver_ms;
+            let over = |item: &mut Item| item.taken_ms.saturating_add(deliver_ms) <= now.elapsed_ms;
+            let late = one.record.items.extract_if(.., over);
             self.answers.extend(late.map(|item| give_up(&item)));
         }
         self.elsewhere.retain(|one| !one.record.items.is_empty());

@@ -1,4 +1,4 @@
-//! Effects every stage shares: clients, clock, chance, back-off, shutdown, telemetry.
+//! Effects every stage shares: clients, clock, chance, back-off, shutdown, telemetry, metrics over HTTP.
 //!
 //! What is absent: any business rule. A module stands here when two stages use it.
 
@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod chance;
 pub mod clients;
 pub mod clock;
+pub mod expose;
 pub mod failure;
 pub mod shutdown;
 pub mod telemetry;

@@ -136,6 +136,9 @@ proptest! {
     #[test]
     fn a_bid_survives_its_own_line(bid in crate::record::any_bid()) {
         let mut out = Vec::new();
+        to_record_line(&bid, &mut out);
+        prop_assert_eq!(parse_line(&out, bid.region), Ok(bid));
+        out.clear();
         to_line(&bid, &mut out);
         prop_assert_eq!(parse_line(&out, bid.region), Ok(bid));
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -41,17 +41,17 @@ pub(super) fn pack(values: impl Iterator<Item = u64>, width: u32) -> Vec<u8> {
 pub(super) fn value_at(bytes: &[u8], width: u32, index: usize) -> u64 {
     let bit = index * usize::try_from(width).expect("at most 64");
     let (byte, shift) = (bit / 8, bit % 8);
-    if width <= 56
-        && let Some(exact) = bytes.get(byte..byte + 8).and_then(|exact| exact.try_into().ok())
-    {
-        return (u64::from_le_bytes(exact) >> shift) & mask(width);
+    // A value touches at most nine bytes; the last few values of a column have fewer behind them.
+    if let Some((low, [ninth])) = bytes.get(byte..byte + 9).and_then(|nine| nine.split_first_chunk()) {
+        let high = u64::from(*ninth) << 1 << (63 - shift);
+        return (u64::from_le_bytes(*low) >> shift | high) & mask(width);
     }
     let value = (u128::from_le_bytes(window(bytes, byte)) >> shift) & u128::from(mask(width));
     u64::try_from(value).expect("masked to at most 64 bits")
 }
 
 /// Sixteen bytes from `at`, zeros after the end.
-#[inline]
+#[cold]
 fn window(bytes: &[u8], at: usize) -> [u8; 16] {
     match bytes.get(at..at + 16).and_then(|exact| exact.try_into().ok()) {
         Some(exact) => exact,

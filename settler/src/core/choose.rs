@@ -121,4 +121,4 @@ fn price(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,4 +1,12 @@
 //! The rules of settling, as values: no clock, no chance, no service.
+//!
+//! From the bottom up: [`choose`] decides one auction, [`rows`] says what is read and written, [`plan`] turns a job and
+//! what was read into writes, [`attempt`] reads a failure, [`jitter`] spaces attempts, and [`transaction`] is the
+//! state machine of one batch that puts them in order.
 
 pub mod attempt;
 pub mod choose;
+pub mod jitter;
+pub mod plan;
+pub mod rows;
+pub mod transaction;

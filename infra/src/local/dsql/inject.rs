@@ -16,6 +16,8 @@ pub struct Injection {
     pub seed: u64,
     /// COMMITs of changes that are rolled back and answered 40001 (OC000).
     pub conflict_per_mille: u32,
+    /// COMMITs of changes that are rolled back and answered 40001 (OC001), as after a change of the schema.
+    pub schema_conflict_per_mille: u32,
     /// COMMITs of changes that are done, after which the connection is dropped without an answer.
     pub lost_reply_per_mille: u32,
     /// Requests that are dropped, with their connection, before anything of them is done.
@@ -27,7 +29,7 @@ pub struct Injection {
 /// How many faults were injected so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Injected {
-    /// Conflicts.
+    /// Conflicts, those of the schema among them.
     pub conflicts: u64,
     /// Lost replies.
     pub lost_replies: u64,
@@ -42,6 +44,7 @@ pub struct Injected {
 pub(super) enum Fate {
     Done,
     Conflict,
+    SchemaConflict,
     LostReply,
     UnavailableDone,
     UnavailableUndone,
@@ -105,6 +108,8 @@ impl Dice {
         let rates = self.shared.rates();
         let (fate, count) = if self.falls(rates.conflict_per_mille) {
             (Fate::Conflict, &self.shared.conflicts)
+        } else if self.falls(rates.schema_conflict_per_mille) {
+            (Fate::SchemaConflict, &self.shared.conflicts)
         } else if self.falls(rates.lost_reply_per_mille) {
             (Fate::LostReply, &self.shared.lost_replies)
         } else if self.falls(rates.unavailable_per_mille) {

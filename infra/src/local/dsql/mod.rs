@@ -8,12 +8,17 @@
 //! | refused statements, types and settings | 0A000, also inside a text of many statements |
 //! | one DDL statement a transaction, never with changes | 0A000 |
 //! | 3,000 changed rows a transaction | 54000 at the statement that passes it |
-//! | conflicts | 40001 with `(OC000)`, also for what PostgreSQL calls a deadlock or a lock timeout |
+//! | 10 MiB a transaction | 54000 at COMMIT, counted from what the client sends with its changes |
+//! | 5 minutes a transaction | 54000 at the next statement |
+//! | 60 minutes a connection | closed between two requests |
+//! | 100 new connections a second | 53400 to those beyond a burst of 1,000 |
+//! | conflicts | 40001 with `(OC000)` at COMMIT, also for what PostgreSQL calls a deadlock or a lock timeout |
 //! | `CREATE INDEX ASYNC`, `CALL sys.wait_for_job` | the index is made at once, a job id is answered |
 //!
-//! Absent: TLS and tokens, limits of bytes and time, OC001. A conflict that is not injected comes at the
-//! statement, not at COMMIT: that is PostgreSQL.
+//! Absent: TLS and tokens. The second writer of a row still waits for the first, as PostgreSQL has it, and a
+//! change outside a transaction, or one that answers rows, is told of its conflict itself.
 
+mod door;
 mod frame;
 mod inject;
 mod reply;
@@ -23,6 +28,7 @@ mod statement;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -30,14 +36,44 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::Host;
 use tracing::{debug, info, warn};
 
+use self::door::Door;
 use self::inject::{Dice, Shared};
 pub use self::inject::{Injected, Injection};
+use self::session::Terms;
 
 /// What PostgreSQL lacks of DSQL's own schema. Jobs are done before their id is answered, so waiting for
 /// one is to do nothing.
 const SYS: &str = "CREATE SCHEMA IF NOT EXISTS sys;
     CREATE OR REPLACE PROCEDURE sys.wait_for_job(job_id text) LANGUAGE sql AS 'SELECT 1';
     GRANT USAGE ON SCHEMA sys TO PUBLIC";
+
+/// What bounds connections and transactions; the default is what Aurora DSQL allows (user guide, "Quotas and
+/// limits"). Rows have no place here: 3,000 are 3,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that one transaction may change.
+    pub transaction_bytes: u64,
+    /// How long a transaction may be open.
+    pub transaction_age: Duration,
+    /// How long a connection may live.
+    pub connection_age: Duration,
+    /// New connections in a second, once the burst is used up.
+    pub connects_per_second: u32,
+    /// New connections at once.
+    pub connects_burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            transaction_bytes: 10 << 20,
+            transaction_age: Duration::from_secs(300),
+            connection_age: Duration::from_secs(3_600),
+            connects_per_second: 100,
+            connects_burst: 1_000,
+        }
+    }
+}
 
 /// How to run the proxy.
 #[derive(Debug, Clone)]
@@ -48,6 +84,8 @@ pub struct DsqlOptions {
     pub upstream: String,
     /// Faults to begin with.
     pub injection: Injection,
+    /// Bounds.
+    pub limits: Limits,
 }
 
 impl DsqlOptions {
@@ -57,6 +95,7 @@ impl DsqlOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             upstream: upstream.into(),
             injection: Injection::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -143,7 +182,7 @@ pub async fn start(options: DsqlOptions) -> Result<DsqlHandle, Error> {
     let database_url = url(&config, address).ok_or(Error::Url)?;
     let shared = Arc::new(Shared::default());
     shared.set(options.injection);
-    let doorman = tokio::spawn(accept(listener, upstream, Arc::clone(&shared)));
+    let doorman = tokio::spawn(accept(listener, upstream, Arc::clone(&shared), options.limits));
     info!(%address, %upstream, injection = ?options.injection, "proxy before postgres (DSQL stand-in) started");
     Ok(DsqlHandle { address, database_url, shared, doorman })
 }
@@ -179,7 +218,8 @@ fn url(config: &tokio_postgres::Config, address: SocketAddr) -> Option<String> {
     Some(format!("postgres://{user}:{password}@{address}/{database}"))
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>, limits: Limits) {
+    let mut door = Door::new(&limits);
     // Dropped with this task, it ends every connection.
     let mut sessions = JoinSet::new();
     let mut connection: u64 = 0;
@@ -189,14 +229,15 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>
             Err(error) => {
                 // Out of descriptors, or the client was faster: neither ends the proxy.
                 warn!(%error, "connection to the local dsql not accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
         };
         connection += 1;
         let dice = Dice::new(Arc::clone(&shared), connection);
+        let terms = Terms { limits, is_refused: !door.admits(Instant::now()) };
         sessions.spawn(async move {
-            match session::run(client, upstream, dice).await {
+            match session::run(client, upstream, dice, terms).await {
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     debug!(connection, %error, "connection to the local dsql ended");
                 }

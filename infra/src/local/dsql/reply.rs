@@ -3,9 +3,12 @@
 //! Owns the wording. The codes and texts are those of the Aurora DSQL user guide, pages "Concurrency
 //! control" and "Quotas and database limits".
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::{put, put_text, take_text};
+use super::statement::Verb;
 
 /// Rows one transaction may change (DSQL user guide, "Quotas and database limits").
 pub(super) const CHANGED_ROWS_MAX: u64 = 3_000;
@@ -35,9 +38,29 @@ impl Refusal {
         Self::new("40001", "change conflicts with another transaction, please retry: (OC000)")
     }
 
+    /// Another transaction changed the schema meanwhile.
+    pub(super) fn schema_conflict() -> Self {
+        Self::new("40001", "schema has been updated by another transaction, please retry: (OC001)")
+    }
+
     /// More rows than a transaction may change.
     pub(super) fn too_many_rows() -> Self {
         Self::new("54000", format!("transaction row limit exceeded: at most {CHANGED_ROWS_MAX} rows"))
+    }
+
+    /// More bytes than a transaction may change, told when it commits.
+    pub(super) fn too_many_bytes(bytes: u64) -> Self {
+        Self::new("54000", format!("transaction size limit exceeded: {bytes} bytes changed"))
+    }
+
+    /// A transaction that was open for too long.
+    pub(super) fn too_old(limit: Duration) -> Self {
+        Self::new("54000", format!("transaction age limit of {}s exceeded", limit.as_secs()))
+    }
+
+    /// More new connections in a second than a cluster takes.
+    pub(super) fn too_many_connections() -> Self {
+        Self::new("53400", "unable to accept connection, rate exceeded")
     }
 
     /// The service went away; at COMMIT nobody knows what came of it.
@@ -91,6 +114,16 @@ pub(super) fn changed_rows(tag: &str) -> u64 {
         }
         _ => 0,
     }
+}
+
+/// Appends that a change is done. How many rows it changed is not known: it will not be committed.
+pub(super) fn put_changed(out: &mut BytesMut, verb: Verb) {
+    let tag = match verb {
+        Verb::Insert => "INSERT 0 1",
+        Verb::Update => "UPDATE 1",
+        Verb::Delete => "DELETE 1",
+    };
+    put(out, b'C', |body| put_text(body, tag));
 }
 
 /// Appends the description of the one column that `CREATE INDEX ASYNC` answers.

@@ -7,19 +7,24 @@
 //!
 //! Absent: TLS, `Flush` without `Sync`, COPY.
 
+mod doomed;
 mod exchange;
 mod transaction;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::Instant;
 
-use self::transaction::Transaction;
+use self::doomed::is_rollback;
+use self::transaction::{Bounds, Transaction};
+use super::Limits;
 use super::frame::{self, Frame, Frames, put_parse, put_ready, put_sync, take_text};
 use super::inject::Dice;
 use super::reply::Refusal;
@@ -32,8 +37,16 @@ const GSS_REQUEST: u32 = 80_877_104;
 /// Requests gathered before their `Sync`.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
 
-/// Serves one client until either side ends.
-pub(super) async fn run(client: TcpStream, upstream: SocketAddr, dice: Dice) -> io::Result<()> {
+/// What a connection may do and how long it may live.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) limits: Limits,
+    /// Whether there were too many new connections lately.
+    pub(super) is_refused: bool,
+}
+
+/// Serves one client until either side ends, or its time is over.
+pub(super) async fn run(client: TcpStream, upstream: SocketAddr, dice: Dice, terms: Terms) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (read, mut client_out) = client.into_split();
     let mut client = Frames::new(read);
@@ -45,6 +58,12 @@ pub(super) async fn run(client: TcpStream, upstream: SocketAddr, dice: Dice) -> 
             _ => break packet,
         }
     };
+    if terms.is_refused {
+        let mut out = BytesMut::new();
+        Refusal::too_many_connections().write_to(&mut out);
+        return client_out.write_all(&out).await;
+    }
+    let Limits { transaction_bytes, transaction_age, connection_age, .. } = terms.limits;
     let server = TcpStream::connect(upstream).await?;
     server.set_nodelay(true)?;
     let (read, server_out) = server.into_split();
@@ -54,12 +73,14 @@ pub(super) async fn run(client: TcpStream, upstream: SocketAddr, dice: Dice) -> 
         server: Frames::new(read),
         server_out,
         dice,
-        tx: Transaction::default(),
+        tx: Transaction::new(Bounds { bytes_max: transaction_bytes, age_max: transaction_age }),
         statements: HashMap::new(),
         portals: HashMap::new(),
         out: BytesMut::new(),
     };
-    if session.log_in(&startup).await? { session.serve().await } else { Ok(()) }
+    // An age beyond any clock is none.
+    let closes_at = Instant::now().checked_add(connection_age);
+    if session.log_in(&startup).await? { session.serve(closes_at).await } else { Ok(()) }
 }
 
 struct Session {
@@ -85,6 +106,10 @@ struct Request {
     /// What it asks to be described, in order; a simple query describes unasked.
     describes: VecDeque<Kind>,
     is_simple: bool,
+    /// Whether it prepares anything.
+    prepares: bool,
+    /// Bytes that its changes bring.
+    changed_bytes: u64,
     refusal: Option<Refusal>,
 }
 
@@ -115,12 +140,20 @@ impl Session {
         Ok(true)
     }
 
-    async fn serve(&mut self) -> io::Result<()> {
+    async fn serve(&mut self, closes_at: Option<Instant>) -> io::Result<()> {
         let mut pending: Vec<Frame> = Vec::new();
         let mut pending_bytes = 0;
+        let mut over = pin!(async {
+            match closes_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        });
         loop {
             let frame = tokio::select! {
                 frame = self.client.next() => frame?,
+                // Without a word, as DSQL does it.
+                () = &mut over => return Ok(()),
                 frame = self.server.next() => {
                     // Unasked: a notice, or the end.
                     frame?.write_to(&mut self.out);
@@ -174,7 +207,7 @@ impl Session {
                 }
             }
             // A text of many statements is one transaction even without the word.
-            if (kind == Kind::Dml || is_text) && !is_control && self.tx.is_idle() {
+            if (kind.changes() || is_text) && !is_control && self.tx.is_idle() {
                 own_begin = Some(self.begin_own().await?);
             }
             let refusal = judged.as_ref().err().cloned().or_else(|| self.tx.refuses(kind));
@@ -184,9 +217,13 @@ impl Session {
                 kinds: vec![kind],
                 is_simple: true,
                 refusal,
+                changed_bytes: if kind.changes() { length(sql.len()) } else { 0 },
                 ..Request::default()
             };
-            is_ok = self.exchange(request, own_begin.is_some()).await?;
+            is_ok = match self.tx.is_doomed() {
+                true => self.doomed_simple(request, kind).await?,
+                false => self.exchange(request, own_begin.is_some()).await?,
+            };
             if !is_ok {
                 break;
             }
@@ -198,6 +235,10 @@ impl Session {
     /// What came up to a `Sync`.
     async fn extended(&mut self, frames: Vec<Frame>) -> io::Result<()> {
         self.maybe_lose_request()?;
+        if self.tx.is_doomed() && !is_rollback(&frames, &self.statements) {
+            self.doomed_extended(frames).await?;
+            return self.finish().await;
+        }
         let mut request = Request::default();
         for frame in frames {
             if let Err(refusal) = self.add(&mut request, frame) {
@@ -206,7 +247,7 @@ impl Session {
             }
         }
         put_sync(&mut request.bytes);
-        let changes = request.refusal.is_none() && request.kinds.contains(&Kind::Dml);
+        let changes = request.refusal.is_none() && request.kinds.iter().any(|kind| kind.changes());
         let own_begin = match changes && self.tx.is_idle() && !request.kinds.contains(&Kind::Begin) {
             true => Some(self.begin_own().await?),
             false => None,
@@ -224,6 +265,7 @@ impl Session {
             b'P' => {
                 let (name, sql) = (text(), text());
                 let statement = judge(&sql)?;
+                request.prepares = true;
                 put_parse(&mut request.bytes, &name, &statement.sql, &body);
                 self.statements.insert(name, statement.kind);
                 return Ok(());
@@ -231,6 +273,9 @@ impl Session {
             b'B' => {
                 let (portal, name) = (text(), text());
                 let kind = self.statements.get(&name).copied().unwrap_or(Kind::Other);
+                if kind.changes() {
+                    request.changed_bytes += length(frame.body.len());
+                }
                 self.portals.insert(portal, kind);
             }
             b'D' | b'C' => {
@@ -275,6 +320,10 @@ impl Session {
     fn maybe_lose_request(&mut self) -> io::Result<()> {
         if self.dice.loses_request() { Err(lost("request")) } else { Ok(()) }
     }
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Ends the connection on purpose.

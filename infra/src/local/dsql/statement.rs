@@ -16,9 +16,27 @@ pub(super) enum Kind {
     /// `CREATE INDEX ASYNC`, which answers a job id.
     IndexAsync,
     Ddl,
+    /// A change that answers nothing but how many rows it changed.
+    Change(Verb),
+    /// Any other change: one that answers rows, or stands inside a WITH.
     Dml,
     /// Anything else: reading, settings.
     Other,
+}
+
+/// What a change does, as its tag says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Kind {
+    /// Whether it changes rows.
+    pub(super) fn changes(self) -> bool {
+        matches!(self, Self::Change(_) | Self::Dml)
+    }
 }
 
 /// A statement that may be sent on.
@@ -79,7 +97,11 @@ pub(super) fn judge(sql: &str) -> Result<Statement, Refusal> {
                 words[1]
             )));
         }
-        "INSERT" | "UPDATE" | "DELETE" | "MERGE" => Kind::Dml,
+        "INSERT" | "UPDATE" | "DELETE" | "MERGE" if words.contains(&"RETURNING") => Kind::Dml,
+        "INSERT" => Kind::Change(Verb::Insert),
+        "UPDATE" => Kind::Change(Verb::Update),
+        "DELETE" => Kind::Change(Verb::Delete),
+        "MERGE" => Kind::Dml,
         "WITH" | "EXPLAIN"
             if words.iter().any(|word| matches!(*word, "INSERT" | "UPDATE" | "DELETE" | "MERGE")) =>
         {

@@ -7,5 +7,6 @@
 mod fleet;
 mod log;
 mod reference;
+mod rules;
 mod store;
 mod world;

@@ -11,7 +11,7 @@ fn account(number: u128) -> AccountId {
     AccountId::from_bytes(number.to_be_bytes())
 }
 
-fn auction(amounts: &[u64], next: Option<u64>) -> Aggregate {
+pub(crate) fn auction(amounts: &[u64], next: Option<u64>) -> Aggregate {
     let region: Region = "eu-central-1".parse().unwrap();
     let candidate = |(rank, units): (usize, &u64)| Candidate {
         bid_id: BidId::from_bytes([7; 16]),

@@ -10,7 +10,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::super::frame::{self, Frame, put_parse, put_run, put_sync, take_text};
 use super::super::inject::Fate;
-use super::super::reply::{Refusal, changed_rows, code_and_message, put_job_columns, put_job_row};
+use super::super::reply::{
+    Refusal, changed_rows, code_and_message, put_changed, put_job_columns, put_job_row,
+};
 use super::super::statement::Kind;
 use super::transaction::IDLE;
 use super::{Request, Session, lost};
@@ -24,6 +26,13 @@ const POISON: &str = "exchange_proxy_refuses_this";
 const BEGIN: &str = "exchange_proxy_begin";
 const COMMIT: &str = "exchange_proxy_commit";
 const ROLLBACK: &str = "exchange_proxy_rollback";
+
+/// What PostgreSQL calls a conflict. Locks do not exist on DSQL: what they end in here is a conflict there.
+const CONFLICTS: [&str; 3] = ["40001", "40P01", "55P03"];
+
+fn is_conflict(frame: &Frame) -> bool {
+    CONFLICTS.contains(&code_and_message(&frame.body).0.as_str())
+}
 
 impl Session {
     /// Prepares the proxy's own statements.
@@ -40,9 +49,14 @@ impl Session {
     pub(super) async fn exchange(&mut self, mut request: Request, hold: bool) -> io::Result<bool> {
         let begin = self.out.len();
         let commits = request.kinds.contains(&Kind::Commit) && self.tx.has_changes_to_commit();
+        if commits && request.refusal.is_none() {
+            request.refusal = self.tx.refuses_commit();
+        }
         let fate = if commits && request.refusal.is_none() { self.dice.fate() } else { Fate::Done };
+        let ends = request.kinds.contains(&Kind::Commit) && request.refusal.is_some();
         match fate {
             Fate::Conflict => request.refusal = Some(Refusal::conflict().injected()),
+            Fate::SchemaConflict => request.refusal = Some(Refusal::schema_conflict().injected()),
             Fate::UnavailableUndone => request.refusal = Some(Refusal::unavailable().injected()),
             Fate::Done | Fate::LostReply | Fate::UnavailableDone => {}
         }
@@ -51,12 +65,16 @@ impl Session {
         }
         self.server_out.write_all(&request.bytes).await?;
 
+        self.tx.add_bytes(request.changed_bytes);
         let is_ok = self.answers(request, hold || fate != Fate::Done).await?;
         match fate {
+            Fate::Done if ends => self.run_own(ROLLBACK).await.map(|_| false),
             Fate::Done => Ok(is_ok),
             Fate::LostReply => Err(lost("reply")),
             // On DSQL a refused COMMIT ends its transaction.
-            Fate::Conflict | Fate::UnavailableUndone => self.run_own(ROLLBACK).await.map(|_| false),
+            Fate::Conflict | Fate::SchemaConflict | Fate::UnavailableUndone => {
+                self.run_own(ROLLBACK).await.map(|_| false)
+            }
             Fate::UnavailableDone => {
                 self.answer_instead(begin, &Refusal::unavailable().injected());
                 Ok(false)
@@ -66,6 +84,11 @@ impl Session {
 
     /// Gathers the answers to one request. False after an error.
     async fn answers(&mut self, mut request: Request, hold: bool) -> io::Result<bool> {
+        // A change by itself in a transaction that goes on: its conflict is for the COMMIT to tell.
+        let dooms = match request.kinds[..] {
+            [Kind::Change(verb)] if self.tx.is_open() && !request.prepares && !hold => Some(verb),
+            _ => None,
+        };
         let mut kinds = request.kinds.into_iter();
         let mut is_ok = true;
         let mut is_over = false;
@@ -79,8 +102,16 @@ impl Session {
                 // The limit was passed: what follows was never answered on DSQL.
                 _ if is_over => continue,
                 b'E' => {
-                    is_ok = false;
-                    self.put_error(&frame, request.refusal.as_ref());
+                    match dooms.filter(|_| is_conflict(&frame)) {
+                        Some(verb) => {
+                            self.tx.doom();
+                            put_changed(&mut self.out, verb);
+                        }
+                        None => {
+                            is_ok = false;
+                            self.put_error(&frame, request.refusal.as_ref());
+                        }
+                    }
                     continue;
                 }
                 b'C' => {
@@ -126,10 +157,7 @@ impl Session {
         let (code, message) = code_and_message(&frame.body);
         match refusal {
             Some(refusal) if message.contains(POISON) => refusal.write_to(&mut self.out),
-            // Locks do not exist on DSQL: what they end in here is a conflict there.
-            _ if matches!(code.as_str(), "40001" | "40P01" | "55P03") => {
-                Refusal::conflict().write_to(&mut self.out)
-            }
+            _ if CONFLICTS.contains(&code.as_str()) => Refusal::conflict().write_to(&mut self.out),
             _ => frame.write_to(&mut self.out),
         }
     }
@@ -148,14 +176,25 @@ impl Session {
         }
     }
 
+    /// Ends PostgreSQL's transaction without a word to the client.
+    pub(super) async fn roll_back(&mut self) -> io::Result<()> {
+        self.run_own(ROLLBACK).await.map(|_| ())
+    }
+
     /// Commits the proxy's own transaction. False when that failed, and then the answers say so.
     pub(super) async fn commit_own(&mut self, begin: usize) -> io::Result<bool> {
+        if let Some(refusal) = self.tx.refuses_commit() {
+            self.roll_back().await?;
+            self.answer_instead(begin, &refusal);
+            return Ok(false);
+        }
         let fate = if self.tx.has_changes_to_commit() { self.dice.fate() } else { Fate::Done };
         let does = matches!(fate, Fate::Done | Fate::LostReply | Fate::UnavailableDone);
         let error = self.run_own(if does { COMMIT } else { ROLLBACK }).await?;
         match (fate, error) {
             (Fate::LostReply, _) => return Err(lost("reply")),
             (Fate::Conflict, _) => self.answer_instead(begin, &Refusal::conflict().injected()),
+            (Fate::SchemaConflict, _) => self.answer_instead(begin, &Refusal::schema_conflict().injected()),
             (Fate::UnavailableDone | Fate::UnavailableUndone, _) => {
                 self.answer_instead(begin, &Refusal::unavailable().injected());
             }

@@ -8,7 +8,7 @@ fn kind(sql: &str) -> Kind {
 fn a_text_is_cut_at_semicolons_outside_quotes_and_comments() {
     let sql = "SELECT ';' -- one; two\n; /* a /* ; */ ; */ INSERT INTO t VALUES ($q$;$q$, \"a;b\") ;; COMMIT";
     let statements: Vec<_> = split(sql).into_iter().map(kind).collect();
-    assert_eq!(statements, [Kind::Other, Kind::Dml, Kind::Commit]);
+    assert_eq!(statements, [Kind::Other, Kind::Change(Verb::Insert), Kind::Commit]);
     assert!(split(" ; -- nothing\n").is_empty());
     assert_eq!(split("SELECT 'it''s; one'").len(), 1);
     assert_eq!(split("SELECT $1; SELECT 'open").len(), 2);
@@ -70,7 +70,9 @@ fn async_is_taken_out_and_its_statement_answers_a_job() {
 
 #[test]
 fn changes_are_known_inside_a_with() {
+    assert_eq!(kind("UPDATE t SET n = 1 RETURNING n"), Kind::Dml);
     assert_eq!(kind("WITH x AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM x"), Kind::Dml);
+    assert_eq!(kind("UPDATE t SET n = 1 RETURNING n"), Kind::Dml);
     assert_eq!(kind("WITH x AS (SELECT 1) SELECT * FROM x"), Kind::Other);
     assert_eq!(kind("SELECT 1 FROM t WHERE name = 'INSERT'"), Kind::Other);
 }

@@ -1,10 +1,15 @@
-//! Counters of one producer, and what it says at the end.
+//! Counters of one producer, and what it says at the end. [`export`] is the same for a collector of metrics.
+
+pub mod export;
+mod series;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemas::exit;
 use serde::Serialize;
+
+pub use self::series::{Series, Way};
 
 /// Counters since the start, for whoever looks while the producer runs.
 ///
@@ -39,6 +44,10 @@ pub struct Metrics {
     pub held: AtomicU64,
     /// Requests under way; goes up and down.
     pub in_flight: AtomicU64,
+    /// How long the oldest bid without an answer has been on its way, in ms; looked at once a second.
+    pub lag_ms: AtomicU64,
+    /// What is counted by shard, spread over buckets, or by another label.
+    pub series: Series,
 }
 
 /// What a producer did.
@@ -92,7 +101,11 @@ impl Metrics {
     }
 
     pub(crate) fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
+        Self::add_many(counter, 1);
+    }
+
+    pub(crate) fn add_many(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn set(counter: &AtomicU64, value: u64) {
@@ -115,10 +128,12 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, accepted, refused, expired, undelivered, unknown, records, bytes, .. } = self;
+        let Self { retries, throttled, resends, .. } = self;
         write!(
             f,
             "sent {sent}, accepted {accepted}, refused {refused}, expired {expired}, undelivered {undelivered}, \
-             unknown {unknown}, in {records} records of {bytes} bytes"
+             unknown {unknown}, in {records} records of {bytes} bytes; {retries} retries, {throttled} throttled, \
+             {resends} bids sent again after a wrong shard"
         )
     }
 }

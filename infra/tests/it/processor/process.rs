@@ -1,0 +1,77 @@
+//! Processors as processes of their own: this test binary, started again as one.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use clap::Parser;
+use processor::{Config, Metrics};
+use runtime::clients::{Clients, LOCAL_REGION};
+use runtime::{shutdown, telemetry};
+use rustix::process::{Pid, Signal, kill_process};
+
+const ARGUMENTS: &str = "PROCESSOR_UNDER_TEST";
+
+/// Does nothing in a run of tests; started by [`Process::start`] it is a processor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_a_process() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    telemetry::init(None);
+    let config = Config::try_parse_from(arguments.split_whitespace()).expect("arguments of a processor");
+    let (trigger, stop) = shutdown::channel();
+    tokio::spawn(shutdown::on_signals(trigger));
+    let metrics = Arc::new(Metrics::default());
+    processor::run(config, Clients::from_env().await, stop, metrics).await.expect("a run to the end");
+}
+
+/// Where the services of a process are.
+pub(super) struct Place<'a> {
+    pub(super) kinesis_url: &'a str,
+    pub(super) dynamodb_url: &'a str,
+    pub(super) logs: &'a Path,
+}
+
+/// A running processor; killed when dropped.
+pub(super) struct Process {
+    child: Child,
+    pub(super) log: PathBuf,
+}
+
+impl Process {
+    pub(super) fn start(name: &str, place: &Place<'_>, arguments: &str) -> Self {
+        let log = place.logs.join(format!("{name}.log"));
+        let errors = File::create(&log).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processor::process::as_a_process", "--nocapture", "--test-threads", "1"])
+            .env(ARGUMENTS, format!("processor --worker {name} {arguments}"))
+            .env("AWS_ENDPOINT_URL_KINESIS", place.kinesis_url)
+            .env("AWS_ENDPOINT_URL_DYNAMODB", place.dynamodb_url)
+            .env("AWS_REGION", LOCAL_REGION)
+            .env("AWS_ACCESS_KEY_ID", "local")
+            .env("AWS_SECRET_ACCESS_KEY", "local")
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
+        Self { child, log }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until the process is gone; `true` when it said that all went well.
+    pub(super) async fn wait(mut self) -> bool {
+        let exited = tokio::task::spawn_blocking(move || self.child.wait());
+        exited.await.unwrap().unwrap().success()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,105 @@
+//! A door before a local engine that throttles requests and loses replies on purpose.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What goes wrong, in percent of all requests.
+#[derive(Debug, Default)]
+pub(super) struct Wrong {
+    throttled: AtomicU32,
+    reply_lost: AtomicU32,
+    count: AtomicU32,
+}
+
+/// A running proxy.
+pub(super) struct Proxy {
+    address: SocketAddr,
+    wrong: Arc<Wrong>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("reply lost on purpose")]
+struct Lost;
+
+impl Proxy {
+    pub(super) async fn start(upstream: &str) -> Self {
+        let upstream: SocketAddr = upstream.trim_start_matches("http://").parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, wrong) = (listener.local_addr().unwrap(), Arc::new(Wrong::default()));
+        let task = tokio::spawn(serve(listener, upstream, Arc::clone(&wrong)));
+        Self { address, wrong, task }
+    }
+
+    pub(super) fn endpoint_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on so many of a hundred requests are throttled, and so many replies are lost.
+    pub(super) fn set(&self, throttled: u32, reply_lost: u32) {
+        self.wrong.throttled.store(throttled, Ordering::SeqCst);
+        self.wrong.reply_lost.store(reply_lost, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, upstream: SocketAddr, wrong: Arc<Wrong>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        let _ = socket.set_nodelay(true);
+        let wrong = Arc::clone(&wrong);
+        let service = service_fn(move |request| answer(request, upstream, Arc::clone(&wrong)));
+        let served =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+        tokio::spawn(served);
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    upstream: SocketAddr,
+    wrong: Arc<Wrong>,
+) -> Result<Response<Full<Bytes>>, Lost> {
+    // A low-discrepancy walk through 0 to 99: every share of requests is met.
+    let draw = wrong.count.fetch_add(61, Ordering::SeqCst) % 100;
+    if draw < wrong.throttled.load(Ordering::SeqCst) {
+        let _ = request.into_body().collect().await;
+        let body =
+            r#"{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"on purpose"}"#;
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        return Ok(response);
+    }
+    let response = forward(request, upstream).await.map_err(|_| Lost)?;
+    if draw >= 100 - wrong.reply_lost.load(Ordering::SeqCst) {
+        return Err(Lost);
+    }
+    Ok(response)
+}
+
+async fn forward(request: Request<Incoming>, upstream: SocketAddr) -> anyhow::Result<Response<Full<Bytes>>> {
+    let socket = TcpStream::connect(upstream).await?;
+    socket.set_nodelay(true)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+    tokio::spawn(connection);
+    let (head, body) = request.into_parts();
+    let body = Full::new(body.collect().await?.to_bytes());
+    let (head, body) = sender.send_request(Request::from_parts(head, body)).await?.into_parts();
+    let mut response = Response::from_parts(head, Full::new(body.collect().await?.to_bytes()));
+    response.headers_mut().remove(hyper::header::TRANSFER_ENCODING);
+    Ok(response)
+}

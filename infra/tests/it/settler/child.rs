@@ -1,0 +1,60 @@
+//! A settler in a process of its own, so that it can be killed: this test binary, run again for one test.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use clap::Parser;
+use runtime::clients::Clients;
+use runtime::shutdown;
+use schemas::exit;
+use settler::{Config, Error, Metrics};
+
+use super::world::World;
+
+/// Says where the table is; without it the test below is an ordinary one.
+const DYNAMODB: &str = "SETTLER_TEST_DYNAMODB";
+
+/// Starts a settler of this world.
+pub(super) fn spawn(world: &World, name: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "settler::child::a_settler_without_a_ledger_says_so",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(DYNAMODB, world.dynamodb.endpoint_url())
+        .env("DATABASE_URL", world.dsql.database_url())
+        .env("SETTLER_TEST_WORKER", name)
+        .env("RUST_LOG", "error")
+        .env_remove("DSQL_ENDPOINT")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Sends a signal.
+pub(super) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settler_without_a_ledger_says_so() {
+    let Ok(dynamodb) = std::env::var(DYNAMODB) else {
+        let nowhere = settler::db::Ledger::default().connect().await.unwrap_err();
+        assert!(matches!(&nowhere, Error::Usage(said) if said.contains("DSQL_ENDPOINT")), "{nowhere}");
+        assert_eq!(nowhere.exit_code(), exit::USAGE);
+        return;
+    };
+    // The child: a settler as its binary runs it, until SIGTERM.
+    runtime::telemetry::init(None);
+    let (trigger, asked) = shutdown::channel();
+    tokio::spawn(shutdown::on_signals(trigger));
+    let worker = std::env::var("SETTLER_TEST_WORKER").unwrap();
+    let config = Config::try_parse_from(["settler", "--worker", &worker, "--batch", "40"]).unwrap();
+    let clients = Clients::local("http://127.0.0.1:9", &dynamodb).await;
+    settler::run(config, clients, asked, Arc::new(Metrics::default())).await.unwrap();
+}

@@ -1,0 +1,8 @@
+//! The settler against the local DSQL and the local DynamoDB: real processes, real faults, real statements.
+
+mod chaos;
+mod child;
+mod decisions;
+mod ledger;
+mod tls;
+mod world;

@@ -1,0 +1,173 @@
+//! Aurora DSQL as the settler reaches it: TLS with certificate and host name verified, begun directly where that is
+//! offered. The other end is PostgreSQL behind a TLS door with certificates of the test's own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::config::Region;
+use infra::local::postgres::{self, PostgresHandle, PostgresOptions};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use settler::Error;
+use settler::db::Ledger;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// How TLS may be begun at the door.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offers {
+    /// At once, and only so.
+    Direct,
+    /// After asking, and only so, as PostgreSQL did until version 17.
+    AfterAsking,
+}
+
+struct Door {
+    address: SocketAddr,
+    ca_file: PathBuf,
+    postgres: PostgresHandle,
+    task: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Door {
+    /// A door with a certificate for `name`.
+    async fn open(name: &str, offers: Offers) -> Self {
+        let postgres = postgres::start(PostgresOptions::temporary()).await.unwrap();
+        trust(&postgres).await;
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::write(&ca_file, made.cert.pem()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (acceptor, port) = (TlsAcceptor::from(Arc::new(config)), postgres.port());
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, acceptor.clone(), offers, port));
+            }
+        });
+        Self { address, ca_file, postgres, task, _folder: folder }
+    }
+
+    async fn ledger(&self, host: &str) -> Ledger {
+        let loader = runtime::clients::loader().region(Region::new("eu-central-1"));
+        let sdk =
+            loader.credentials_provider(Credentials::new("id", "secret", None, None, "test")).load().await;
+        Ledger {
+            dsql_endpoint: Some(format!("{host}:{}", self.address.port())),
+            dsql_user: "admin".to_owned(),
+            dsql_ca_file: Some(self.ca_file.clone()),
+            sdk: Some(sdk),
+            ..Ledger::default()
+        }
+    }
+
+    async fn close(self) {
+        self.task.abort();
+        self.postgres.shutdown().await;
+    }
+}
+
+/// Lets everyone in: who checks a token is Aurora DSQL, and PostgreSQL cannot.
+async fn trust(postgres: &PostgresHandle) {
+    let (client, connection) =
+        tokio_postgres::connect(&postgres.database_url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let file: String = client.query_one("SHOW hba_file", &[]).await.unwrap().get(0);
+    std::fs::write(file, "host all all 127.0.0.1/32 trust\n").unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    // The reload is over when a connection with a wrong password is let in.
+    let mut config: tokio_postgres::Config = postgres.database_url().parse().unwrap();
+    config.password("wrong");
+    let let_in = async {
+        while config.connect(tokio_postgres::NoTls).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(super::world::DEADLINE, let_in).await.unwrap();
+}
+
+async fn serve(mut client: TcpStream, acceptor: TlsAcceptor, offers: Offers, port: u16) {
+    let mut first = [0];
+    let _ = client.peek(&mut first).await;
+    let begins_at_once = first == [0x16];
+    if begins_at_once != (offers == Offers::Direct) {
+        return;
+    }
+    if !begins_at_once {
+        let mut request = [0; 8];
+        client.read_exact(&mut request).await.unwrap();
+        client.write_all(b"S").await.unwrap();
+    }
+    let Ok(mut client) = acceptor.accept(client).await else { return };
+    let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}
+
+fn refused(result: Result<settler::db::Connection, Error>) -> String {
+    match result {
+        Err(error @ Error::Unreachable { .. }) => {
+            assert_eq!(error.exit_code(), schemas::exit::UNAVAILABLE);
+            error.to_string()
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it was let in"),
+    }
+}
+
+#[tokio::test]
+async fn tls_is_begun_directly_where_offered_and_after_asking_where_not() {
+    for offers in [Offers::Direct, Offers::AfterAsking] {
+        let door = Door::open("localhost", offers).await;
+        let pool = door.ledger("localhost").await.pool(10).await.unwrap();
+        for _ in 0..2 {
+            let connection = pool.take().await.unwrap();
+            let row = connection.client.query_one("SELECT current_user::text", &[]).await.unwrap();
+            assert_eq!(row.get::<_, &str>(0), "admin");
+        }
+        assert_eq!(pool.name(), "Aurora DSQL");
+        door.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_stranger_or_for_another_host_is_refused() {
+    let door = Door::open("localhost", Offers::Direct).await;
+    let stranger = Door::open("localhost", Offers::Direct).await;
+    let mut ledger = door.ledger("localhost").await;
+    ledger.dsql_ca_file = Some(stranger.ca_file.clone());
+    let said = refused(ledger.connect().await);
+    assert!(said.contains("certificate"), "{said}");
+    let said = refused(door.ledger("127.0.0.1").await.connect().await);
+    assert!(said.contains("certificate"), "{said}");
+    // Without a file only the system's roots are trusted, and none of them signed this.
+    let mut ledger = door.ledger("localhost").await;
+    ledger.dsql_ca_file = None;
+    let said = refused(ledger.connect().await);
+    assert!(said.contains("certificate"), "{said}");
+    door.close().await;
+    stranger.close().await;
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_as_aurora_dsql() {
+    let door = Door::open("localhost", Offers::Direct).await;
+    let mut ledger = door.ledger("localhost").await;
+    ledger.dsql_endpoint = Some(format!("localhost:{}", door.postgres.port()));
+    refused(ledger.connect().await);
+    door.close().await;
+}

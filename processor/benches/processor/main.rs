@@ -1,0 +1,191 @@
+//! Time and memory per bid, from decoded bids, from bytes, on two threads, beside a hand-written loop and `timely`.
+//!
+//! `cargo bench -p processor --bench processor` runs all parts; names after `--` choose some. Bids are NEXMark's, 10
+//! million of them in ten windows, mapped to as many slots as give 88 bids per slot and window, and to 20,000
+//! accounts; all ids are UUIDs. `--test` (how `cargo test --benches` starts it) runs everything once on few bids.
+
+#![expect(clippy::float_arithmetic, reason = "statistics about time, none of it kept")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing to say")]
+
+mod closing;
+mod crowd;
+mod hand;
+mod memory;
+mod with_timely;
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use processor::core::BidEvents;
+use processor::core::shard::ShardMachine;
+use schemas::bid::Bid;
+use schemas::hash::HashRange;
+use schemas::ids::{SequenceNumber, ShardId};
+use schemas::lease::Lease;
+use schemas::record::{Decoded, Kind, decode_into, encode_aggregated, encode_block};
+
+use self::crowd::{Crowd, RECORD_BIDS, agreed};
+
+/// A whole run of one way to do the work: nanoseconds per bid of each window, the median of them.
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// What one thread worked: its time on a core, so that others on the machine do not count.
+struct Work(Duration);
+
+impl Work {
+    fn on_core() -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
+    }
+
+    fn begin() -> Self {
+        Self(Self::on_core())
+    }
+
+    /// Nanoseconds per thing.
+    fn per(&self, things: usize) -> f64 {
+        (Self::on_core() - self.0).as_secs_f64() * 1e9 / f64::from(u32::try_from(things).unwrap())
+    }
+}
+
+fn machine(shard: &str) -> ShardMachine {
+    let lease = Lease::new(ShardId(shard.to_owned()), HashRange::ALL, Vec::new());
+    ShardMachine::begin(&lease, agreed(), BidEvents::None, Vec::new()).0
+}
+
+fn number(of: usize) -> SequenceNumber {
+    format!("49590338271490256608559692538361571095921575989136588{of:04}").parse().unwrap()
+}
+
+/// Times of the machine: per bid that is judged, and per auction that is closed.
+struct Times {
+    bid: f64,
+    close: f64,
+}
+
+/// Records through the machine; a tick closes each window.
+fn run<R>(crowd: &Crowd, records: impl Fn(&[Bid]) -> R, decode: impl Fn(&R, &mut Decoded)) -> Times {
+    let mut machine = machine("shardId-000000000000");
+    let (mut bid, mut close) = (Vec::new(), Vec::new());
+    let (mut decoded, tick) = (Decoded::default(), Decoded::default());
+    for window in 0..crowd.windows {
+        let records: Vec<R> = crowd.bids(window).chunks(RECORD_BIDS).map(&records).collect();
+        let numbers: Vec<SequenceNumber> = (0..=records.len()).map(number).collect();
+        let work = Work::begin();
+        let mut counted = 0;
+        for (at, record) in records.iter().enumerate() {
+            decode(record, &mut decoded);
+            let (_, judged) = machine.on_record(crowd.arrival(window, at), &numbers[at], &decoded);
+            counted += judged.counted;
+        }
+        bid.push(work.per(crowd.per_window));
+        assert_eq!(counted, u64::try_from(crowd.per_window).unwrap());
+        let work = Work::begin();
+        let (closed, _) = machine.on_record(crowd.close(window), &numbers[records.len()], &tick);
+        close.push(work.per(closed.iter().map(|closed| closed.aggregates.len()).sum()));
+        closed.into_iter().for_each(|closed| machine.on_written(closed.ticket));
+    }
+    Times { bid: median(bid), close: median(close) }
+}
+
+/// Decoded bids; taking them over from where they lie costs nothing.
+fn core(crowd: &Crowd) -> Times {
+    let records = |bids: &[Bid]| {
+        let items = bids.iter().copied().map(Ok).collect();
+        std::cell::Cell::new(Decoded { kind: Kind::Block, items })
+    };
+    run(crowd, records, |record, decoded| *decoded = record.take())
+}
+
+/// From the bytes of records to windows.
+fn from_bytes(crowd: &Crowd, encode: fn(&[Bid]) -> Vec<u8>) -> Times {
+    run(crowd, encode, |record, decoded| decode_into(record, decoded))
+}
+
+/// A thread's bids in the time that passes, for what threads do to each other is the question.
+fn passing(crowd: &Crowd) -> f64 {
+    let mut machine = machine("shardId-000000000000");
+    let mut decoded = Decoded::default();
+    let records: Vec<Vec<Vec<u8>>> = (0..crowd.windows.min(3_000_000 / crowd.per_window))
+        .map(|window| crowd.bids(window).chunks(RECORD_BIDS).map(encode_block).collect())
+        .collect();
+    let began = Instant::now();
+    for (window, records) in records.iter().enumerate() {
+        for (at, record) in records.iter().enumerate() {
+            decode_into(record, &mut decoded);
+            let (closed, _) = machine.on_record(crowd.arrival(window, at), &number(at), &decoded);
+            closed.into_iter().for_each(|closed| machine.on_written(closed.ticket));
+        }
+    }
+    began.elapsed().as_secs_f64()
+}
+
+/// As many bids as one thread takes, on each of two: how much more comes out of both.
+fn two_threads(crowd: &Crowd) -> f64 {
+    let one = passing(crowd);
+    let (a, b) = std::thread::scope(|scope| {
+        let (a, b) = (scope.spawn(|| passing(crowd)), scope.spawn(|| passing(crowd)));
+        (a.join().unwrap(), b.join().unwrap())
+    });
+    one / a + one / b
+}
+
+/// Everything about speed, for one crowd.
+fn speed(crowd: &Crowd, runs: &dyn Fn(&str) -> bool, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} bids in windows of {}, {} slots, {} accounts, {} bids per slot and window, {RECORD_BIDS} bids per record",
+        crowd.windows * crowd.per_window,
+        crowd.per_window,
+        crowd.slots.len(),
+        crowd.accounts.len(),
+        crowd.per_window / crowd.slots.len()
+    )?;
+    if runs("core") {
+        let (ours, hand) = (core(crowd), hand::run(crowd, hand::Copies::Removed));
+        let without = hand::run(crowd, hand::Copies::Counted);
+        let timely = with_timely::run(crowd);
+        let (ours, close) = (ours.bid, ours.close / 1e3);
+        writeln!(out, "  core      {ours:6.1} ns/bid; closing takes {close:.1} us per auction, items built")?;
+        writeln!(out, "  by hand   {hand:6.1} ns/bid; ratio {:.2}", hand / ours)?;
+        writeln!(out, "  by hand   {without:6.1} ns/bid without removal of copies")?;
+        writeln!(
+            out,
+            "  timely    {timely:6.1} ns/bid without removal of copies; ours takes {:.2} of that",
+            ours / timely
+        )?;
+    }
+    if runs("bytes") {
+        let (block, aggregated) = (from_bytes(crowd, encode_block), from_bytes(crowd, encode_aggregated));
+        writeln!(out, "  block     {:6.1} ns/bid from bytes to windows", block.bid)?;
+        writeln!(out, "  aggregate {:6.1} ns/bid from bytes to windows", aggregated.bid)?;
+    }
+    if runs("threads") {
+        writeln!(out, "  threads   two do {:.2} times the work of one", two_threads(crowd))?;
+    }
+    Ok(())
+}
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_test = arguments.iter().any(|argument| argument == "--test");
+    let chosen: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let runs = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| *chosen == name);
+    let mut out = io::stdout().lock();
+    // A shard of 8,800 bids a second, and one of 100,000: tables that fit a cache, and tables that do not.
+    let crowds = if is_test { vec![(2, 10_000)] } else { vec![(114, 88_000), (10, 1_000_000)] };
+    let crowds: Vec<Crowd> = crowds.into_iter().map(|(windows, bids)| Crowd::new(windows, bids)).collect();
+    for crowd in crowds.iter().filter(|_| ["core", "bytes", "threads"].iter().any(|name| runs(name))) {
+        speed(crowd, &runs, &mut out)?;
+    }
+    if runs("memory") {
+        memory::run(crowds.last().expect("there is one"), &mut out)?;
+    }
+    if runs("closing") {
+        closing::run(if is_test { 200 } else { 20_000 }, &mut out)?;
+    }
+    Ok(())
+}

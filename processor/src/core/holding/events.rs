@@ -1,0 +1,106 @@
+//! What goes into a holding, and what comes out.
+
+use std::time::Duration;
+
+use schemas::hash::HashKey;
+use schemas::ids::{SequenceNumber, ShardId};
+use schemas::lease::{Checkpoint, Lease};
+use schemas::time::Millis;
+
+use crate::core::{Closed, Judged};
+
+/// When a holding acts of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Between two checkpoints, when there is a new one.
+    pub checkpoint_every: Duration,
+    /// Between two renewals, when there is none; a third of the failover time.
+    pub renew_every: Duration,
+    /// Between two ticks.
+    pub tick_every: Duration,
+    /// Before a write without a reply is tried again.
+    pub retry_after: Duration,
+}
+
+/// Time at an edge: the monotonic clock decides when to act, the wall clock only whether a tick is worth sending.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Since any fixed point.
+    pub monotonic: Duration,
+    /// Since the epoch.
+    pub wall: Millis,
+}
+
+/// A record as it was read.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// When the stream stored it; none when it did not say, and then the clock stands still.
+    pub arrival: Option<Millis>,
+    /// Its number.
+    pub sequence: SequenceNumber,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Read this shard from here on, and no other.
+    Read {
+        /// The shard: this one, or one whose tail is inherited.
+        shard_id: ShardId,
+        /// From where.
+        from: Checkpoint,
+    },
+    /// Make durable what a closed window left.
+    Put(Box<Closed>),
+    /// Put this row over the one whose counter is `seen`.
+    Write {
+        /// The row.
+        row: Box<Lease>,
+        /// The counter that must stand there.
+        seen: u64,
+    },
+    /// Put a tick into this shard.
+    Tick {
+        /// Its lowest key.
+        hash_key: HashKey,
+    },
+    /// Forget this lease.
+    Finish(Finish),
+}
+
+/// Why a lease is no longer held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The shard was read to its end.
+    Ended,
+    /// It was released on request.
+    Released,
+    /// It was handed over to who asked for it.
+    HandedOver,
+    /// Another worker took it.
+    Lost,
+}
+
+/// What became of writing a row.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// It stands.
+    Done,
+    /// Another counter stood there; this is the row that stands, if any.
+    Refused(Option<Box<Lease>>),
+    /// No reply came.
+    Unknown,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was judged for the first time, as far as the last checkpoint tells.
+    New(Judged),
+    /// It was read again: its shard's clock there was reached before.
+    Again(Judged),
+    /// It belongs to an inherited tail.
+    Tail,
+}

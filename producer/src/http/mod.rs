@@ -1,0 +1,170 @@
+//! The way in over HTTP: bids are answered once the stream has them, and each one that it has not is listed.
+//!
+//! Loopback unless a token is configured. Everything has a bound: connections, the time for a request's head and
+//! body, the body before and after it is inflated, a line of it, and the memory of all bodies and bids together, which
+//! is the producer's own buffer; when that is full the answer is 429. A stop lets requests under way finish.
+
+mod answer;
+mod body;
+mod routes;
+mod token;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use runtime::shutdown::Shutdown;
+use schemas::ids::Region;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use self::token::Token;
+use crate::error::Error;
+use crate::handle::Handle;
+use crate::metrics::Metrics;
+use crate::metrics::export::Exporter;
+
+/// How long a request's head may take, and how long a connection may be silent between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request's body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long connections may take to write their last answers after everything else has ended.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+/// Bytes of a request's head; hyper allows no less.
+const HEAD_BYTES_MAX: usize = 16 * 1_024;
+/// After a failure to accept, which is most often a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How to listen.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where.
+    pub address: SocketAddr,
+    /// The file with the token, when it is not in the environment.
+    pub token_file: Option<PathBuf>,
+    /// Most bytes of a body, also after it is inflated.
+    pub body_bytes_max: usize,
+    /// Most connections at once.
+    pub connections_max: usize,
+}
+
+/// What every connection shares.
+#[derive(Debug)]
+pub struct Door {
+    region: Region,
+    token: Option<Token>,
+    handle: Handle,
+    body_bytes_max: usize,
+    connections: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    exporter: Exporter,
+}
+
+impl Door {
+    /// A door with its token read.
+    ///
+    /// # Errors
+    /// When a token is wanted and there is none, or it cannot be used.
+    pub(crate) fn new(
+        listen: &Listen,
+        region: Region,
+        handle: Handle,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, Error> {
+        let token = Token::configured(listen.token_file.as_deref())?;
+        if token.is_none() && !listen.address.ip().is_loopback() {
+            return Err(Error::Usage {
+                message: format!(
+                    "address {} is not loopback, and there a token is needed; give one with --token-file or in {}",
+                    listen.address,
+                    token::VARIABLE
+                ),
+            });
+        }
+        Ok(Arc::new(Self {
+            region,
+            token,
+            handle,
+            body_bytes_max: listen.body_bytes_max,
+            connections: Arc::new(Semaphore::new(listen.connections_max)),
+            exporter: Exporter::new(&metrics),
+            metrics,
+        }))
+    }
+}
+
+/// Binds the address.
+///
+/// # Errors
+/// When another program listens there or it is not one of this machine.
+pub(crate) async fn bind(listen: &Listen) -> Result<TcpListener, Error> {
+    let bound = TcpListener::bind(listen.address).await;
+    let listener = bound.map_err(|source| Error::Usage {
+        message: format!("address {} cannot be listened on: {source}; give --listen another", listen.address),
+    })?;
+    let address = listener.local_addr().map_err(|source| Error::io("no local address", source))?;
+    tracing::info!(%address, "listening");
+    Ok(listener)
+}
+
+/// Serves connections until any stop, then lets those finish that are in a request.
+pub(crate) async fn serve(listener: TcpListener, door: Arc<Door>, stops: [Shutdown; 2]) {
+    let mut connections = JoinSet::new();
+    let [asked, ended] = &stops;
+    loop {
+        let permit = Arc::clone(&door.connections).acquire_owned();
+        let socket = tokio::select! {
+            () = asked.wait() => break,
+            () = ended.wait() => break,
+            Some(_) = connections.join_next() => continue,
+            // Beyond the most connections the rest wait in the listener's own queue.
+            (permit, socket) = async { (permit.await, listener.accept().await) } => match socket {
+                Ok((socket, _)) => (permit, socket),
+                Err(error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let (door, stops) = (Arc::clone(&door), stops.clone());
+        connections.spawn(async move {
+            let (_permit, socket) = socket;
+            connection(socket, door, stops).await;
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(socket: TcpStream, door: Arc<Door>, [asked, ended]: [Shutdown; 2]) {
+    // Without Nagle's delay a small answer leaves at once; failing to set it costs only time.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(move |request| routes::answer(Arc::clone(&door), request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(served);
+    let ended_by = tokio::select! {
+        ended = served.as_mut() => Some(ended),
+        () = asked.wait() => None,
+        () = ended.wait() => None,
+    };
+    let ended_by = match ended_by {
+        Some(ended) => ended,
+        None => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended_by {
+        tracing::debug!(%error, "connection ended");
+    }
+}

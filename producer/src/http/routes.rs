@@ -1,0 +1,167 @@
+//! One request to one answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use schemas::bid::Bid;
+use schemas::ids::Region;
+use schemas::intake::{self, Refusal, openrtb};
+
+use super::Door;
+use super::answer::{Answered, Problem, Report, Told, json, typed};
+use super::body::{self, Coding};
+use crate::input;
+use crate::metrics::{Metrics, Way, export};
+use crate::room::shares_of;
+
+/// Most bids of one request, good and bad: 16,384 lines of 250 bytes are 4 MiB.
+const BIDS_MAX: usize = 16_384;
+
+/// Bids that were read, each with its place, and the refusals so far.
+type Sorted = (Vec<(String, Bid)>, Vec<Told>);
+
+pub(super) async fn answer(door: Arc<Door>, request: Request<Incoming>) -> Result<Answered, Infallible> {
+    let way = match request.uri().path() {
+        "/v1/bids" => Way::Bids,
+        "/v1/openrtb" => Way::OpenRtb,
+        "/health" => Way::Health,
+        "/metrics" => Way::Metrics,
+        _ => Way::Other,
+    };
+    let answered = route(&door, way, request).await.unwrap_or_else(Problem::answer);
+    door.metrics.series.on_request(way, answered.status().as_u16());
+    Ok(answered)
+}
+
+async fn route(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answered, Problem> {
+    let allowed = match way {
+        Way::Bids | Way::OpenRtb => Method::POST,
+        Way::Health | Way::Metrics => Method::GET,
+        Way::Other => {
+            let there =
+                "no such path; there are POST /v1/bids, POST /v1/openrtb, GET /health and GET /metrics";
+            return Err(Problem::new(StatusCode::NOT_FOUND, there));
+        }
+    };
+    if request.method() != allowed {
+        let mut answer =
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed} is taken here")).answer();
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_str(allowed.as_str()).expect("a method is ASCII"));
+        return Ok(answer);
+    }
+    // A balancer asks for health without a token, and learns nothing but that.
+    let open = way == Way::Health;
+    if !open && door.token.as_ref().is_some_and(|token| !token.is_in(request.headers())) {
+        let reason = "the bearer token is missing or wrong; send Authorization: Bearer TOKEN";
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, reason));
+    }
+    match way {
+        Way::Health => Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))),
+        Way::Metrics => {
+            let kind = HeaderValue::from_static(export::CONTENT_TYPE);
+            Ok(typed(StatusCode::OK, door.exporter.text(), kind))
+        }
+        _ => take(door, way, request).await,
+    }
+}
+
+async fn take(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answered, Problem> {
+    media_type(request.headers(), way)?;
+    let coding = Coding::of(request.headers())?;
+    let body = request.into_body();
+    let room = door.handle.room();
+    let full = || Problem::new(StatusCode::TOO_MANY_REQUESTS, "the buffer is full; send it again later");
+    // The body's bytes are held in the bids' own memory, so that all of them together stay within it.
+    let bound = shares_of(body::bytes_bound(&body, coding, door.body_bytes_max)?);
+    let held = room.take(bound.clamp(1, room.shares())).ok_or_else(full)?;
+    let bytes = body::read(body, coding, door.body_bytes_max).await?;
+    let bids_max = BIDS_MAX.min(room.shares());
+    let (bids, refused) = sort(&bytes, way, door.region, bids_max)?;
+    drop(bytes);
+    drop(held);
+    // What is said of a refused bid takes memory as a bid does.
+    let held = room.take(bids.len() + refused.len()).ok_or_else(full)?;
+    for counter in [&door.metrics.sent, &door.metrics.refused] {
+        Metrics::add_many(counter, u64::try_from(refused.len()).unwrap_or(0));
+    }
+    let (places, bids): (Vec<String>, Vec<Bid>) = bids.into_iter().unzip();
+    let ids: Vec<_> = bids.iter().map(|bid| bid.bid_id).collect();
+    let answers = door.handle.call(bids, held).await;
+    let mut report = Report { accepted: 0, not_accepted: refused };
+    for ((at, bid_id), answer) in places.into_iter().zip(ids).zip(answers) {
+        match answer {
+            Ok(_) => report.accepted += 1,
+            Err(error) => report.not_accepted.push(Told::failed(at, bid_id, error)),
+        }
+    }
+    Ok(report.answer())
+}
+
+/// A media type that no web page can send elsewhere without being asked, so that a browser on this machine cannot be
+/// made to bid on loopback.
+fn media_type(headers: &HeaderMap, way: Way) -> Result<(), Problem> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let lines = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+    if given == "application/json" || (way == Way::Bids && lines.contains(&given.as_str())) {
+        return Ok(());
+    }
+    let reason = match way {
+        Way::Bids => "content-type must be application/x-ndjson or application/json",
+        _ => "content-type must be application/json",
+    };
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason))
+}
+
+fn sort(bytes: &Bytes, way: Way, region: Region, bids_max: usize) -> Result<Sorted, Problem> {
+    let unreadable = |refusal: Refusal| Problem::new(StatusCode::BAD_REQUEST, refusal.to_string());
+    let many = |count: usize| {
+        let reason = format!("more than {bids_max} bids in one request; send them in parts");
+        if count > bids_max { Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, reason)) } else { Ok(()) }
+    };
+    let (mut bids, mut refused) = (Vec::new(), Vec::new());
+    let mut on_bid = |at: String, bid: Result<Bid, Refusal>| match bid {
+        Ok(bid) => bids.push((at, bid)),
+        Err(Refusal { field, reason }) => {
+            refused.push(Told { at, bid_id: None, answer: "refused", field: Some(field), reason });
+        }
+    };
+    match way {
+        Way::OpenRtb => {
+            let read = openrtb::read(bytes, region).map_err(unreadable)?;
+            many(read.len())?;
+            read.into_iter().for_each(|one| on_bid(one.place, one.bid));
+        }
+        _ if bytes.trim_ascii_start().starts_with(b"[") => {
+            let elements = intake::elements(bytes).map_err(unreadable)?;
+            many(elements.len())?;
+            for (at, element) in elements.into_iter().enumerate() {
+                on_bid(format!("[{at}]"), bounded(element, region));
+            }
+        }
+        _ => {
+            many(bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count())?;
+            for (number, line) in (1_u64..).zip(bytes.split(|byte| *byte == b'\n')) {
+                if !line.trim_ascii().is_empty() {
+                    on_bid(number.to_string(), bounded(line, region));
+                }
+            }
+        }
+    }
+    Ok((bids, refused))
+}
+
+/// A line or element within the bound that lines have everywhere.
+fn bounded(text: &[u8], region: Region) -> Result<Bid, Refusal> {
+    let text = text.trim_ascii();
+    if text.len() > input::LINE_BYTES_MAX {
+        return Err(input::too_long());
+    }
+    intake::parse_line(text, region)
+}

@@ -1,0 +1,251 @@
+//! One attempt on one connection: what a transaction reads and writes, each in one flight.
+//!
+//! Owns the way from rows to values and back. Decides nothing: what is read, what is written and what a failure means
+//! is said by [`crate::core`].
+
+use std::pin::Pin;
+
+use futures::Future;
+use futures::future::join_all;
+use schemas::ids::{AccountId, SettlementId, SlotId};
+use schemas::item::{Decision, Outcome};
+use schemas::money::Money;
+use schemas::time::Millis;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+use uuid::Uuid;
+
+use crate::core::attempt::{Failure, Origin};
+use crate::core::choose::{Account, Slot};
+use crate::core::rows::{
+    Booked, Cause, Change, Decided, EntryRow, EvidenceRow, Reads, SettlementRow, Snapshot, Writes,
+};
+use crate::db::{Connection, chain};
+use crate::statements::{BEGIN, COMMIT, Statements};
+
+/// What the local engine puts into the detail of an error that it made up.
+const INJECTED: &str = "injected";
+
+/// What an error of the client means.
+pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
+    match error.as_db_error() {
+        Some(told) => {
+            let origin = if told.detail() == Some(INJECTED) { Origin::Injected } else { Origin::Genuine };
+            Failure::answered(told.code().code(), told.message().to_owned(), origin)
+        }
+        None => Failure::lost(chain(error)),
+    }
+}
+
+/// Begins a transaction and reads.
+pub(crate) async fn read(connection: &mut Connection, reads: &Reads) -> Result<Snapshot, Failure> {
+    let statements = connection.statements().await.map_err(|error| failure(&error))?;
+    let client = &connection.client;
+    let settlements: Vec<Uuid> = reads.settlements.iter().map(|id| id.0).collect();
+    let slots: Vec<Uuid> = reads.slots.iter().map(|id| id.0).collect();
+    let accounts: Vec<Uuid> = reads.accounts.iter().map(|id| id.0).collect();
+    let entries: Vec<Uuid> = reads.entries.iter().copied().collect();
+    // Joined futures are polled in order, so the requests leave in this order, and none waits for another's answer.
+    let (began, settlements, slots, accounts, entries) = futures::join!(
+        client.batch_execute(BEGIN),
+        select(client, &statements.read_settlements, &settlements),
+        select(client, &statements.read_slots, &slots),
+        select(client, &statements.read_accounts, &accounts),
+        select(client, &statements.read_entries, &entries),
+    );
+    began.map_err(|error| failure(&error))?;
+    let all = |rows: Result<Vec<Row>, tokio_postgres::Error>| rows.map_err(|error| failure(&error));
+    Ok(Snapshot {
+        settlements: rows(&all(settlements)?, settlement)?,
+        slots: rows(&all(slots)?, slot)?,
+        accounts: rows(&all(accounts)?, account)?,
+        entries: rows(&all(entries)?, entry)?,
+    })
+}
+
+async fn select(
+    client: &Client,
+    statement: &Statement,
+    keys: &Vec<Uuid>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    if keys.is_empty() { Ok(Vec::new()) } else { client.query(statement, &[keys]).await }
+}
+
+/// A row that cannot be read is nothing to guess about: a decision that is overlooked would be made twice.
+fn rows<K: Ord, V, T: FromIterator<(K, V)>>(
+    rows: &[Row],
+    read: fn(&Row) -> Option<(K, V)>,
+) -> Result<T, Failure> {
+    let all: Option<T> = rows.iter().map(read).collect();
+    all.ok_or_else(|| {
+        Failure::answered("42804", "a row of the ledger cannot be read".to_owned(), Origin::Genuine)
+    })
+}
+
+fn settlement(row: &Row) -> Option<(SettlementId, Decided)> {
+    let id = SettlementId(row.try_get(0).ok()?);
+    let outcome = match row.try_get::<_, &str>(1).ok()? {
+        "SALE" => Outcome::Sale {
+            winner: AccountId(row.try_get(2).ok()?),
+            clearing_price: row.try_get::<_, &str>(3).ok()?.parse().ok()?,
+        },
+        "NO_SALE" => Outcome::NoSale { reason: row.try_get(4).ok()? },
+        _ => return None,
+    };
+    let settled_at = Millis(u64::try_from(row.try_get::<_, i64>(6).ok()?).ok()?);
+    let decision = Decision { settlement_id: id, settled_at, outcome };
+    Some((id, Decided { decision, digest: row.try_get(5).ok()? }))
+}
+
+fn slot(row: &Row) -> Option<(SlotId, Slot)> {
+    let floor = row.try_get::<_, &str>(2).ok()?.parse().ok()?;
+    Some((SlotId(row.try_get(0).ok()?), Slot { publisher: AccountId(row.try_get(1).ok()?), floor }))
+}
+
+fn account(row: &Row) -> Option<(AccountId, Account)> {
+    let money = |column| row.try_get::<_, &str>(column).ok()?.parse().ok();
+    let account = Account { balance: money(1)?, credit_limit: money(2)?, version: row.try_get(3).ok()? };
+    Some((AccountId(row.try_get(0).ok()?), account))
+}
+
+fn entry(row: &Row) -> Option<(Uuid, Booked)> {
+    let amount: Money = row.try_get::<_, &str>(2).ok()?.parse().ok()?;
+    Some((row.try_get(0).ok()?, Booked { account: AccountId(row.try_get(1).ok()?), amount }))
+}
+
+type Flight<'a> = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send + 'a>>;
+/// Columns of a statement, one array each.
+type Columns = Vec<Box<dyn ToSql + Sync + Send>>;
+
+/// Writes and commits: the statements leave in order, the rows that conflict last, COMMIT and all in one flight.
+pub(crate) async fn write(connection: &mut Connection, writes: &Writes) -> Result<(), Failure> {
+    let statements = connection.statements().await.map_err(|error| failure(&error))?;
+    let client = &connection.client;
+    let mut flight: Vec<Flight<'_>> = plan(&statements, writes)
+        .into_iter()
+        .map(|(statement, columns)| send(client, statement, columns))
+        .collect();
+    flight.push(Box::pin(client.batch_execute(COMMIT)));
+    for answer in join_all(flight).await {
+        answer.map_err(|error| failure(&error))?;
+    }
+    Ok(())
+}
+
+fn send(client: &Client, statement: Statement, columns: Columns) -> Flight<'_> {
+    Box::pin(async move {
+        let mut plain: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(columns.len());
+        for column in &columns {
+            plain.push(column.as_ref());
+        }
+        client.execute(&statement, &plain).await.map(|_| ())
+    })
+}
+
+fn plan(statements: &Statements, writes: &Writes) -> Vec<(Statement, Columns)> {
+    let mut all = Vec::new();
+    if !writes.settlements.is_empty() {
+        all.push((statements.settlements.clone(), settlements(&writes.settlements)));
+    }
+    if !writes.evidence.is_empty() {
+        all.push((statements.evidence.clone(), evidence(&writes.evidence)));
+    }
+    if !writes.entries.is_empty() {
+        all.push((statements.entries.clone(), entries(&writes.entries)));
+    }
+    if !writes.changes.is_empty() {
+        all.push((statements.accounts.clone(), changes(&writes.changes)));
+    }
+    if !writes.is_empty() {
+        all.push((statements.guard.clone(), guard(writes)));
+    }
+    all
+}
+
+/// One array: what `of` says of every row.
+fn column<R, T: ToSql + Sync + Send + 'static>(
+    rows: &[R],
+    of: impl Fn(&R) -> T,
+) -> Box<dyn ToSql + Sync + Send>
+where
+    Vec<T>: ToSql,
+{
+    Box::new(rows.iter().map(of).collect::<Vec<T>>())
+}
+
+fn settlements(rows: &[SettlementRow]) -> Columns {
+    let winner = |row: &SettlementRow| row.outcome.as_ref().ok().map(|(winner, _)| winner.clone());
+    let outcome = |row: &SettlementRow| if row.outcome.is_ok() { "SALE" } else { "NO_SALE" };
+    vec![
+        column(rows, |row| row.id.0),
+        column(rows, |row| row.slot_id.0),
+        column(rows, |row| row.window_start.to_string()),
+        column(rows, |row| row.window_end.to_string()),
+        column(rows, outcome),
+        column(rows, |row| winner(row).map(|one| one.account_id.0)),
+        column(rows, |row| winner(row).map(|one| one.bid_id.0)),
+        column(rows, |row| winner(row).map(|one| one.amount.to_string())),
+        column(rows, |row| row.outcome.as_ref().ok().map(|(_, price)| price.to_string())),
+        column(rows, |row| row.outcome.as_ref().err().map(|reason| reason.as_str())),
+        column(rows, |row| row.digest.clone()),
+        column(rows, |row| row.settled_at.to_string()),
+        column(rows, |row| winner(row).map(|one| one.region.to_string())),
+        column(rows, |row| winner(row).map(|one| one.shard_id.0)),
+        column(rows, |row| winner(row).map(|one| one.sequence.to_string())),
+        column(rows, |row| winner(row).map(|one| i64::from(one.sub_sequence))),
+    ]
+}
+
+fn evidence(rows: &[EvidenceRow]) -> Columns {
+    vec![
+        column(rows, |row| row.id.0),
+        column(rows, |row| i64::try_from(row.rank).expect("at most 16 candidates")),
+        column(rows, |row| row.candidate.bid_id.0),
+        column(rows, |row| row.candidate.account_id.0),
+        column(rows, |row| row.candidate.region.to_string()),
+        column(rows, |row| row.candidate.amount.to_string()),
+        column(rows, |row| row.passed_over.map(|reason| reason.as_str())),
+        column(rows, |row| row.account.map(|account| account.balance.to_string())),
+        column(rows, |row| row.account.map(|account| account.credit_limit.to_string())),
+        column(rows, |row| row.account.map(|account| account.version)),
+    ]
+}
+
+fn entries(rows: &[EntryRow]) -> Columns {
+    let settlement = |row: &EntryRow| match row.cause {
+        Cause::Settlement(id) => Some(id.0),
+        Cause::Deposit(_) => None,
+    };
+    let deposit = |row: &EntryRow| match row.cause {
+        Cause::Settlement(_) => None,
+        Cause::Deposit(id) => Some(id),
+    };
+    vec![
+        column(rows, |row| row.id),
+        column(rows, settlement),
+        column(rows, deposit),
+        column(rows, |row| row.account.0),
+        column(rows, |row| row.direction.as_str()),
+        column(rows, |row| row.amount.to_string()),
+        column(rows, |row| row.version),
+        column(rows, |row| row.at.to_string()),
+    ]
+}
+
+fn changes(rows: &[Change]) -> Columns {
+    vec![
+        column(rows, |row| row.account.0),
+        column(rows, |row| row.add.to_string()),
+        column(rows, |row| row.seen),
+        column(rows, |row| row.version),
+    ]
+}
+
+fn guard(writes: &Writes) -> Columns {
+    vec![
+        column(&writes.settlements, |row| row.id.0),
+        column(&writes.entries, |row| row.id),
+        column(&writes.changes, |row| row.account.0),
+        column(&writes.changes, |row| row.version),
+    ]
+}

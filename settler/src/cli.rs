@@ -1,0 +1,67 @@
+//! The command line of `settler`: without a command it settles.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use runtime::clients::Clients;
+use runtime::{shutdown, telemetry};
+use schemas::exit;
+
+use crate::contend::{Contend, contend};
+use crate::release::{Release, release};
+use crate::{Config, Error, Metrics};
+
+/// Emits winners to the ledger.
+#[derive(Parser, Debug)]
+#[command(name = "settler", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Puts a held auction back into the outbox.
+    Release(Release),
+    /// Lets workers race for one auction or one account, by strategy; writes into the ledger, so never one that counts.
+    Contend(Box<Contend>),
+}
+
+/// Runs the command line and says how it ended.
+pub async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    telemetry::init(None);
+    match run(cli).await {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "settler: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Error> {
+    match cli.command {
+        Some(Command::Release(options)) => {
+            release(&options, &Clients::from_env().await).await?;
+            let said = writeln!(std::io::stdout(), "released: slot {} at {}", options.slot, options.window);
+            said.map_err(|error| Error::Io(format!("standard output: {error}")))
+        }
+        Some(Command::Contend(options)) => contend(&options).await,
+        None => {
+            let (trigger, shutdown) = shutdown::channel();
+            tokio::spawn(shutdown::on_signals(trigger));
+            crate::run(cli.config, Clients::from_env().await, shutdown, Arc::new(Metrics::default())).await
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! `settler contend`: N workers race for one auction or one account, by strategy, on the real engine.
+//!
+//! Every worker runs the settler's own transaction runner; only the spacing of attempts differs. Between a worker and
+//! the ledger every flight takes a hop, so that a fast local engine meets as much contention as a service far away.
+//! It writes accounts, slots and settlements of its own into the ledger it is pointed at: never point it at one that
+//! counts.
+
+mod facts;
+mod hops;
+mod plot;
+mod race;
+mod table;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use schemas::time::Millis;
+use uuid::Uuid;
+
+pub use self::hops::Hops;
+pub use self::race::{Outcome, Prize, Race};
+use crate::core::jitter::Strategy;
+use crate::db::Ledger;
+use crate::error::Error;
+use crate::provision::again;
+use crate::statements::INSERT_RUN;
+
+/// Options of `settler contend`.
+#[derive(Args, Clone, Debug)]
+pub struct Contend {
+    #[command(flatten)]
+    ledger: Ledger,
+    /// What they race for.
+    #[arg(long, default_value = "account", value_parser = ["account", "auction"])]
+    prize: String,
+    /// Numbers of workers.
+    #[arg(long, value_delimiter = ',', default_value = "10,20,50", value_parser = clap::value_parser!(u16).range(1..=200))]
+    workers: Vec<u16>,
+    /// Strategies, in the order of the table.
+    #[arg(long, value_delimiter = ',', default_value = "none,exponential,equal,full,decorrelated,connector")]
+    strategies: Vec<Strategy>,
+    /// Races of each kind; the table shows their mean.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    runs: u32,
+    /// Mean time of a hop between worker and ledger, in ms; 0 leaves the connection as it is.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    hop_ms: u32,
+    /// Standard deviation of a hop, in ms.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    hop_deviation_ms: u32,
+    /// Writes the plot to this file, as SVG or PNG by its name; may be given twice.
+    #[arg(long)]
+    plot: Vec<PathBuf>,
+    /// Writes the rows as JSON to this file, `-` for standard output.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// The mean of several races.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Line {
+    /// How attempts are spaced.
+    pub strategy: String,
+    /// How many race.
+    pub workers: u16,
+    /// Attempts of all, mean of the races.
+    pub calls: f64,
+    /// From the start to the last who is done, mean of the races, in ms.
+    pub completion_ms: f64,
+    /// The most attempts that any one needed in any race.
+    pub attempts_max: u32,
+    /// How many, of all workers of all races, would have been failed by a policy that stops after three tries more.
+    pub beyond_three_retries: u32,
+    /// What AWS's simulator counted: calls and completion in ms.
+    pub simulated: Option<(u32, u32)>,
+}
+
+/// Runs the races, and says and writes what came out.
+///
+/// # Errors
+/// When the ledger cannot be used, or a file cannot be written.
+pub async fn contend(options: &Contend) -> Result<(), Error> {
+    let connection = options.ledger.connect().await?;
+    crate::schema::apply(&connection).await?;
+    let prize = if options.prize == "auction" { Prize::Auction } else { Prize::Account };
+    let hops = Hops { mean_ms: options.hop_ms, deviation_ms: options.hop_deviation_ms };
+    let mut lines = Vec::new();
+    for workers in &options.workers {
+        for strategy in &options.strategies {
+            let race = Race { prize, workers: *workers, strategy: *strategy };
+            let began = runtime::clock::now();
+            let mut outcomes = Vec::new();
+            for _ in 0..options.runs {
+                outcomes.push(race.run(&options.ledger, &connection, hops).await?);
+            }
+            let line = mean(&race, &outcomes);
+            write_down(&connection, options, &line, began).await?;
+            tracing::info!(%strategy, workers, calls = line.calls, completion_ms = line.completion_ms, "race over");
+            lines.push(line);
+        }
+    }
+    let mut out = std::io::stdout();
+    let written = table::print(&mut out, options.ledger.name(), &options.prize, &lines);
+    written.map_err(|error| Error::Io(format!("standard output: {error}")))?;
+    for path in &options.plot {
+        plot::draw(path, &options.prize, &lines)
+            .map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))?;
+    }
+    match &options.json {
+        Some(path) => write_json(path, &lines),
+        None => Ok(()),
+    }
+}
+
+fn write_json(path: &std::path::Path, lines: &[Line]) -> Result<(), Error> {
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Io(format!("{} cannot be written: {error}", path.display()));
+    let mut text = serde_json::to_vec_pretty(lines).map_err(|error| failed(&error))?;
+    text.push(b'\n');
+    let written =
+        if path.as_os_str() == "-" { std::io::stdout().write_all(&text) } else { std::fs::write(path, text) };
+    written.map_err(|error| failed(&error))
+}
+
+#[expect(clippy::float_arithmetic, reason = "means of counts that are shown, not money or time that is kept")]
+fn mean(race: &Race, outcomes: &[Outcome]) -> Line {
+    let count = f64::from(u32::try_from(outcomes.len().max(1)).unwrap_or(u32::MAX));
+    let tries = || outcomes.iter().flat_map(|one| &one.tries);
+    let completion: Duration = outcomes.iter().map(|one| one.completion).sum();
+    Line {
+        strategy: race.strategy.to_string(),
+        workers: race.workers,
+        calls: f64::from(tries().sum::<u32>()) / count,
+        completion_ms: completion.as_secs_f64() * 1_000.0 / count,
+        attempts_max: tries().copied().max().unwrap_or(0),
+        beyond_three_retries: u32::try_from(tries().filter(|tries| **tries > 4).count()).unwrap_or(u32::MAX),
+        simulated: facts::simulated(race.strategy, race.workers),
+    }
+}
+
+async fn write_down(
+    connection: &crate::db::Connection,
+    options: &Contend,
+    line: &Line,
+    began: Millis,
+) -> Result<(), Error> {
+    let parameters = serde_json::json!({
+        "prize": options.prize,
+        "strategy": line.strategy,
+        "workers": line.workers,
+        "runs": options.runs,
+        "hop_ms": options.hop_ms,
+        "hop_deviation_ms": options.hop_deviation_ms,
+        "ledger": options.ledger.name(),
+    })
+    .to_string();
+    let outcome = serde_json::to_string(line).unwrap_or_default();
+    let id = Uuid::from_u64_pair(runtime::chance::seed(), runtime::chance::seed());
+    let (began, ended) = (began.to_string(), runtime::clock::now().to_string());
+    again("a row of simulation_runs", async || {
+        let columns: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+            [&id, &"contend", &0_i64, &parameters, &outcome, &began, &ended];
+        connection.client.execute(INSERT_RUN, &columns).await.map(|_| ())
+    })
+    .await
+}

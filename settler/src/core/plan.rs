@@ -1,0 +1,253 @@
+//! From a job and what was read to what is written: a pure function, the same whenever an attempt sees the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemas::geometry::Pricing;
+use schemas::ids::{AccountId, SettlementId};
+use schemas::item::{Decision, Outcome};
+use schemas::money::{Money, Price};
+use schemas::settlement::derived_id;
+use schemas::time::Millis;
+use uuid::Uuid;
+
+use super::choose::{Evidence, Verdict, choose};
+use super::rows::{
+    Auction, Cause, Change, Decided, Direction, EntryRow, EvidenceRow, Reads, SettlementRow, Snapshot, Writes,
+};
+
+/// The account that deposits come from; it has entries and no row.
+pub const CASH: AccountId = AccountId(Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0001));
+
+/// Money for an account, booked once per id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deposit {
+    /// Its id.
+    pub id: Uuid,
+    /// Who gets it.
+    pub account: AccountId,
+    /// How much.
+    pub amount: Price,
+    /// When it is booked.
+    pub at: Millis,
+}
+
+/// What one transaction is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Decide these auctions.
+    Settle(Vec<Arc<Auction>>),
+    /// Book a deposit.
+    Deposit(Deposit),
+}
+
+/// What a job came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The row of every auction, made now or before.
+    Decided(BTreeMap<SettlementId, Decided>),
+    /// Booked by this job.
+    Deposited,
+    /// Booked before.
+    DepositedBefore,
+}
+
+/// What is written, and what the job then came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The writes.
+    pub writes: Writes,
+    /// The result, true once they are committed.
+    pub done: Done,
+}
+
+impl Deposit {
+    fn entries(&self) -> [(Uuid, Direction, AccountId); 2] {
+        let id = |direction: Direction| Uuid::new_v5(&self.id, direction.as_str().as_bytes());
+        [
+            (id(Direction::Debit), Direction::Debit, CASH),
+            (id(Direction::Credit), Direction::Credit, self.account),
+        ]
+    }
+}
+
+impl Job {
+    /// How many parts it could be cut into.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Settle(batch) => batch.len(),
+            Self::Deposit(_) => 1,
+        }
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What an attempt reads before anything else.
+    #[must_use]
+    pub fn reads(&self) -> Reads {
+        match self {
+            Self::Settle(batch) => Reads {
+                settlements: batch.iter().map(|one| one.id).collect(),
+                slots: batch.iter().map(|one| one.aggregate.slot_id).collect(),
+                accounts: batch
+                    .iter()
+                    .flat_map(|one| one.aggregate.candidates.iter().map(|candidate| candidate.account_id))
+                    .collect(),
+                ..Reads::default()
+            },
+            Self::Deposit(deposit) => Reads {
+                accounts: [deposit.account].into(),
+                entries: deposit.entries().map(|(id, ..)| id).into(),
+                ..Reads::default()
+            },
+        }
+    }
+
+    /// Both halves; nothing of a job of one part.
+    #[must_use]
+    pub fn halves(self) -> Option<(Job, Job)> {
+        match self {
+            Self::Settle(mut batch) if batch.len() > 1 => {
+                let second = batch.split_off(batch.len() / 2);
+                Some((Self::Settle(batch), Self::Settle(second)))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is to be written, given what was read.
+    ///
+    /// # Errors
+    /// Why the job can never be done as it is.
+    pub fn plan(&self, seen: &Snapshot, pricing: Pricing, now: Millis) -> Result<Plan, String> {
+        match self {
+            Self::Settle(batch) => Ok(settle(batch, seen, pricing, now)),
+            Self::Deposit(deposit) => deposit_plan(deposit, seen),
+        }
+    }
+}
+
+fn settle(batch: &[Arc<Auction>], seen: &Snapshot, pricing: Pricing, now: Millis) -> Plan {
+    let mut accounts = seen.accounts.clone();
+    let mut writes = Writes::default();
+    let mut rows = seen.settlements.clone();
+    for auction in batch {
+        if rows.contains_key(&auction.id) {
+            continue;
+        }
+        let slot = seen.slots.get(&auction.aggregate.slot_id);
+        let (verdict, evidence) = choose(&auction.aggregate, slot, &mut accounts, pricing);
+        decide(&mut writes, auction, &verdict, evidence, now);
+        let decision =
+            Decision { settlement_id: auction.id, settled_at: now, outcome: outcome(auction, &verdict) };
+        rows.insert(auction.id, Decided { decision, digest: auction.digest.clone() });
+    }
+    for (account, after) in &accounts {
+        let before = seen.accounts[account];
+        if before.version != after.version {
+            let add = Money(after.balance.0 - before.balance.0);
+            writes.changes.push(Change {
+                account: *account,
+                add,
+                seen: before.version,
+                version: after.version,
+            });
+        }
+    }
+    Plan { writes, done: Done::Decided(rows) }
+}
+
+fn outcome(auction: &Auction, verdict: &Verdict) -> Outcome {
+    match verdict {
+        Verdict::Sale { rank, price, .. } => {
+            Outcome::Sale { winner: auction.aggregate.candidates[*rank].account_id, clearing_price: *price }
+        }
+        Verdict::NoSale(reason) => Outcome::NoSale { reason: reason.as_str().to_owned() },
+    }
+}
+
+fn decide(writes: &mut Writes, auction: &Auction, verdict: &Verdict, evidence: Vec<Evidence>, at: Millis) {
+    let (id, aggregate) = (auction.id, &auction.aggregate);
+    writes.settlements.push(SettlementRow {
+        id,
+        slot_id: aggregate.slot_id,
+        window_start: aggregate.window_start,
+        window_end: aggregate.window_end,
+        outcome: match verdict {
+            Verdict::Sale { rank, price, .. } => Ok((aggregate.candidates[*rank].clone(), *price)),
+            Verdict::NoSale(reason) => Err(*reason),
+        },
+        digest: auction.digest.clone(),
+        settled_at: at,
+    });
+    writes.evidence.extend(evidence.into_iter().map(|seen| EvidenceRow {
+        id,
+        rank: seen.rank,
+        candidate: aggregate.candidates[seen.rank].clone(),
+        passed_over: seen.passed_over,
+        account: seen.account,
+    }));
+    if let Verdict::Sale { rank, price, version, publisher } = verdict {
+        let winner = aggregate.candidates[*rank].account_id;
+        let entry = |account, direction: Direction, version| EntryRow {
+            id: derived_id(&id, direction.as_str()),
+            cause: Cause::Settlement(id),
+            account,
+            direction,
+            amount: *price,
+            version,
+            at,
+        };
+        writes.entries.push(entry(winner, Direction::Debit, Some(*version)));
+        writes.entries.push(entry(*publisher, Direction::Credit, None));
+    }
+}
+
+fn deposit_plan(deposit: &Deposit, seen: &Snapshot) -> Result<Plan, String> {
+    let entries = deposit.entries();
+    let booked: Vec<_> =
+        entries.iter().filter_map(|(id, _, account)| Some((seen.entries.get(id)?, account))).collect();
+    if let Some((first, _)) = booked.first() {
+        let same = booked.iter().all(|(booked, account)| {
+            booked.account == **account && booked.amount == Money::from(deposit.amount)
+        });
+        if booked.len() == entries.len() && same {
+            return Ok(Plan { writes: Writes::default(), done: Done::DepositedBefore });
+        }
+        return Err(format!(
+            "the id {} was used for a deposit of {} before; give this one an id of its own",
+            deposit.id, first.amount
+        ));
+    }
+    let Some(account) = seen.accounts.get(&deposit.account) else {
+        return Err(format!("account {} is unknown; provision it first", deposit.account));
+    };
+    let add = Money::from(deposit.amount);
+    if account.balance.stored_sum(add).is_none() {
+        return Err(format!(
+            "account {} holds {} and cannot hold {} more: a balance has at most 14 integer digits",
+            deposit.account, account.balance, deposit.amount
+        ));
+    }
+    let entry = |(id, direction, account)| EntryRow {
+        id,
+        cause: Cause::Deposit(deposit.id),
+        account,
+        direction,
+        amount: deposit.amount,
+        version: None,
+        at: deposit.at,
+    };
+    // The version counts debits, so a deposit leaves it; the row is written all the same, and that is the fence.
+    let change = Change { account: deposit.account, add, seen: account.version, version: account.version };
+    let writes = Writes { entries: entries.map(entry).into(), changes: vec![change], ..Writes::default() };
+    Ok(Plan { writes, done: Done::Deposited })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Claims about plans: whatever a batch holds, money is neither made nor lost, and nothing overflows unnoticed.
+
+use proptest::{prop_assert, prop_assert_eq, proptest};
+use schemas::ids::SlotId;
+
+use super::*;
+use crate::core::choose::tests::auction;
+use crate::core::choose::{Account, Slot};
+use crate::core::rows::Booked;
+
+const MOST: i128 = Money::MAX.0;
+
+fn id(number: usize) -> AccountId {
+    AccountId(Uuid::from_u128(u128::try_from(number).unwrap()))
+}
+
+fn batch(amounts: &[Vec<(usize, u64)>]) -> Vec<Arc<Auction>> {
+    let one = |(number, bids): (usize, &Vec<(usize, u64)>)| {
+        let units: Vec<u64> = bids.iter().map(|(_, units)| *units).collect();
+        let mut aggregate = auction(&units, None);
+        aggregate.slot_id = SlotId(Uuid::from_u128(u128::try_from(number).unwrap()));
+        for (candidate, (account, _)) in aggregate.candidates.iter_mut().zip(bids) {
+            candidate.account_id = id(*account);
+        }
+        Arc::new(Auction::of(aggregate))
+    };
+    amounts.iter().enumerate().map(one).collect()
+}
+
+fn seen(reads: &Reads, balances: &[(i128, i128)], floor: i128) -> Snapshot {
+    let slot = Slot { publisher: id(99), floor: Money(floor) };
+    let account = |(number, (balance, limit)): (usize, &(i128, i128))| {
+        (id(number), Account { balance: Money(*balance), credit_limit: Money(*limit), version: 7 })
+    };
+    Snapshot {
+        slots: reads.slots.iter().map(|slot_id| (*slot_id, slot)).collect(),
+        accounts: balances
+            .iter()
+            .enumerate()
+            .map(account)
+            .filter(|(id, _)| reads.accounts.contains(id))
+            .collect(),
+        ..Snapshot::default()
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_plan_neither_makes_nor_loses_money_at_any_size(
+        amounts in proptest::collection::vec(
+            proptest::collection::vec((0_usize..5, 1_u64..=Price::MAX.units()), 1..4), 1..12),
+        balances in proptest::collection::vec((-MOST..=MOST, 0..=MOST), 5),
+        floor in 0..=MOST,
+        second: bool,
+    ) {
+        let pricing = if second { Pricing::Second } else { Pricing::First };
+        let job = Job::Settle(batch(&amounts));
+        let snapshot = seen(&job.reads(), &balances, floor);
+        let plan = job.plan(&snapshot, pricing, Millis(5)).unwrap();
+        prop_assert_eq!(&plan, &job.plan(&snapshot, pricing, Millis(5)).unwrap(), "the same from the same");
+        let signed = |row: &EntryRow| {
+            let amount = Money::from(row.amount).0;
+            if row.direction == Direction::Debit { -amount } else { amount }
+        };
+        prop_assert_eq!(plan.writes.entries.iter().map(signed).sum::<i128>(), 0);
+        for change in &plan.writes.changes {
+            let debits: Vec<&EntryRow> = plan.writes.entries.iter()
+                .filter(|row| row.account == change.account && row.direction == Direction::Debit).collect();
+            prop_assert_eq!(change.add.0, debits.iter().map(|row| signed(row)).sum::<i128>());
+            let versions: Vec<i64> = debits.iter().filter_map(|row| row.version).collect();
+            prop_assert_eq!(versions, (change.seen + 1..=change.version).collect::<Vec<_>>());
+            let before = snapshot.accounts[&change.account];
+            let after = before.balance.stored_sum(change.add);
+            prop_assert!(after.is_some_and(|after| after.0 >= -before.credit_limit.0), "it fits and stays above its limit");
+        }
+        let changed: Vec<AccountId> = plan.writes.changes.iter().map(|change| change.account).collect();
+        prop_assert!(changed.is_sorted(), "accounts are written in sorted order");
+        prop_assert_eq!(plan.writes.settlements.len(), amounts.len());
+    }
+
+    #[test]
+    fn a_deposit_fits_or_is_refused_before_it_is_sent(balance in -MOST..=MOST, units in 1..=Price::MAX.units()) {
+        let amount = Price::from_units(units).unwrap();
+        let deposit = Deposit { id: Uuid::from_u128(1), account: id(0), amount, at: Millis(5) };
+        let job = Job::Deposit(deposit);
+        let snapshot = seen(&job.reads(), &[(balance, 0)], 0);
+        let planned = job.plan(&snapshot, Pricing::First, Millis(9));
+        prop_assert_eq!(planned.is_ok(), balance + i128::from(units) <= MOST);
+        if let Ok(plan) = planned {
+            prop_assert_eq!(plan.writes.changes[0].add, Money::from(amount));
+            prop_assert_eq!(plan.writes.changes[0].version, 7, "deposits carry no version");
+        }
+    }
+}
+
+#[test]
+fn what_was_decided_before_is_read_and_not_written() {
+    let job = Job::Settle(batch(&[vec![(0, 8)], vec![(1, 16)]]));
+    let Job::Settle(auctions) = &job else { unreachable!() };
+    let mut snapshot = seen(&job.reads(), &[(100, 0), (100, 0)], 0);
+    let outcome = Outcome::NoSale { reason: "below_floor".to_owned() };
+    let decision = Decision { settlement_id: auctions[0].id, settled_at: Millis(1), outcome };
+    let stands = Decided { decision, digest: auctions[0].digest.clone() };
+    snapshot.settlements.insert(auctions[0].id, stands.clone());
+    let plan = job.plan(&snapshot, Pricing::First, Millis(5)).unwrap();
+    assert_eq!(plan.writes.settlements.len(), 1);
+    let Done::Decided(rows) = plan.done else { panic!("decided") };
+    assert_eq!(rows[&auctions[0].id], stands, "the row that stands, not an opinion");
+}
+
+#[test]
+fn one_account_pays_for_its_auctions_in_turn_until_it_cannot() {
+    let job = Job::Settle(batch(&[vec![(0, 8), (1, 1)], vec![(0, 8), (1, 2)], vec![(0, 8), (1, 4)]]));
+    let snapshot = seen(&job.reads(), &[(16, 0), (100, 0)], 0);
+    let plan = job.plan(&snapshot, Pricing::First, Millis(5)).unwrap();
+    let change = |number| plan.writes.changes.iter().find(|change| change.account == id(number)).unwrap();
+    assert_eq!((change(0).add, change(0).version), (Money(-16), 9));
+    assert_eq!((change(1).add, change(1).version), (Money(-4), 8));
+    let passed = plan.writes.evidence.iter().find(|row| row.passed_over.is_some()).unwrap();
+    let account = passed.account.unwrap();
+    assert_eq!((account.balance, account.version), (Money(0), 9), "as the batch itself left it");
+}
+
+#[test]
+fn an_id_that_was_used_for_another_deposit_is_refused() {
+    let amount = Price::from_units(8).unwrap();
+    let deposit = Deposit { id: Uuid::from_u128(1), account: id(0), amount, at: Millis(5) };
+    let job = Job::Deposit(deposit);
+    let mut snapshot = seen(&job.reads(), &[(0, 0)], 0);
+    for (entry, _, account) in deposit.entries() {
+        snapshot.entries.insert(entry, Booked { account, amount: Money(8) });
+    }
+    let before = job.plan(&snapshot, Pricing::First, Millis(9)).unwrap();
+    assert!(before.done == Done::DepositedBefore && before.writes.is_empty());
+    let other = Job::Deposit(Deposit { amount: Price::from_units(9).unwrap(), ..deposit });
+    assert!(other.plan(&snapshot, Pricing::First, Millis(9)).unwrap_err().contains("id of its own"));
+}

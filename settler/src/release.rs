@@ -1,0 +1,42 @@
+//! `settler release`: puts a held auction back into the outbox, once what held it is mended.
+
+use clap::Args;
+use runtime::clients::Clients;
+use schemas::ids::SlotId;
+use schemas::keys;
+use schemas::time::Millis;
+
+use crate::error::Error;
+use crate::outbox::Outbox;
+
+/// Which auction.
+#[derive(Args, Clone, Debug)]
+pub struct Release {
+    /// The table of aggregates.
+    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE)]
+    pub table: String,
+    /// The slot.
+    #[arg(long)]
+    pub slot: SlotId,
+    /// Start of the window, as the item says it: 2026-11-23T21:20:10.000Z.
+    #[arg(long)]
+    pub window: Millis,
+}
+
+/// Releases it.
+///
+/// # Errors
+/// When there is no such auction, it is not held, or the table cannot be used.
+pub async fn release(options: &Release, clients: &Clients) -> Result<(), Error> {
+    let agreed = runtime::agreed::read(&clients.dynamodb, &options.table, None).await?;
+    let outbox = Outbox { client: clients.dynamodb.clone(), table: options.table.clone(), agreed };
+    let released = outbox.release(&options.slot, options.window).await;
+    match released {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Input(format!(
+            "no auction of slot {} at {} is held in table {}",
+            options.slot, options.window, options.table
+        ))),
+        Err(failure) => Err(Error::Call { what: format!("table {}", options.table), failure }),
+    }
+}

@@ -1,0 +1,150 @@
+//! The ledger's schema: migrations one DDL statement a transaction, repeatable and interruptible at any point.
+//!
+//! Every statement makes what is missing and leaves what stands. What stands is compared first: a table with other
+//! columns was made by another release or another project, and is not worked on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemas::sql::{Column, MIGRATIONS, Makes, Migration};
+use tokio::time::Instant;
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::attempt::failure;
+use crate::db::Connection;
+use crate::error::Error;
+use crate::provision::{again, refused};
+
+/// How long the indexes of an empty ledger may take; those of a full one are waited for when this is run again.
+const INDEX_WITHIN: Duration = Duration::from_secs(300);
+/// Between two looks whether an index is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+const COLUMNS: &str = "SELECT table_name::text, column_name::text, data_type::text, numeric_precision::int, \
+     numeric_scale::int, is_nullable::text FROM information_schema.columns WHERE table_schema = current_schema()";
+const INDEX: &str = "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = $1 AND n.nspname = current_schema()";
+
+/// Makes what is missing, and waits until indexes are ready.
+///
+/// # Errors
+/// [`Error::Schema`] when a table of ours stands there with other columns; otherwise when the ledger refuses.
+pub async fn apply(connection: &Connection) -> Result<(), Error> {
+    check(connection, Missing::Allowed).await?;
+    for migration in MIGRATIONS {
+        let job = one(connection, migration).await?;
+        if let Makes::Index(name) = migration.makes() {
+            index(connection, name, job).await?;
+        }
+    }
+    check(connection, Missing::Refused).await
+}
+
+/// Runs one migration; gives the id of the job it started, if it did.
+async fn one(connection: &Connection, migration: &Migration) -> Result<Option<String>, Error> {
+    let what = format!("migration {} {}", migration.number, migration.name);
+    let is_async = migration.statement.contains(" ASYNC ");
+    let run = async |statement: &str| -> Result<Option<String>, tokio_postgres::Error> {
+        let answers = connection.client.simple_query(statement).await?;
+        Ok(answers.into_iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
+    };
+    let made = again(&what, async || match run(migration.statement).await {
+        // A PostgreSQL without the local engine before it does not know ASYNC; the index is the same without it.
+        Err(error) if is_async && failure(&error).sqlstate == "42601" => {
+            run(&migration.statement.replacen(" ASYNC ", " ", 1)).await
+        }
+        // Another one made it between this statement's look and its making; what stands is compared at the end.
+        Err(error) if failure(&error).sqlstate == "42P07" => Ok(None),
+        other => other,
+    });
+    let job = made.await?;
+    tracing::debug!(number = migration.number, name = migration.name, "migration applied");
+    Ok(job)
+}
+
+/// Waits for the job that builds an index, or for the index when an earlier run began it.
+async fn index(connection: &Connection, name: &str, job: Option<String>) -> Result<(), Error> {
+    let what = format!("index {name}");
+    if let Some(job) = job {
+        // The id is DSQL's own, 26 letters and digits; anything else is not put into a statement.
+        if !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            let call = format!("CALL sys.wait_for_job('{job}')");
+            again(&what, async || connection.client.batch_execute(&call).await).await?;
+        }
+    }
+    let deadline = Instant::now() + INDEX_WITHIN;
+    loop {
+        let rows = connection.client.query(INDEX, &[&name]).await;
+        let rows = rows.map_err(|error| refused(&what, &failure(&error)))?;
+        if rows.first().is_some_and(|row| row.get::<_, bool>(0)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Refused {
+                what,
+                reason: format!(
+                    "it is not valid yet; run provision again to wait on, or DROP INDEX {name} if its job has failed"
+                ),
+            });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Allowed,
+    Refused,
+}
+
+/// Compares the tables that stand with those of the migrations.
+async fn check(connection: &Connection, missing: Missing) -> Result<(), Error> {
+    let rows = connection.client.query(COLUMNS, &[]).await;
+    let rows = rows.map_err(|error| refused("reading its own schema", &failure(&error)))?;
+    let mut found: BTreeMap<String, Vec<Column>> = BTreeMap::new();
+    for row in &rows {
+        let data_type: String = row.get(2);
+        let size: Option<(i32, i32)> = row.get::<_, Option<i32>>(3).zip(row.get::<_, Option<i32>>(4));
+        let data_type = match size {
+            Some((precision, scale)) if data_type == "numeric" => format!("numeric({precision},{scale})"),
+            _ => data_type,
+        };
+        let column = Column {
+            name: row.get(1),
+            data_type,
+            is_nullable: row.get::<_, &str>(5).eq_ignore_ascii_case("YES"),
+        };
+        found.entry(row.get(0)).or_default().push(column);
+    }
+    for migration in MIGRATIONS {
+        let Makes::Table(name) = migration.makes() else { continue };
+        let mut expected = migration.columns();
+        expected.sort();
+        match found.get_mut(name) {
+            None if missing == Missing::Allowed => {}
+            None => return Err(Error::Schema(format!("table {name} is missing"))),
+            Some(columns) => {
+                columns.sort();
+                differ(name, &expected, columns)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn differ(table: &str, expected: &[Column], found: &[Column]) -> Result<(), Error> {
+    if let Some(absent) = expected.iter().find(|column| !found.contains(column)) {
+        let instead = found.iter().find(|column| column.name == absent.name);
+        let instead = instead.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        return Err(Error::Schema(format!(
+            "table {table} should have the column {absent}, and has {instead}"
+        )));
+    }
+    if let Some(foreign) = found.iter().find(|column| !expected.contains(column)) {
+        return Err(Error::Schema(format!("table {table} has the column {foreign}, which is not known")));
+    }
+    Ok(())
+}

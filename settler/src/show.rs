@@ -1,0 +1,37 @@
+//! Shows metrics and health for as long as a settler runs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::registry::Registry;
+use runtime::expose::{Door, Exposed};
+use runtime::shutdown::Shutdown;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::metrics::Metrics;
+
+/// Opens the door when the configuration asks for one; it closes with the stop.
+///
+/// # Errors
+/// When the door cannot be opened.
+pub(crate) async fn start(config: &Config, metrics: &Arc<Metrics>, shutdown: &Shutdown) -> Result<(), Error> {
+    let Some(address) = config.listen else { return Ok(()) };
+    let door = Door::open(address, config.token.as_deref()).await?;
+    tracing::info!(%address, "metrics are shown at /metrics, health at /health");
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let watched = Arc::clone(metrics);
+    let exposed = Exposed { registry, health: Box::new(move || health(&watched)) };
+    tokio::spawn(door.run(Arc::new(exposed), shutdown.clone()));
+    Ok(())
+}
+
+/// A settler is well while its ledger answers. What is held is for a person, and no restart helps.
+fn health(metrics: &Metrics) -> Result<String, String> {
+    let held = metrics.held.load(Ordering::Relaxed);
+    match metrics.ledger_away.load(Ordering::Relaxed) {
+        0 => Ok(format!("the ledger answers, held {held}")),
+        _ => Err(format!("the ledger is away, held {held}")),
+    }
+}
