@@ -48,11 +48,10 @@ struct Seen {
     ages_us: Vec<u64>,
 }
 
-/// All loads on one engine.
-pub(crate) async fn run(engine: &Engine, records: u64) -> anyhow::Result<Vec<Measured>> {
+/// All loads on one engine, each added as it is done.
+pub(crate) async fn run(engine: &Engine, records: u64, measured: &mut Vec<Measured>) -> anyhow::Result<()> {
     let client = Clients::local(&engine.endpoint_url, &engine.endpoint_url).await.kinesis;
     let began = Instant::now();
-    let mut measured = Vec::new();
 
     create(&client, "write").await?;
     let batches = records / BATCH / WRITERS;
@@ -75,7 +74,7 @@ pub(crate) async fn run(engine: &Engine, records: u64) -> anyhow::Result<Vec<Mea
     create(&client, "paced").await?;
     let writing = write_paced(&client, "paced", began);
     measured.push(at_the_tip(engine, &client, "paced", (PACED_TIP, PACED * BATCH), writing, began).await?);
-    Ok(measured)
+    Ok(())
 }
 
 fn rate(load: &'static str, records: u64, taken: Duration, used_ms: u64) -> Measured {

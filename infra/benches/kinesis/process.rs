@@ -99,7 +99,7 @@ impl Engine {
     fn other() -> anyhow::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut command = Command::new(other());
-        command.args(["serve", "--port", &port.to_string()]).stdin(Stdio::null());
+        command.args(["serve", "--shard-limit", "1000", "--port", &port.to_string()]).stdin(Stdio::null());
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let engine = Self { child, endpoint_url: format!("http://127.0.0.1:{port}") };
         let deadline = Instant::now() + START;
