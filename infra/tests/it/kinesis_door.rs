@@ -6,6 +6,10 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use infra::local::kinesis::{Control, Error, Faults, KinesisHandle, KinesisOptions, Limits, start};
 use runtime::clients::Clients;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -121,6 +125,30 @@ async fn what_is_not_spoken_here_is_said_so() {
     assert!(status == 400 || status == 0, "a body beyond the bound is refused or cut off");
     assert_eq!(client.list_streams().send().await.unwrap().stream_names(), [STREAM]);
     handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn http_2_with_prior_knowledge_is_spoken_too() {
+    let (handle, _client) = with_stream().await;
+    let address = handle.endpoint_url().trim_start_matches("http://").to_owned();
+    let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = hyper::Request::post(handle.endpoint_url())
+        .header("x-amz-target", "Kinesis_20131202.ListStreams")
+        .body(Full::new(Bytes::from_static(b"{}")))
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!((answer.version(), answer.status().as_u16()), (hyper::Version::HTTP_2, 200));
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains(STREAM));
+    handle.shutdown().await;
+    drop(sender);
+    tokio::time::timeout(Duration::from_secs(20), connection)
+        .await
+        .expect("the shutdown ends it")
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

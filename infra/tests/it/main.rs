@@ -13,6 +13,7 @@ mod kills;
 mod kinesis;
 mod kinesis_door;
 mod kinesis_fanout;
+mod kinesis_kill;
 mod kinesis_time;
 mod local;
 mod planted;

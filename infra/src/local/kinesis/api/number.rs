@@ -1,6 +1,6 @@
 //! Numbers and times as the service writes them.
 
-use crate::local::kinesis::model::{Refusal, refuse};
+use crate::local::kinesis::model::{Refusal, ShardId, refuse};
 
 /// Digits of a sequence number.
 const DIGITS: usize = 56;
@@ -9,15 +9,27 @@ const PREFIX: &str = "49";
 /// Digits of a record's own number: 64 bits.
 const OWN: usize = 20;
 
+/// Writes a number into the end of a field of zeros.
+fn write_digits(number: u64, field: &mut [u8]) {
+    let mut rest = number;
+    for digit in field.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+}
+
+/// Writes a shard's name as its `Display` does, which is called once per record and so must not ask for memory.
+pub(super) fn write_shard(shard: ShardId, out: &mut Vec<u8>) {
+    let mut text = *b"shardId-000000000000";
+    write_digits(u64::from(shard.0), &mut text["shardId-".len()..]);
+    out.extend_from_slice(&text);
+}
+
 /// Writes a sequence number: 56 digits, of which the own number makes the order.
 pub(super) fn write_sequence(number: u64, out: &mut Vec<u8>) {
     let mut digits = [b'0'; DIGITS];
     digits[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
-    let mut rest = number;
-    for digit in digits[PREFIX.len()..PREFIX.len() + OWN].iter_mut().rev() {
-        *digit += u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
+    write_digits(number, &mut digits[PREFIX.len()..PREFIX.len() + OWN]);
     out.extend_from_slice(&digits);
 }
 
@@ -64,6 +76,15 @@ mod tests {
         assert!(texts.iter().all(|text| text.len() == 56 && !text.starts_with('0')));
         assert!(texts.is_sorted());
         assert_eq!(texts.map(|text| number(&text).unwrap()), [0, 1, 9, 10, 1_000_000, u64::MAX]);
+    }
+
+    #[test]
+    fn a_shard_is_written_as_it_is_displayed() {
+        for shard in [0, 7, 4_000_000_000].map(ShardId) {
+            let mut out = Vec::new();
+            write_shard(shard, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), shard.to_string());
+        }
     }
 
     #[test]

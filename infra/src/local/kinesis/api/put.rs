@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Answer;
 use super::input::{hash_key, parse, stream_name};
-use super::number::{number, write_sequence};
+use super::number::{number, write_sequence, write_shard};
 use crate::local::kinesis::model::{Record, Refusal, ShardId, refuse};
 use crate::local::kinesis::shared::Shared;
 
@@ -152,7 +152,7 @@ pub(super) fn put_records(shared: &Shared, body: &[u8]) -> Answer {
 
 fn write_place(shard: ShardId, at: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(br#""ShardId":""#);
-    out.extend_from_slice(shard.to_string().as_bytes());
+    write_shard(shard, out);
     out.extend_from_slice(br#"","SequenceNumber":""#);
     write_sequence(at, out);
     out.push(b'"');
