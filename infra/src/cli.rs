@@ -10,11 +10,13 @@ use settler::db::Ledger;
 
 use crate::audit::{AuditOptions, audit};
 use crate::demo::Demo;
+use crate::explain::Explain;
 use crate::failure::{Failure, exit_code};
 use crate::ledger;
 use crate::output::{JsonFile, lost};
 use crate::place::{Names, Place};
 use crate::provision::Provision;
+use crate::query::Query;
 use crate::report::{ReportOptions, report};
 use crate::up::Up;
 
@@ -42,6 +44,10 @@ enum Command {
     Report(Read),
     /// Recomputes every auction from the stream and compares tables and ledger; exit 1 on any difference.
     Audit(Audit),
+    /// One auction: who won and why, and each loser's reason.
+    Explain(Explain),
+    /// Windows of a slot, totals of regions, hot slots and the outbox, as a table, CSV or JSON.
+    Query(Query),
 }
 
 #[derive(Args, Debug)]
@@ -97,6 +103,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Deposit(options) => ledger::deposit(options).await,
         Command::Report(options) => run_report(options).await,
         Command::Audit(options) => run_audit(options).await,
+        Command::Explain(options) => crate::explain::run(options).await,
+        Command::Query(options) => crate::query::run(options).await,
     }
 }
 

@@ -65,7 +65,8 @@ pub async fn run(
 ) -> Result<(), Error> {
     let shared = Arc::new(Shared::new(config, clients, shutdown, metrics).await?);
     tracing::info!(worker = shared.worker, stream = shared.stream.name, "processor started");
-    let mut workers = Fleet { watch: Watch::new(shared.worker.clone(), shared.config.failover()), held: BTreeMap::new() };
+    let mut workers =
+        Fleet { watch: Watch::new(shared.worker.clone(), shared.config.failover()), held: BTreeMap::new() };
     let done = workers.look_until_stop(&shared).await;
     let released = workers.release(&shared).await;
     tracing::info!(worker = shared.worker, "processor stopped");

@@ -36,7 +36,9 @@ pub enum Error {
     #[error("output cannot be written: {0}")]
     Output(#[from] std::io::Error),
     /// A loop of ours panicked.
-    #[error("the loop of shard {shard_id} failed: {message}; this is a fault of the processor, please report it")]
+    #[error(
+        "the loop of shard {shard_id} failed: {message}; this is a fault of the processor, please report it"
+    )]
     Fault {
         /// The shard.
         shard_id: ShardId,

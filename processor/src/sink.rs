@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, ReturnValuesOnConditionCheckFailure, WriteRequest};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, PutRequest, ReturnValuesOnConditionCheckFailure, WriteRequest,
+};
 use futures::StreamExt;
 use runtime::backoff::Backoff;
 use runtime::failure::{Failure, classify};
@@ -106,7 +108,8 @@ impl Sink {
         let batch = |at: usize| {
             let first = at * BATCH_WRITE_ITEMS_MAX;
             let last = events.min(first + BATCH_WRITE_ITEMS_MAX);
-            let items = closed.events[first..last].iter().map(|event| runtime::attrs::to_sdk(event.to_attrs()));
+            let items =
+                closed.events[first..last].iter().map(|event| runtime::attrs::to_sdk(event.to_attrs()));
             self.batch(items.collect())
         };
         let batches = futures::stream::iter(0..events.div_ceil(BATCH_WRITE_ITEMS_MAX)).map(batch);

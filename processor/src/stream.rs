@@ -58,7 +58,10 @@ impl Stream {
                 let ends =
                     keys.map(|keys| (keys.starting_hash_key().parse(), keys.ending_hash_key().parse()));
                 let Some((Ok(start), Ok(end))) = ends else {
-                    tracing::error!(shard_id = shard.shard_id(), "shard without a hash key range left unread");
+                    tracing::error!(
+                        shard_id = shard.shard_id(),
+                        "shard without a hash key range left unread"
+                    );
                     continue;
                 };
                 let parents = shard.parent_shard_id().into_iter().chain(shard.adjacent_parent_shard_id());

@@ -92,7 +92,8 @@ impl Closer<'_> {
     }
 
     fn hot(&self, window_start: Millis, ttl: u64, aggregates: &[Aggregate]) -> Option<HotSlots> {
-        let of = |one: &Aggregate| HotSlot { slot_id: one.slot_id, bids: one.bids, amount_max: one.amount_max };
+        let of =
+            |one: &Aggregate| HotSlot { slot_id: one.slot_id, bids: one.bids, amount_max: one.amount_max };
         let mut slots: Vec<HotSlot> = aggregates.iter().map(of).collect();
         slots.sort_unstable_by_key(|slot| (std::cmp::Reverse(slot.bids), slot.slot_id));
         slots.truncate(HOT_SLOTS);

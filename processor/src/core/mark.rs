@@ -55,7 +55,10 @@ impl<'a> Record<'a> {
 
     pub(super) fn place(&mut self) -> Arc<Place> {
         let make = || {
-            Arc::new(Place { shard_id: self.shard_id.clone(), sequence: SequenceNumber::clone(self.sequence) })
+            Arc::new(Place {
+                shard_id: self.shard_id.clone(),
+                sequence: SequenceNumber::clone(self.sequence),
+            })
         };
         Arc::clone(self.place.get_or_insert_with(make))
     }

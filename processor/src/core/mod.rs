@@ -7,13 +7,13 @@ mod auction;
 mod book;
 mod closed;
 mod cut;
+pub mod holding;
 mod judge;
+pub mod lease;
 mod mark;
 mod mutant;
-mod progress;
-pub mod holding;
-pub mod lease;
 pub mod pace;
+mod progress;
 pub mod shard;
 pub mod tail;
 #[cfg(test)]

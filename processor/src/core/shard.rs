@@ -62,7 +62,8 @@ impl ShardMachine {
         let judge = Judge::new(geometry, lease.range, lease.closed_through);
         let at = Mark { checkpoint: lease.checkpoint.clone(), clock };
         let (shard_id, progress) = (lease.shard_id.clone(), Progress::default());
-        let mut machine = Self { shard_id, agreed, events, at, judge, book, cut, progress, counted_from: None };
+        let mut machine =
+            Self { shard_id, agreed, events, at, judge, book, cut, progress, counted_from: None };
         let closed = machine.close_passed(Millis(0));
         (machine, closed)
     }

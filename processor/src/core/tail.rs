@@ -140,13 +140,7 @@ impl Replay {
         let mut record = Record::new(&self.tail.shard_id, sequence);
         for (sub_sequence, bid) in (0..).zip(&decoded.items) {
             if let Ok(bid) = bid {
-                self.book.on_bid(
-                    &mut self.judge,
-                    bid,
-                    (&mut record, sub_sequence),
-                    self.clock,
-                    |_window| {},
-                );
+                self.book.on_bid(&mut self.judge, bid, (&mut record, sub_sequence), self.clock, |_window| {});
             }
         }
         self.from = Checkpoint::After(sequence.clone());

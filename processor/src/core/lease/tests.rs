@@ -80,7 +80,10 @@ fn a_lease_that_was_asked_for_is_held_once_it_was_handed_over_or_its_owner_is_si
     assert!(look(&mut watch, std::slice::from_ref(&asked), 0).is_empty());
     assert_eq!(taken(&look(&mut watch, std::slice::from_ref(&asked), 10)), ["a"]);
     let over = lease("a", Some("me"), 5);
-    assert_eq!(look(&mut watch, std::slice::from_ref(&over), 11), [Action::Hold(Lease { inherited: true, ..over })]);
+    assert_eq!(
+        look(&mut watch, std::slice::from_ref(&over), 11),
+        [Action::Hold(Lease { inherited: true, ..over })]
+    );
 }
 
 #[test]
@@ -108,7 +111,10 @@ fn a_parents_row_goes_only_after_every_child_has_copied_it_and_does_not_come_bac
     // One child's row was lost: then the parent is read again for it.
     let at = Look { rows: &rows[..1], ..at };
     let made = me().on_look(&at, Duration::ZERO);
-    assert!(made.iter().any(|action| matches!(action, Action::Make(row) if row.shard_id.0 == "p")), "{made:?}");
+    assert!(
+        made.iter().any(|action| matches!(action, Action::Make(row) if row.shard_id.0 == "p")),
+        "{made:?}"
+    );
 }
 
 #[test]
@@ -120,7 +126,10 @@ fn what_nobody_can_have_seen_is_cut() {
     assert!(matches!(&made[..], [Action::Make(row)] if row.beginning == Beginning::Cut), "{made:?}");
     let [_, orphan, _] = parent_and_children();
     let actions = look(&mut me(), std::slice::from_ref(&orphan), 0);
-    assert!(matches!(&actions[..], [Action::Take { row, .. }] if row.beginning == Beginning::Cut), "{actions:?}");
+    assert!(
+        matches!(&actions[..], [Action::Take { row, .. }] if row.beginning == Beginning::Cut),
+        "{actions:?}"
+    );
 }
 
 #[test]

@@ -11,9 +11,9 @@ use schemas::time::Millis;
 use super::reference::recompute;
 use super::store::Store;
 use super::world::{Rng, World, agreed};
+use crate::core::BidEvents;
 use crate::core::holding::{Effect, Holding, Now, Timing, Written};
 use crate::core::lease::{Action, Age, Appetite, Listed, Look, Watch};
-use crate::core::BidEvents;
 
 const TIMING: Timing = Timing {
     checkpoint_every: Duration::from_millis(4),
@@ -206,7 +206,8 @@ impl Fleet {
                 holding.on_row(written);
             }
             Effect::Tick { hash_key } => {
-                let owner = *self.world.live.iter().find(|at| self.world.shards[**at].range.owns(hash_key)).unwrap();
+                let owner =
+                    *self.world.live.iter().find(|at| self.world.shards[**at].range.owns(hash_key)).unwrap();
                 self.ticks += 1;
                 self.world.append(owner, self.world.now, Vec::new());
             }
@@ -248,12 +249,12 @@ impl Fleet {
     /// Whether every shard was read and every row that is left checkpoints its tip.
     fn is_done(&self) -> bool {
         let end = self.world.shards.iter().flat_map(|shard| &shard.log).map(|s| s.arrival).max().unwrap();
-        let live: BTreeSet<&ShardId> =
-            self.world.live.iter().map(|at| &self.world.shards[*at].id).collect();
+        let live: BTreeSet<&ShardId> = self.world.live.iter().map(|at| &self.world.shards[*at].id).collect();
         self.rows.len() == live.len()
-            && self.rows.values().all(|row| {
-                live.contains(&row.shard_id) && row.closed_through >= end && row.tails.is_empty()
-            })
+            && self
+                .rows
+                .values()
+                .all(|row| live.contains(&row.shard_id) && row.closed_through >= end && row.tails.is_empty())
     }
 }
 

@@ -101,7 +101,8 @@ fn run(shards: &[Shard], seed: u64) -> Store {
                 row = reader.machine.checkpoint(&row);
             }
             if rng.percent(5) {
-                std::mem::replace(&mut reader, Reader::new(shards, at, &row, &agreed)).crash(&mut store, &mut rng);
+                std::mem::replace(&mut reader, Reader::new(shards, at, &row, &agreed))
+                    .crash(&mut store, &mut rng);
                 continue;
             }
             if reader.at == shard.log.len() {

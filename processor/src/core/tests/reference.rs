@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemas::bid::Bid;
 use schemas::geometry::Ranking;
 use schemas::ids::{Region, SlotId};
-use schemas::item::{Aggregate, Candidate, GeometryItem, HotSlot, HotSlots, RegionStats, RegionTotals, State};
+use schemas::item::{
+    Aggregate, Candidate, GeometryItem, HotSlot, HotSlots, RegionStats, RegionTotals, State,
+};
 use schemas::money::Money;
 use schemas::time::Millis;
 
@@ -49,7 +51,8 @@ impl Rules {
         };
         bids.sort_by(|(a, ..), (b, ..)| {
             let best_first = (weight(b), b.amount).cmp(&(weight(a), a.amount));
-            let first_first = (a.event_time, a.bid_id, a.account_id).cmp(&(b.event_time, b.bid_id, b.account_id));
+            let first_first =
+                (a.event_time, a.bid_id, a.account_id).cmp(&(b.event_time, b.bid_id, b.account_id));
             best_first.then(first_first)
         });
         bids
@@ -155,7 +158,8 @@ fn close(
     let closing: BTreeSet<u64> = open.keys().map(|(window, _)| *window).collect();
     for window in closing.into_iter().filter(|window| rules.passed(*window, clock)) {
         let mut hot = Vec::new();
-        let auctions: Vec<SlotId> = open.keys().filter(|(at, _)| *at == window).map(|(_, slot)| *slot).collect();
+        let auctions: Vec<SlotId> =
+            open.keys().filter(|(at, _)| *at == window).map(|(_, slot)| *slot).collect();
         for slot in auctions {
             let auction = open.remove(&(window, slot)).unwrap();
             let aggregate = aggregate(rules, shard, (window, slot), &auction);
