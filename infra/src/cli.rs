@@ -10,11 +10,13 @@ use settler::db::Ledger;
 
 use crate::audit::{AuditOptions, audit};
 use crate::demo::Demo;
+use crate::explain::Explain;
 use crate::failure::{Failure, exit_code};
 use crate::ledger;
 use crate::output::{JsonFile, lost};
 use crate::place::{Names, Place};
 use crate::provision::Provision;
+use crate::query::Query;
 use crate::report::{ReportOptions, report};
 use crate::up::Up;
 
@@ -44,6 +46,10 @@ enum Command {
     Audit(Audit),
     /// Seeded worlds of faults around the cores of all stages; exit 1 and the shortest history when one breaks.
     Sim(crate::sim::command::Sim),
+    /// One auction: who won and why, and each loser's reason.
+    Explain(Explain),
+    /// Windows of a slot, totals of regions, hot slots and the outbox, as a table, CSV or JSON.
+    Query(Query),
 }
 
 #[derive(Args, Debug)]
@@ -100,6 +106,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Report(options) => run_report(options).await,
         Command::Audit(options) => run_audit(options).await,
         Command::Sim(options) => crate::sim::command::run(&options),
+        Command::Explain(options) => crate::explain::run(options).await,
+        Command::Query(options) => crate::query::run(options).await,
     }
 }
 

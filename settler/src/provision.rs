@@ -17,7 +17,7 @@ use crate::core::transaction::{End, Rules};
 use crate::db::{Connection, Pool};
 use crate::error::Error;
 use crate::runner::Runner;
-pub use crate::schema::apply as schema;
+pub use crate::schema::{apply as schema, known as known_schema};
 use crate::statements::{INSERT_ACCOUNTS, UPSERT_SLOTS};
 
 /// Rows of one transaction: far below the 3,000 of DSQL.

@@ -102,7 +102,7 @@ const SETTLEMENTS: &str = "SELECT settlement_id, slot_id, \
     aggregate_digest, floor(extract(epoch FROM settled_at) * 1000)::bigint, winner_region, winner_shard, \
     winner_sequence, winner_sub_sequence FROM settlements";
 const EVIDENCE: &str = "SELECT settlement_id, rank, bid_id, account_id, region, amount::text, passed_over, \
-    balance_seen::text, limit_seen::text, version_seen FROM ad_bids ORDER BY settlement_id, rank";
+    balance_seen::text, limit_seen::text, version_seen FROM ad_bids";
 const ENTRIES: &str = "SELECT entry_id, settlement_id, deposit_id, account_id, direction, amount::text, \
     account_version, floor(extract(epoch FROM created_at) * 1000)::bigint FROM financial_ledger";
 const ACCOUNTS: &str = "SELECT account_id, opening_balance::text, balance::text, credit_limit::text, version \
@@ -129,7 +129,7 @@ async fn read_all(db: &Client) -> anyhow::Result<Rows> {
     for row in query(db, SETTLEMENTS).await? {
         rows.settlements.push(settlement(&row)?);
     }
-    for row in query(db, EVIDENCE).await? {
+    for row in query(db, &format!("{EVIDENCE} ORDER BY settlement_id, rank")).await? {
         let evidence = evidence(&row)?;
         rows.evidence.entry(evidence.settlement_id).or_default().push(evidence);
     }
@@ -152,9 +152,35 @@ async fn read_all(db: &Client) -> anyhow::Result<Rows> {
     Ok(rows)
 }
 
+/// Reads what one decision left: its row, its evidence and its entries.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_one(db: &Client, settlement_id: Uuid) -> anyhow::Result<Rows> {
+    let of = async |statement: &str, order: &str| {
+        let statement = format!("{statement} WHERE settlement_id = $1 ORDER BY {order}");
+        db.query(&statement, &[&settlement_id]).await.with_context(|| cannot_be_read(&statement))
+    };
+    let mut rows = Rows::default();
+    for row in of(SETTLEMENTS, "settlement_id").await? {
+        rows.settlements.push(settlement(&row)?);
+    }
+    for row in of(EVIDENCE, "rank").await? {
+        rows.evidence.entry(settlement_id).or_default().push(evidence(&row)?);
+    }
+    for row in of(ENTRIES, "direction DESC").await? {
+        rows.entries.push(entry(&row)?);
+    }
+    Ok(rows)
+}
+
 async fn query(db: &Client, statement: &str) -> anyhow::Result<Vec<Row>> {
-    let table = statement.split(" FROM ").last().unwrap_or_default();
-    db.query(statement, &[]).await.with_context(|| format!("the ledger's {table} cannot be read"))
+    db.query(statement, &[]).await.with_context(|| cannot_be_read(statement))
+}
+
+fn cannot_be_read(statement: &str) -> String {
+    let after = statement.split(" FROM ").last().unwrap_or_default();
+    format!("the ledger's {} cannot be read", after.split(' ').next().unwrap_or_default())
 }
 
 fn maybe_money(row: &Row, column: usize) -> anyhow::Result<Option<Money>> {

@@ -1,11 +1,10 @@
 //! Everything a pipeline needs where the environment points: stream, tables, TTL, index, geometry, and the ledger's
 //! schema, accounts and slots. Repeatable, and never changes a balance.
 //!
-//! [`services`] is Kinesis and DynamoDB, [`schema`] says whether the ledger's tables are ones that this version knows,
-//! [`files`] reads accounts and slots. Making the ledger's rows is the settler's own (`settler::provision`).
+//! [`services`] is Kinesis and DynamoDB, [`files`] reads accounts and slots. The ledger's schema and rows are the
+//! settler's own (`settler::provision`).
 
 pub mod files;
-pub mod schema;
 pub mod services;
 
 use std::io::Write;
@@ -15,7 +14,7 @@ use clap::ValueEnum;
 use schemas::geometry::{Geometry, Pricing, Ranking};
 use schemas::item::GeometryItem;
 use schemas::money::Money;
-use settler::db::Ledger;
+use settler::db::{Connection, Ledger};
 use settler::provision::{NewAccount, NewSlot};
 
 use self::files::Lines;
@@ -126,8 +125,8 @@ impl Agreement {
     }
 }
 
-/// Makes everything the pipeline needs where the environment points. The files and the ledger are read first: when a
-/// line is bad, or a table is not ours, that is told and nothing is made.
+/// Makes everything the pipeline needs where the environment points. The files and the ledger come first: when a line is
+/// bad, or a table of the ledger is not ours, that is told and nothing is made.
 ///
 /// # Errors
 /// A [`Failure`] for bad lines, a service that cannot be reached, or something that is there and is not ours.
@@ -137,10 +136,11 @@ pub async fn run(options: Provision) -> anyhow::Result<()> {
     accounts.extend((0..options.sample_accounts).map(sample_account));
     slots.extend((0..options.sample_slots).map(sample_slot));
     let connection = options.ledger.connect().await.map_err(Failure::from)?;
-    schema::check(&connection.client).await?;
+    settler::provision::known_schema(&connection).await.map_err(Failure::from)?;
     let place = Place::from_env(options.names).await;
     provision(&place, options.shards, &agreed).await?;
-    ledger(&options.ledger, &accounts, &slots).await?;
+    settler::provision::schema(&connection).await.map_err(Failure::from)?;
+    rows(&connection, &accounts, &slots).await?;
     let names = &place.names;
     writeln!(
         std::io::stdout(),
@@ -185,10 +185,13 @@ fn read(options: &Provision) -> Result<(Vec<NewAccount>, Vec<NewSlot>), Failure>
 /// A [`Failure`] when the ledger cannot be reached, refuses, or has tables of ours in another form.
 pub async fn ledger(ledger: &Ledger, accounts: &[NewAccount], slots: &[NewSlot]) -> anyhow::Result<()> {
     let connection = ledger.connect().await.map_err(Failure::from)?;
-    schema::check(&connection.client).await?;
     settler::provision::schema(&connection).await.map_err(Failure::from)?;
-    settler::provision::accounts(&connection, accounts).await.map_err(Failure::from)?;
-    settler::provision::slots(&connection, slots).await.map_err(Failure::from)?;
+    Ok(rows(&connection, accounts, slots).await?)
+}
+
+async fn rows(connection: &Connection, accounts: &[NewAccount], slots: &[NewSlot]) -> Result<(), Failure> {
+    settler::provision::accounts(connection, accounts).await?;
+    settler::provision::slots(connection, slots).await?;
     Ok(())
 }
 

@@ -64,7 +64,7 @@ fn what_is_there_and_is_not_ours_is_left_alone_and_named() {
 
     psql(&local, "CREATE TABLE settlements (id UUID PRIMARY KEY, amount NUMERIC(9,2))");
     let refused = local.exchange(&["provision"]);
-    refused.says(USAGE, &["settlements", "lacks", "slot_id UUID NOT NULL", "amount NUMERIC(9,2)"]);
+    refused.says(USAGE, &["schema", "table settlements should have the column"]);
     assert_eq!(
         psql(&local, "SELECT count(*) FROM information_schema.tables WHERE table_name = 'ad_slots'"),
         ["0"]

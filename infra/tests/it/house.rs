@@ -165,3 +165,76 @@ fn sdk_crates_come_without_default_features_and_bincode_is_pinned() {
     }
     assert_eq!(dependencies["bincode"]["version"].as_str(), Some("=2.0.1"));
 }
+
+/// Calls of the two services as the SDK names them, and the actions that they need.
+const CALLS: [(&str, &str); 39] = [
+    (".add_tags_to_stream()", "kinesis:AddTagsToStream"),
+    (".create_stream()", "kinesis:CreateStream"),
+    (".decrease_stream_retention_period()", "kinesis:DecreaseStreamRetentionPeriod"),
+    (".delete_stream()", "kinesis:DeleteStream"),
+    (".deregister_stream_consumer()", "kinesis:DeregisterStreamConsumer"),
+    (".describe_stream()", "kinesis:DescribeStream"),
+    (".describe_stream_consumer()", "kinesis:DescribeStreamConsumer"),
+    (".describe_stream_summary()", "kinesis:DescribeStreamSummary"),
+    (".get_records()", "kinesis:GetRecords"),
+    (".get_shard_iterator()", "kinesis:GetShardIterator"),
+    (".increase_stream_retention_period()", "kinesis:IncreaseStreamRetentionPeriod"),
+    (".list_shards()", "kinesis:ListShards"),
+    (".list_stream_consumers()", "kinesis:ListStreamConsumers"),
+    (".list_streams()", "kinesis:ListStreams"),
+    (".merge_shards()", "kinesis:MergeShards"),
+    (".put_record()", "kinesis:PutRecord"),
+    (".put_records()", "kinesis:PutRecords"),
+    (".register_stream_consumer()", "kinesis:RegisterStreamConsumer"),
+    (".split_shard()", "kinesis:SplitShard"),
+    (".subscribe_to_shard()", "kinesis:SubscribeToShard"),
+    (".update_shard_count()", "kinesis:UpdateShardCount"),
+    (".batch_get_item()", "dynamodb:BatchGetItem"),
+    (".batch_write_item()", "dynamodb:BatchWriteItem"),
+    (".create_table()", "dynamodb:CreateTable"),
+    (".delete_item()", "dynamodb:DeleteItem"),
+    (".delete_table()", "dynamodb:DeleteTable"),
+    (".describe_table()", "dynamodb:DescribeTable"),
+    (".describe_time_to_live()", "dynamodb:DescribeTimeToLive"),
+    (".get_item()", "dynamodb:GetItem"),
+    ("agreed::read(", "dynamodb:GetItem"),
+    (".list_tables()", "dynamodb:ListTables"),
+    (".put_item()", "dynamodb:PutItem"),
+    (".query()", "dynamodb:Query"),
+    (".scan()", "dynamodb:Scan"),
+    (".transact_get_items()", "dynamodb:TransactGetItems"),
+    (".transact_write_items()", "dynamodb:TransactWriteItems"),
+    (".update_item()", "dynamodb:UpdateItem"),
+    (".update_table()", "dynamodb:UpdateTable"),
+    (".update_time_to_live()", "dynamodb:UpdateTimeToLive"),
+];
+
+/// The actions of Kinesis and DynamoDB that a policy of the template allows.
+fn allowed(template: &str, policy: &str) -> BTreeSet<String> {
+    let from = template.split_once(&format!("\n  {policy}:\n")).expect("the policy").1;
+    let own = from.lines().take_while(|line| line.is_empty() || line.starts_with("   "));
+    let actions = own.filter_map(|line| line.trim().strip_prefix("- "));
+    let ours = |action: &&str| action.starts_with("kinesis:") || action.starts_with("dynamodb:");
+    actions.filter(ours).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_policy_allows_what_its_code_calls_and_nothing_else() {
+    let template = std::fs::read_to_string(root().join("infra/aws/pipeline.yaml")).expect("the template");
+    assert!(!template.contains("kinesis:*") && !template.contains("dynamodb:*"));
+    for (policy, folders) in [
+        ("ProducerPolicy", vec!["producer/src"]),
+        ("ProcessorPolicy", vec!["processor/src"]),
+        ("SettlerPolicy", vec!["settler/src"]),
+        ("AnalystPolicy", vec!["infra/src/query"]),
+        ("AuditorPolicy", vec!["infra/src/audit", "infra/src/report", "infra/src/explain"]),
+        ("ProvisionPolicy", vec!["infra/src/provision"]),
+    ] {
+        let mut texts = Vec::new();
+        folders.iter().for_each(|folder| sources(&root().join(folder), &mut texts));
+        let called = |(call, _): &&(&str, &str)| texts.iter().any(|text| text.contains(call));
+        let called: BTreeSet<String> =
+            CALLS.iter().filter(called).map(|(_, action)| (*action).to_owned()).collect();
+        assert_eq!(allowed(&template, policy), called, "{policy}");
+    }
+}

@@ -50,11 +50,23 @@ impl Running {
         self.local.stage("producer", &log, &[&load[..], &sent[..]].concat())
     }
 
+    /// Starts anew what ended by itself, as its keeper would: a stage may give up on services that are away.
+    fn keep(&mut self) {
+        let gone = |stages: &mut Vec<Process>| stages.extract_if(.., |stage| stage.ended().is_some()).count();
+        for _ in 0..gone(&mut self.processors) {
+            self.start_processor();
+        }
+        for _ in 0..gone(&mut self.settlers) {
+            self.start_settler();
+        }
+    }
+
     /// Waits until so many more auctions are closed and decided than were.
-    fn wait_for_settlements(&self, more: u64) {
+    fn wait_for_settlements(&mut self, more: u64) {
         let settled = |report: &serde_json::Value| report["settled"].as_u64().unwrap();
         let before = settled(&self.local.report());
         wait_for("more settlements", || {
+            self.keep();
             let now = settled(&self.local.report());
             if now >= before + more { Ok(()) } else { Err(format!("{before} and then {now}")) }
         });
@@ -124,14 +136,6 @@ fn after_kill_9_of_the_engines_the_audit_finds_nothing() {
     running.wait_for_settlements(20);
     running.local.kill();
     running.local.up();
-    // A stage may have given up on its services meanwhile, as one whose keeper starts it again does.
-    let gone = |stages: &mut Vec<Process>| stages.extract_if(.., |stage| stage.ended().is_some()).count();
-    for _ in 0..gone(&mut running.processors) {
-        running.start_processor();
-    }
-    for _ in 0..gone(&mut running.settlers) {
-        running.start_settler();
-    }
     running.wait_for_settlements(20);
     assert!(producer.ended().is_none(), "a producer lives through an outage");
     producer.kill();

@@ -1,5 +1,7 @@
 //! `exchange up` as ops and analysts use it: through the AWS CLI and psql, with what the README shows.
 
+use serde_json::Value;
+
 use crate::harness::{Local, aws, psql, read_json, text, wait_for};
 
 #[test]
@@ -43,7 +45,7 @@ fn the_aws_cli_and_psql_work_against_up() {
     assert!(items.iter().all(|item| item["state"]["S"] == "PENDING"), "{windows}");
     let totals = query("REGION#eu-central-1", "WINDOW#");
     let counted = |name: &str| -> u64 {
-        let of = |item: &serde_json::Value| item[name]["N"].as_str().unwrap().parse::<u64>().unwrap();
+        let of = |item: &Value| item[name]["N"].as_str().unwrap().parse::<u64>().unwrap();
         totals["Items"].as_array().unwrap().iter().map(of).sum()
     };
     assert_eq!(counted("bids") + counted("late"), accepted);
@@ -57,6 +59,56 @@ fn the_aws_cli_and_psql_work_against_up() {
     assert_eq!(psql(&local, sum), ["0.0000"]);
     settler.signal("TERM");
     assert!(settler.end().status.success());
+    queries_say_the_same(&local, &slot, items.len(), accepted);
+    an_auction_is_explained(&local);
+}
+
+/// `exchange query` finds what the AWS CLI found, by the same keys.
+fn queries_say_the_same(local: &Local, slot: &str, windows: usize, accepted: u64) {
+    let query = |path: &[&str]| -> Vec<Value> {
+        let ended = local.exchange(&[&["query", "--format", "json"][..], path].concat()).done();
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    };
+    let found = query(&["windows", "--slot", slot]);
+    assert_eq!(found.len(), windows);
+    assert!(found.iter().all(|row| row["slot_id"] == slot && row["state"] != "PENDING"), "{found:?}");
+    let first = found[0]["window_start"].as_str().unwrap();
+    assert_eq!(query(&["windows", "--slot", slot, "--from", first, "--to", first]), found[..1]);
+    let totals = query(&["regions", "--region", "eu-central-1", "--region", "us-east-1"]);
+    let bids: u64 =
+        totals.iter().map(|row| row["bids"].as_u64().unwrap() + row["late"].as_u64().unwrap()).sum();
+    assert_eq!(bids, accepted, "{totals:?}");
+    let hot = query(&["hot", "--window", first]);
+    assert!(hot.iter().any(|row| row["slot_id"] == slot && row["bids"] == found[0]["bids"]), "{hot:?}");
+    assert!(!query(&["hot", "--last", "1000"]).is_empty());
+    assert!(query(&["outbox"]).is_empty());
+    let csv = local.exchange(&["query", "windows", "--slot", slot, "--format", "csv"]).done().stdout;
+    assert_eq!(csv.lines().count(), windows + 1, "{csv}");
+}
+
+/// By the settlement's id or by slot and window, in the ledger's own words.
+fn an_auction_is_explained(local: &Local) {
+    let sql = "SELECT settlement_id, slot_id, winner_account, clearing_price, to_char(window_start AT TIME ZONE 'UTC', \
+        'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM settlements WHERE outcome = 'SALE' LIMIT 1";
+    let row = psql(local, sql).remove(0);
+    let [id, slot, winner, price, window] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+    let explained = |of: &[&str]| -> Value {
+        let ended = local.exchange(&[&["explain", "--json", "-"][..], of].concat()).done();
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    };
+    let one = explained(&[id]);
+    assert_eq!(one, explained(&[slot, window]));
+    let said = [&one["slot_id"], &one["winner"], &one["clearing_price"], &one["window_start"]];
+    assert_eq!(said, [slot, winner, price, window]);
+    let candidates = one["candidates"].as_array().unwrap();
+    let won = |one: &&Value| one["verdict"] == "won";
+    assert_eq!(candidates.iter().filter(won).count(), 1, "{one}");
+    assert!(candidates.iter().all(|one| !one["verdict"].as_str().unwrap().is_empty()), "{one}");
+    assert_eq!(one["entries"].as_array().unwrap().len(), 2, "{one}");
+    let told = local.exchange(&["explain", id]).done().stdout;
+    assert!(told.contains(&format!("sold to {winner} for {price}")), "{told}");
+    local.exchange(&["explain", slot]).says(1, &["knows no settlement", slot]);
+    local.exchange(&["explain", slot, "2020-01-01T00:00:00Z"]).says(1, &["no auction of slot", slot]);
 }
 
 /// Auctions in the outbox; one of its keys is also asked as a settler asks.

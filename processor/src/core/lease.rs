@@ -1,5 +1,8 @@
 //! Which leases a worker makes, takes, steals and removes, from what it sees in the table and its own monotonic clock.
 //!
+//! A row is written over the counter that was seen, so no counter may come back when a row goes and is made again: each
+//! row begins at a number of its own, drawn from its maker's name.
+//!
 //! There is no clock in the table: a lease is expired when its counter stood still for the failover time of whoever
 //! watches it. A child is taken only when all its parents have ended; the take copies what they left, and a parent's
 //! row goes only after every child has copied it. A lease of a living owner is asked for, not snatched: the owner
@@ -98,6 +101,8 @@ pub struct Watch {
     worker: String,
     failover: Duration,
     seen: BTreeMap<ShardId, (u64, Duration)>,
+    /// Rows made so far.
+    made: u64,
 }
 
 type Rows<'a> = BTreeMap<&'a ShardId, &'a Lease>;
@@ -106,14 +111,14 @@ impl Watch {
     /// A watch that saw nothing yet. `worker` must be a name that no other process ever had or has.
     #[must_use]
     pub fn new(worker: String, failover: Duration) -> Self {
-        Self { worker, failover, seen: BTreeMap::new() }
+        Self { worker, failover, seen: BTreeMap::new(), made: 0 }
     }
 
     /// Looks at all leases at `now` of a monotonic clock and answers what to do.
     pub fn on_look(&mut self, look: &Look<'_>, now: Duration) -> Vec<Action> {
         self.remember(look.rows, now);
         let rows: Rows<'_> = look.rows.iter().map(|row| (&row.shard_id, row)).collect();
-        let mut actions = make(look, &rows);
+        let mut actions = self.make(look, &rows);
         actions.extend(self.remove(look, &rows, now));
         actions.extend(self.take(look, &rows, now));
         actions
@@ -145,6 +150,28 @@ impl Watch {
     fn still(&self, row: &Lease, now: Duration) -> Duration {
         let since = self.seen.get(&row.shard_id).filter(|_| !mutant::is(Mutant::NeverExpires));
         since.map_or(Duration::ZERO, |(_, since)| now.saturating_sub(*since))
+    }
+
+    /// Rows for listed shards that have none, and whose children have not all taken over.
+    fn make(&mut self, look: &Look<'_>, rows: &Rows<'_>) -> Vec<Action> {
+        let missing = look.shards.iter().filter(|shard| !rows.contains_key(&shard.shard_id));
+        let needed = missing.filter(|shard| !is_finished(&shard.shard_id, look, rows));
+        let make = |shard: &Listed| {
+            let mut row = Lease::new(shard.shard_id.clone(), shard.range, shard.parents.clone());
+            row.counter = self.first_counter();
+            if shard.parents.is_empty() && look.age == Age::Old {
+                row.beginning = Beginning::Cut;
+            }
+            Action::Make(row)
+        };
+        needed.map(make).collect()
+    }
+
+    /// Where a new row's counter begins: 48 bits that no other row ever began near, because no other worker has the name.
+    fn first_counter(&mut self) -> u64 {
+        self.made += 1;
+        let drawn = HashKey::of_partition_key(&format!("{} {}", self.worker, self.made)).0 >> 80;
+        u64::try_from(drawn).expect("48 bits")
     }
 
     fn remove(&self, look: &Look<'_>, rows: &Rows<'_>, now: Duration) -> Vec<Action> {
@@ -235,21 +262,6 @@ impl Watch {
         };
         Action::Take { row, seen: lease.counter }
     }
-}
-
-/// Rows for listed shards that have none, and whose children have not all taken over.
-fn make(look: &Look<'_>, rows: &Rows<'_>) -> Vec<Action> {
-    let missing = look.shards.iter().filter(|shard| !rows.contains_key(&shard.shard_id));
-    let needed = missing.filter(|shard| !is_finished(&shard.shard_id, look, rows));
-    needed
-        .map(|shard| {
-            let mut row = Lease::new(shard.shard_id.clone(), shard.range, shard.parents.clone());
-            if shard.parents.is_empty() && look.age == Age::Old {
-                row.beginning = Beginning::Cut;
-            }
-            Action::Make(row)
-        })
-        .collect()
 }
 
 /// Whether a listed shard has children, and each has copied what it left or is finished itself.

@@ -1,0 +1,235 @@
+//! `exchange explain`: one auction, who won and why, and each loser's reason.
+//!
+//! Reads the auction's item and what its decision left in the ledger, and puts them side by side. Judges nothing: that
+//! the two agree is what [`crate::audit`] finds out.
+
+mod print;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use clap::Args;
+use runtime::failure::classify;
+use schemas::geometry::{Pricing, Ranking};
+use schemas::ids::{SettlementId, SlotId};
+use schemas::item::{Aggregate, GeometryItem};
+use schemas::settlement::settlement_id;
+use schemas::time::Millis;
+use schemas::{ids, keys};
+use serde::Serialize;
+use settler::db::Ledger;
+
+use crate::audit::rows::{Evidence, Rows, Settlement, read_one};
+use crate::failure::Failure;
+use crate::output::{JsonFile, lost};
+use crate::place::{Names, Place};
+use crate::provision::sentence;
+
+/// Options of `exchange explain`.
+#[derive(Args, Debug)]
+pub struct Explain {
+    #[command(flatten)]
+    names: Names,
+    #[command(flatten)]
+    ledger: Ledger,
+    /// The settlement's id, or the slot's when a window follows.
+    id: uuid::Uuid,
+    /// The start of the window, RFC 3339.
+    window: Option<Millis>,
+    /// Writes the explanation as JSON to this file, `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// One auction explained; amounts and times as text, names as in table and ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "attributes and columns of the same names say what they are")]
+pub struct Explanation {
+    pub settlement_id: String,
+    pub slot_id: String,
+    pub window_start: String,
+    /// State of the item, nothing when it is gone.
+    pub state: Option<String>,
+    pub bids: Option<u64>,
+    pub bidders: Option<u64>,
+    pub duplicates: Option<u64>,
+    /// Bids by region.
+    pub regions: BTreeMap<String, u64>,
+    /// What candidates are ordered by.
+    pub ranking: String,
+    pub pricing: String,
+    /// `SALE` or `NO_SALE`, nothing while it is undecided.
+    pub outcome: Option<String>,
+    pub settled_at: Option<String>,
+    pub winner: Option<String>,
+    pub clearing_price: Option<String>,
+    pub no_sale_reason: Option<String>,
+    pub held_error: Option<String>,
+    /// In rank order.
+    pub candidates: Vec<Standing>,
+    /// The amount that follows the last candidate.
+    pub next_amount: Option<String>,
+    pub entries: Vec<Booked>,
+}
+
+/// A candidate and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "attributes and columns of the same names say what they are")]
+pub struct Standing {
+    /// From 0, as in `ad_bids`.
+    pub rank: usize,
+    pub account_id: String,
+    pub bid_id: String,
+    pub region: String,
+    pub amount: String,
+    /// Why it won or did not.
+    pub verdict: String,
+}
+
+/// An entry of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "columns of financial_ledger say what they are")]
+pub struct Booked {
+    pub direction: String,
+    pub account_id: String,
+    pub amount: String,
+}
+
+/// Explains an auction.
+///
+/// # Errors
+/// A [`Failure`] when nobody knows the auction, or table or ledger cannot be read.
+pub async fn run(options: Explain) -> anyhow::Result<()> {
+    let json = options.json.as_deref().map(JsonFile::open).transpose()?;
+    let place = Place::from_env(options.names).await;
+    let connection = options.ledger.connect().await.map_err(Failure::from)?;
+    let named = options.window.map(|window| (SlotId(options.id), window));
+    let id = named.map_or(SettlementId(options.id), |(slot, window)| settlement_id(&slot, window));
+    let rows = read_one(&connection.client, id.0).await?;
+    let decided = rows.settlements.first().map(|row| (row.slot_id, row.window_start));
+    let Some((slot, window)) = decided.or(named) else {
+        return Err(Failure::found(format!(
+            "the ledger knows no settlement {id}; name slot and window start of an auction that is not decided yet"
+        ))
+        .into());
+    };
+    let agreed = runtime::agreed::read(&place.clients.dynamodb, &place.names.table, None).await;
+    let agreed = agreed.map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
+    let item = item(&place, &slot, window).await?;
+    if item.is_none() && rows.settlements.is_empty() {
+        return Err(Failure::found(format!("no auction of slot {slot} in window {window} is known")).into());
+    }
+    let explanation = explain((slot, window), item.as_ref(), &rows, &agreed);
+    match json {
+        Some(json) => Ok(json.write(&explanation)?),
+        None => Ok(explanation.print(&mut std::io::stdout()).map_err(lost)?),
+    }
+}
+
+async fn item(place: &Place, slot: &SlotId, window: Millis) -> anyhow::Result<Option<Aggregate>> {
+    let table = &place.names.table;
+    let get = place.clients.dynamodb.get_item().table_name(table).consistent_read(true);
+    let get = get.key("PK", AttributeValue::S(keys::slot_pk(slot)));
+    let answer = get.key("SK", AttributeValue::S(keys::window_sk(window))).send().await;
+    let answer =
+        answer.map_err(|error| sentence(&format!("table {table} cannot be read"), &classify(&error)))?;
+    let Some(item) = answer.item() else { return Ok(None) };
+    Ok(Some(Aggregate::from_attrs(&runtime::attrs::from_sdk(item)?)?))
+}
+
+/// Puts side by side what was read.
+#[must_use]
+pub fn explain(
+    (slot, window): (SlotId, Millis),
+    item: Option<&Aggregate>,
+    rows: &Rows,
+    agreed: &GeometryItem,
+) -> Explanation {
+    let id = settlement_id(&slot, window);
+    let row = rows.settlements.first();
+    let evidence = rows.evidence.get(&id.0).map_or(&[][..], Vec::as_slice);
+    let entries = rows.entries.iter().map(|entry| Booked {
+        direction: entry.direction.clone(),
+        account_id: entry.account_id.to_string(),
+        amount: entry.amount.to_string(),
+    });
+    Explanation {
+        settlement_id: id.to_string(),
+        slot_id: slot.to_string(),
+        window_start: window.to_string(),
+        state: item.map(|item| item.state.as_str().to_owned()),
+        bids: item.map(|item| item.bids),
+        bidders: item.map(|item| item.bidders),
+        duplicates: item.map(|item| item.duplicates),
+        regions: item.into_iter().flat_map(regions).collect(),
+        ranking: match agreed.geometry.ranking {
+            Ranking::Amount => "amount".to_owned(),
+            Ranking::AmountQuality => "amount times quality".to_owned(),
+        },
+        pricing: match agreed.geometry.pricing {
+            Pricing::First => "first price".to_owned(),
+            Pricing::Second => "second price".to_owned(),
+        },
+        outcome: row.map(|row| row.outcome.clone()),
+        settled_at: row.map(|row| row.settled_at.to_string()),
+        winner: row.and_then(|row| row.winner_account).map(|account| account.to_string()),
+        clearing_price: row.and_then(|row| row.clearing_price).map(|price| price.to_string()),
+        no_sale_reason: row.and_then(|row| row.no_sale_reason.clone()),
+        held_error: item.and_then(|item| item.held_error.clone()),
+        candidates: candidates(item, row, evidence),
+        next_amount: item.and_then(|item| item.next_amount).map(|amount| amount.to_string()),
+        entries: entries.collect(),
+    }
+}
+
+fn regions(item: &Aggregate) -> impl Iterator<Item = (String, u64)> + '_ {
+    item.regions.iter().map(|(region, stats)| (region.to_string(), stats.bids))
+}
+
+/// The item's candidates, or what the decision kept of them when the item is gone.
+fn candidates(item: Option<&Aggregate>, row: Option<&Settlement>, evidence: &[Evidence]) -> Vec<Standing> {
+    let seen = |bid: ids::BidId, account: ids::AccountId| {
+        evidence.iter().find(|one| one.bid_id == bid && one.account_id == account)
+    };
+    let Some(item) = item else {
+        let kept = |(rank, one): (usize, &Evidence)| Standing {
+            rank,
+            account_id: one.account_id.to_string(),
+            bid_id: one.bid_id.to_string(),
+            region: one.region.clone(),
+            amount: one.amount.to_string(),
+            verdict: verdict(one.bid_id, row, Some(one)),
+        };
+        return evidence.iter().enumerate().map(kept).collect();
+    };
+    let standing = |(rank, one): (usize, &schemas::item::Candidate)| Standing {
+        rank,
+        account_id: one.account_id.to_string(),
+        bid_id: one.bid_id.to_string(),
+        region: one.region.to_string(),
+        amount: one.amount.to_string(),
+        verdict: verdict(one.bid_id, row, seen(one.bid_id, one.account_id)),
+    };
+    item.candidates.iter().enumerate().map(standing).collect()
+}
+
+/// Why a candidate won or did not.
+fn verdict(bid: ids::BidId, row: Option<&Settlement>, seen: Option<&Evidence>) -> String {
+    let Some(row) = row else { return "awaits the decision".to_owned() };
+    if row.winning_bid == Some(bid) {
+        return "won".to_owned();
+    }
+    match seen.and_then(|one| Some((one, one.passed_over.as_deref()?))) {
+        Some((one, reason)) => match (one.balance_seen, one.limit_seen, one.version_seen) {
+            (Some(balance), Some(limit), Some(version)) => format!(
+                "passed over: {reason}, with balance {balance} and credit limit {limit} at version {version}"
+            ),
+            _ => format!("passed over: {reason}"),
+        },
+        None if row.winning_bid.is_some() => "ranked below the winner".to_owned(),
+        None => format!("not sold: {}", row.no_sale_reason.as_deref().unwrap_or("no reason was kept")),
+    }
+}

@@ -1,0 +1,62 @@
+//! The explanation for a person.
+
+use std::io::{Result, Write};
+
+use super::Explanation;
+
+impl Explanation {
+    /// Writes the explanation; what nobody knows any more is left out.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn print(&self, out: &mut dyn Write) -> Result<()> {
+        writeln!(out, "auction of slot {} in window {}", self.slot_id, self.window_start)?;
+        match (&self.state, self.bids, self.bidders, self.duplicates) {
+            (Some(state), Some(bids), Some(bidders), Some(duplicates)) => {
+                let counted = format!("{bids} bids of {bidders} accounts, {duplicates} duplicates");
+                writeln!(out, "  {state}, {counted}, ranked by {}", self.ranking)?;
+            }
+            _ => writeln!(out, "  its item is gone; the ledger keeps the decision")?,
+        }
+        for (region, bids) in &self.regions {
+            writeln!(out, "  {region:<24} {bids:>10} bids")?;
+        }
+        self.decision(out)?;
+        writeln!(out, "candidates")?;
+        for one in &self.candidates {
+            writeln!(
+                out,
+                "  {:>2}. {:>20} from {} in {} (bid {}): {}",
+                one.rank, one.amount, one.account_id, one.region, one.bid_id, one.verdict
+            )?;
+        }
+        if let Some(next) = &self.next_amount {
+            writeln!(out, "      {next:>20} is the next amount; no more candidates are kept")?;
+        }
+        if !self.entries.is_empty() {
+            writeln!(out, "ledger")?;
+        }
+        for entry in &self.entries {
+            writeln!(out, "  {:<6} {:>20} {}", entry.direction, entry.amount, entry.account_id)?;
+        }
+        Ok(())
+    }
+
+    fn decision(&self, out: &mut dyn Write) -> Result<()> {
+        let at = self.settled_at.as_deref().unwrap_or("an unknown time");
+        match (&self.outcome, &self.winner, &self.clearing_price) {
+            (Some(_), Some(winner), Some(price)) => {
+                writeln!(out, "sold to {winner} for {price} ({}) at {at}", self.pricing)?;
+            }
+            (Some(_), ..) => {
+                let reason = self.no_sale_reason.as_deref().unwrap_or("no reason was kept");
+                writeln!(out, "not sold: {reason}, at {at}")?;
+            }
+            (None, ..) => match &self.held_error {
+                Some(error) => writeln!(out, "held: {error}")?,
+                None => writeln!(out, "not decided yet")?,
+            },
+        }
+        writeln!(out, "  settlement {}", self.settlement_id)
+    }
+}

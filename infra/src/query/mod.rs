@@ -1,0 +1,87 @@
+//! `exchange query`: the analysts' access paths to the table, as a table, CSV or JSON.
+//!
+//! Every path asks by key and never scans: the windows of a slot, the totals of regions, the hot slots of windows, and
+//! the outbox. Items past their TTL are left out, as every reader does.
+
+mod paths;
+mod rows;
+
+use clap::{Args, Subcommand};
+use schemas::ids::{Region, SlotId};
+use schemas::time::Millis;
+
+use self::rows::Format;
+use crate::output::lost;
+use crate::place::{Names, Place};
+
+/// Options of `exchange query`.
+#[derive(Args, Debug)]
+pub struct Query {
+    #[command(flatten)]
+    names: Names,
+    /// How rows are written.
+    #[arg(long, value_enum, default_value = "table", global = true)]
+    format: Format,
+    #[command(subcommand)]
+    path: Path,
+}
+
+#[derive(Subcommand, Debug)]
+enum Path {
+    /// The auctions of a slot, oldest first.
+    Windows {
+        /// The slot.
+        #[arg(long)]
+        slot: SlotId,
+        #[command(flatten)]
+        between: Between,
+    },
+    /// What regions bid, window by window, all shards together.
+    Regions {
+        /// A region; repeat it for more.
+        #[arg(long = "region", required = true)]
+        regions: Vec<Region>,
+        #[command(flatten)]
+        between: Between,
+    },
+    /// The busiest slots of the latest windows, or of one.
+    Hot {
+        /// The start of a window, RFC 3339.
+        #[arg(long)]
+        window: Option<Millis>,
+        /// How many of the latest closed windows.
+        #[arg(long, default_value_t = 5, conflicts_with = "window", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+        last: u64,
+    },
+    /// Closed auctions that await their decision, longest first.
+    Outbox,
+}
+
+/// Which windows.
+#[derive(Args, Clone, Copy, Debug)]
+struct Between {
+    /// The first window's start, RFC 3339.
+    #[arg(long)]
+    from: Option<Millis>,
+    /// The last window's start, RFC 3339.
+    #[arg(long)]
+    to: Option<Millis>,
+}
+
+/// Asks and writes what was found to standard output.
+///
+/// # Errors
+/// A [`crate::failure::Failure`] when the table cannot be read or the output be written.
+pub async fn run(options: Query) -> anyhow::Result<()> {
+    let place = Place::from_env(options.names).await;
+    let table = paths::Table { client: &place.clients.dynamodb, name: &place.names.table };
+    let rows = match options.path {
+        Path::Windows { slot, between } => table.windows(&slot, between).await?,
+        Path::Regions { regions, between } => table.regions(&regions, between).await?,
+        Path::Hot { window: Some(window), .. } => table.hot(&[window]).await?,
+        Path::Hot { window: None, last } => table.hot(&table.latest(last).await?).await?,
+        Path::Outbox => table.outbox().await?,
+    };
+    rows.write(options.format, &mut std::io::stdout()).map_err(lost)?;
+    Ok(())
+}
