@@ -114,6 +114,9 @@ fn name(text: &str) -> Result<String, String> {
         count if count > NAME_CHARS_MAX => {
             Err(format!("has {count} characters; give at most {NAME_CHARS_MAX}"))
         }
+        _ if text.chars().any(char::is_control) => {
+            Err("holds a control character; write it with letters, digits and blanks".to_owned())
+        }
         _ => Ok(text.to_owned()),
     }
 }

@@ -78,14 +78,14 @@ impl Connector {
             (None, Some(url)) => {
                 // The text holds a password and stays out of the message.
                 let mut config: tokio_postgres::Config = url.parse().map_err(|error| {
-                    Error::Usage(format!("DATABASE_URL is no URL of a PostgreSQL: {error}"))
+                    Error::Usage(format!("DATABASE_URL is no URL of a PostgreSQL such as postgres://user@host:5432/name: {error}"))
                 })?;
                 config.connect_timeout(CONNECT_TIMEOUT);
                 Way::StandIn(Box::new(config))
             }
             (None, None) => {
                 return Err(Error::Usage(
-                    "no ledger: set DSQL_ENDPOINT for Aurora DSQL, or DATABASE_URL for a PostgreSQL that stands in for it"
+                    "no ledger: set DSQL_ENDPOINT for Aurora DSQL, or DATABASE_URL for a PostgreSQL that stands in for it; beside `exchange up`, source its env file"
                         .to_owned(),
                 ));
             }

@@ -200,8 +200,14 @@ impl Folder {
             return Ok(());
         }
         let said = if output.stderr.is_empty() { output.stdout } else { output.stderr };
-        Err(failed(last_line(&String::from_utf8_lossy(&said))))
+        Err(failed(the_error(&String::from_utf8_lossy(&said))))
     }
+}
+
+/// The first line that begins as a program's error does, else the last one: after an error programs tell how they clean up.
+fn the_error(text: &str) -> String {
+    let is_error = |line: &&str| ["error:", "FATAL:", "could not"].iter().any(|word| line.contains(word));
+    text.lines().map(str::trim).find(is_error).map_or_else(|| last_line(text), str::to_owned)
 }
 
 /// The last line that says something.

@@ -62,6 +62,12 @@ fn every_bad_field_of_every_line_is_told_with_its_place() {
 }
 
 #[test]
+fn a_name_that_no_ledger_could_hold_is_a_bad_line() {
+    let lines = accounts_of(&format!("account_id,name,balance,credit_limit\n{A},\"a\0b\",5,1\n"));
+    assert_eq!((told(&lines.bad), lines.good.len()), (vec![(2, "name")], 0));
+}
+
+#[test]
 fn a_json_line_is_told_what_it_lacks_and_what_is_too_much() {
     let lines = slots_of(&format!(
         "{{\"slot_id\":\"{A}\",\"publisher_account_id\":\"{B}\",\"floor_price\":\"0\"}}\n\
