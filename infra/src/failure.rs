@@ -57,6 +57,12 @@ impl From<settler::Error> for Failure {
     }
 }
 
+impl From<runtime::agreed::AgreedError> for Failure {
+    fn from(error: runtime::agreed::AgreedError) -> Self {
+        Self { code: error.exit_code(), sentence: error.to_string() }
+    }
+}
+
 /// The exit code of an error chain: that of the first [`Failure`] in it, else what its source means: input or output
 /// that failed, a ledger that said no or is gone, or a fault of ours.
 #[must_use]

@@ -141,7 +141,7 @@ fn as_text<S: Serializer>(money: &Money, to: S) -> Result<S::Ok, S::Error> {
 /// A [`Failure`] when one of them cannot be read.
 pub async fn report(clients: &Clients, db: &Client, options: &ReportOptions) -> anyhow::Result<Report> {
     let agreed = runtime::agreed::read(&clients.dynamodb, &options.table, None).await;
-    let agreed = agreed.map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
+    let agreed = agreed.map_err(Failure::from)?;
     let mut scanned = Scanned::at(runtime::clock::now().seconds());
     table::scan(&clients.dynamodb, &options.table, |attrs| scanned.take(attrs)).await?;
     let mut report = scanned.finish();

@@ -107,7 +107,7 @@ pub async fn audit(
 ) -> anyhow::Result<AuditResult> {
     let began = runtime::clock::now();
     let agreed = runtime::agreed::read(&clients.dynamodb, &options.table, None).await;
-    let agreed = agreed.map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
+    let agreed = agreed.map_err(Failure::from)?;
     let mut log = Recomputed::new(agreed);
     let stream = stream::Stream { client: &clients.kinesis, name: &options.stream, until: began };
     let records = stream.read(&mut log).await?;

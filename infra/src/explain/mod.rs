@@ -117,7 +117,7 @@ pub async fn run(options: Explain) -> anyhow::Result<()> {
         .into());
     };
     let agreed = runtime::agreed::read(&place.clients.dynamodb, &place.names.table, None).await;
-    let agreed = agreed.map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
+    let agreed = agreed.map_err(Failure::from)?;
     let item = item(&place, &slot, window).await?;
     if item.is_none() && rows.settlements.is_empty() {
         return Err(Failure::found(format!("no auction of slot {slot} in window {window} is known")).into());
@@ -201,7 +201,7 @@ fn candidates(item: Option<&Aggregate>, row: Option<&Settlement>, evidence: &[Ev
             bid_id: one.bid_id.to_string(),
             region: one.region.clone(),
             amount: one.amount.to_string(),
-            verdict: verdict(one.bid_id, row, Some(one)),
+            verdict: verdict((one.account_id, one.bid_id), row, Some(one)),
         };
         return evidence.iter().enumerate().map(kept).collect();
     };
@@ -211,15 +211,19 @@ fn candidates(item: Option<&Aggregate>, row: Option<&Settlement>, evidence: &[Ev
         bid_id: one.bid_id.to_string(),
         region: one.region.to_string(),
         amount: one.amount.to_string(),
-        verdict: verdict(one.bid_id, row, seen(one.bid_id, one.account_id)),
+        verdict: verdict((one.account_id, one.bid_id), row, seen(one.bid_id, one.account_id)),
     };
     item.candidates.iter().enumerate().map(standing).collect()
 }
 
-/// Why a candidate won or did not.
-fn verdict(bid: ids::BidId, row: Option<&Settlement>, seen: Option<&Evidence>) -> String {
+/// Why a candidate won or did not. Two accounts may give their bids one id.
+fn verdict(
+    (account, bid): (ids::AccountId, ids::BidId),
+    row: Option<&Settlement>,
+    seen: Option<&Evidence>,
+) -> String {
     let Some(row) = row else { return "awaits the decision".to_owned() };
-    if row.winning_bid == Some(bid) {
+    if row.winner_account == Some(account) && row.winning_bid == Some(bid) {
         return "won".to_owned();
     }
     match seen.and_then(|one| Some((one, one.passed_over.as_deref()?))) {

@@ -82,5 +82,15 @@ fn a_sale_is_explained_from_the_ledger_alone_when_the_item_is_gone() {
 fn an_auction_that_was_not_sold_says_why_and_an_open_one_that_it_waits() {
     let explained = explain(auction(), None, &decided(None, vec![seen(0, None)]), &agreed());
     assert_eq!(explained.candidates[0].verdict, "not sold: below_floor");
-    assert_eq!(verdict(BidId(Uuid::from_u128(1)), None, None), "awaits the decision");
+    let one = (AccountId(Uuid::from_u128(16)), BidId(Uuid::from_u128(1)));
+    assert_eq!(verdict(one, None, None), "awaits the decision");
+}
+
+#[test]
+fn of_two_accounts_whose_bids_have_one_id_only_one_won() {
+    let (winner, other) = (seen(0, None), seen(1, None));
+    let other = Evidence { bid_id: winner.bid_id, ..other };
+    let explained = explain(auction(), None, &decided(Some(&winner.clone()), vec![winner, other]), &agreed());
+    let verdicts: Vec<&str> = explained.candidates.iter().map(|one| one.verdict.as_str()).collect();
+    assert_eq!(verdicts, ["won", "ranked below the winner"]);
 }

@@ -227,7 +227,7 @@ async fn agree(place: &Place, geometry: &GeometryItem) -> anyhow::Result<()> {
         },
     }
     let stands = runtime::agreed::read(client, name, None).await;
-    let stands = stands.map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })?;
+    let stands = stands.map_err(Failure::from)?;
     if &stands != geometry {
         return Err(Failure::usage(format!(
             "table {name} holds another geometry: {}; it is agreed once: use the same, or other tables",

@@ -85,7 +85,7 @@ impl Table<'_> {
 
     async fn agreed(&self) -> Result<GeometryItem, Failure> {
         let agreed = runtime::agreed::read(self.client, self.name, None).await;
-        agreed.map_err(|error| Failure { code: error.exit_code(), sentence: error.to_string() })
+        agreed.map_err(Failure::from)
     }
 
     pub(super) async fn windows(&self, slot: &SlotId, between: Between) -> anyhow::Result<Rows> {

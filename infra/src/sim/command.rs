@@ -15,6 +15,7 @@ use super::script::Script;
 use super::shrink::shrink;
 use super::world::{run_script, run_seed};
 use crate::failure::Failure;
+use crate::output::lost;
 
 /// Worlds after which every fault must have been met: the rarest is met about once in some hundred.
 const COVERED_AFTER: u64 = 2_000;
@@ -131,6 +132,16 @@ pub fn run_seeds(
 /// # Errors
 /// When a world breaks, or many worlds never meet a fault; when a script cannot be read.
 pub fn run(options: &Sim) -> anyhow::Result<()> {
+    match perform(options) {
+        // Only what is printed is written here.
+        Err(error) => {
+            Err(error.downcast::<std::io::Error>().map_or_else(|other| other, |error| lost(error).into()))
+        }
+        done => done,
+    }
+}
+
+fn perform(options: &Sim) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     if let Some(path) = &options.script {
         return run_file(path, &mut out);

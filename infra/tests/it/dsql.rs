@@ -1,4 +1,7 @@
-//! The local DSQL: what it refuses, what it rewords, and what it breaks on purpose.
+//! The local DSQL: what it refuses and what it limits; beside it, how it tells of conflicts and what it breaks on purpose.
+
+mod conflicts;
+mod injected;
 
 use std::time::Duration;
 
@@ -191,127 +194,6 @@ async fn three_thousand_rows_pass_and_one_more_does_not() {
     local.stop().await;
 }
 
-/// Two transactions that read row 1; the first has changed it and committed.
-async fn contenders<'a>(winner: &'a mut Client, loser: &'a mut Client) -> tokio_postgres::Transaction<'a> {
-    let winner = winner.transaction().await.unwrap();
-    let loser = loser.transaction().await.unwrap();
-    for tx in [&winner, &loser] {
-        tx.query_one("SELECT n FROM t WHERE id = 1", &[]).await.unwrap();
-    }
-    winner.execute("UPDATE t SET n = n + 1 WHERE id = 1", &[]).await.unwrap();
-    winner.commit().await.unwrap();
-    loser
-}
-
-#[tokio::test]
-async fn the_loser_of_a_genuine_conflict_learns_it_at_its_commit() {
-    let local = Local::start().await;
-    let (mut winner, mut loser) = (local.connect().await, local.connect().await);
-    let prepared = loser.prepare("UPDATE t SET n = n + $1 WHERE id = 1").await.unwrap();
-    let tx = contenders(&mut winner, &mut loser).await;
-    assert_eq!(tx.execute(&prepared, &[&2_i32]).await.unwrap(), 1, "its change is said to be done");
-    assert_eq!(tx.execute(&prepared, &[&4_i32]).await.unwrap(), 1);
-    tx.batch_execute("INSERT INTO t VALUES (9, 9)").await.unwrap();
-    let refused = tx.commit().await.unwrap_err();
-    assert_eq!(code(&refused), "40001");
-    assert!(message(&refused).contains("(OC000)"));
-    assert_eq!(refused.as_db_error().unwrap().detail(), None, "nobody injected it");
-    assert_eq!(local.n().await, 1);
-    // The connection goes on, and what was doomed is gone.
-    add(&mut loser, 8).await.unwrap();
-    assert_eq!(local.n().await, 9);
-    assert!(loser.query("SELECT 1 FROM t WHERE id = 9", &[]).await.unwrap().is_empty());
-    local.stop().await;
-}
-
-#[tokio::test]
-async fn a_doomed_transaction_can_be_rolled_back_and_cannot_be_read_in() {
-    let local = Local::start().await;
-    let (mut winner, mut loser) = (local.connect().await, local.connect().await);
-    let prepared = loser.prepare("UPDATE t SET n = n + $1 WHERE id = 1").await.unwrap();
-    let tx = contenders(&mut winner, &mut loser).await;
-    tx.execute(&prepared, &[&2_i32]).await.unwrap();
-    let refused = tx.query("SELECT n FROM t", &[]).await.unwrap_err();
-    assert_eq!(code(&refused), "40001");
-    tx.rollback().await.unwrap();
-    let tx = contenders(&mut winner, &mut loser).await;
-    tx.execute(&prepared, &[&2_i32]).await.unwrap();
-    tx.rollback().await.unwrap();
-    assert_eq!(local.n().await, 2);
-    add(&mut loser, 4).await.unwrap();
-    assert_eq!(local.n().await, 6);
-    local.stop().await;
-}
-
-/// Outside a transaction the statement is its own COMMIT; one that answers rows cannot pretend.
-#[tokio::test]
-async fn a_change_that_answers_rows_is_told_of_its_conflict_itself() {
-    let local = Local::start().await;
-    let (mut winner, mut loser) = (local.connect().await, local.connect().await);
-    let tx = contenders(&mut winner, &mut loser).await;
-    let refused = tx.query("UPDATE t SET n = n + 2 WHERE id = 1 RETURNING n", &[]).await.unwrap_err();
-    assert_eq!(code(&refused), "40001");
-    assert!(message(&refused).contains("(OC000)"));
-    tx.rollback().await.unwrap();
-    local.stop().await;
-}
-
-/// Two transactions that take each other's row: a deadlock here, a conflict there.
-#[tokio::test]
-async fn a_deadlock_is_a_conflict_of_one_of_them() {
-    let local = Local::start().await;
-    let (mut first, mut second) = (local.connect().await, local.connect().await);
-    first.execute("INSERT INTO t VALUES (2, 0)", &[]).await.unwrap();
-    let update = "UPDATE t SET n = n + 1 WHERE id = $1";
-    let (of_first, of_second) = (first.prepare(update).await.unwrap(), second.prepare(update).await.unwrap());
-    let first = first.transaction().await.unwrap();
-    let second = second.transaction().await.unwrap();
-    first.execute(&of_first, &[&1_i32]).await.unwrap();
-    second.execute(&of_second, &[&2_i32]).await.unwrap();
-    let (first, second) = tokio::join!(
-        async {
-            first.execute(&of_first, &[&2_i32]).await.unwrap();
-            first.commit().await
-        },
-        async {
-            second.execute(&of_second, &[&1_i32]).await.unwrap();
-            second.commit().await
-        },
-    );
-    let refused: Vec<_> = [first, second].into_iter().filter_map(Result::err).collect();
-    assert_eq!(refused.len(), 1, "one of them lost");
-    assert_eq!(code(&refused[0]), "40001");
-    assert!(message(&refused[0]).contains("(OC000)"));
-    assert_eq!(local.n().await, 1, "and the other changed both rows");
-    local.stop().await;
-}
-
-#[tokio::test]
-async fn an_injected_schema_conflict_is_an_oc001() {
-    let local = Local::start().await;
-    let mut client = local.connect().await;
-    local.dsql.set_injection(Injection { schema_conflict_per_mille: 1_000, ..NEVER });
-    for refused in [add(&mut client, 1).await, client.batch_execute("UPDATE t SET n = 7").await] {
-        let refused = refused.unwrap_err();
-        assert_eq!(code(&refused), "40001");
-        assert!(message(&refused).contains("(OC001)"));
-        assert_eq!(refused.as_db_error().unwrap().detail(), Some("injected"));
-    }
-    assert_eq!(local.n().await, 0);
-    for ddl in ["CREATE TABLE s (id int PRIMARY KEY)", "CREATE INDEX ASYNC i ON t (n)"] {
-        let refused = [client.batch_execute(ddl).await, client.execute(ddl, &[]).await.map(|_| ())];
-        for refused in refused {
-            let refused = refused.unwrap_err();
-            assert!(code(&refused) == "40001" && message(&refused).contains("(OC001)"), "{ddl}: {refused}");
-        }
-    }
-    local.dsql.set_injection(NEVER);
-    client.batch_execute("CREATE TABLE s (id int PRIMARY KEY)").await.unwrap();
-    let row = client.query_one("CREATE INDEX ASYNC i ON t (n)", &[]).await.unwrap();
-    assert_eq!(row.get::<_, String>("job_id").len(), 26);
-    local.stop().await;
-}
-
 #[tokio::test]
 async fn ten_mebibytes_are_refused_when_they_are_committed() {
     let local = Local::start().await;
@@ -371,79 +253,6 @@ async fn connections_beyond_the_rate_are_refused() {
         }
     }
     assert!(refused >= 3, "{refused} of 6 were refused");
-    local.stop().await;
-}
-
-#[tokio::test]
-async fn an_injected_conflict_undoes_and_leaves_the_connection_usable() {
-    let local = Local::start().await;
-    let mut client = local.connect().await;
-    local.dsql.set_injection(Injection { conflict_per_mille: 1_000, ..NEVER });
-    for _ in 0..2 {
-        let refused = add(&mut client, 1).await.unwrap_err();
-        assert_eq!(code(&refused), "40001");
-        assert!(message(&refused).contains("(OC000)"));
-        assert_eq!(refused.as_db_error().unwrap().detail(), Some("injected"));
-    }
-    // The implicit commit of a statement by itself, and a text that brings its own COMMIT.
-    let alone = client.execute("UPDATE t SET n = 7 WHERE id = 1", &[]).await.unwrap_err();
-    assert_eq!(code(&alone), "40001");
-    let text = client.batch_execute("BEGIN; UPDATE t SET n = 7 WHERE id = 1; COMMIT").await.unwrap_err();
-    assert_eq!(code(&text), "40001");
-    // What only read has nothing to conflict with.
-    client.batch_execute("BEGIN; SELECT n FROM t; COMMIT").await.unwrap();
-    assert_eq!(local.n().await, 0);
-    assert_eq!(local.dsql.injected().conflicts, 4);
-
-    local.dsql.set_injection(NEVER);
-    add(&mut client, 1).await.unwrap();
-    assert_eq!(local.n().await, 1);
-    local.stop().await;
-}
-
-#[tokio::test]
-async fn a_lost_reply_leaves_the_change_and_a_lost_request_does_not() {
-    let local = Local::start().await;
-    let mut client = local.connect().await;
-    local.dsql.set_injection(Injection { lost_reply_per_mille: 1_000, ..NEVER });
-    assert!(is_unknown(&add(&mut client, 1).await.unwrap_err()));
-    assert!(client.batch_execute("SELECT 1").await.is_err(), "the connection is gone");
-    assert_eq!(local.n().await, 1);
-    let client = local.connect().await;
-    assert!(is_unknown(&client.execute("UPDATE t SET n = n + 2 WHERE id = 1", &[]).await.unwrap_err()));
-    assert_eq!(local.n().await, 3);
-
-    local.dsql.set_injection(NEVER);
-    let mut client = local.connect().await;
-    let tx = client.transaction().await.unwrap();
-    tx.execute("UPDATE t SET n = n + 4 WHERE id = 1", &[]).await.unwrap();
-    local.dsql.set_injection(Injection { lost_request_per_mille: 1_000, ..NEVER });
-    assert!(is_unknown(&tx.commit().await.unwrap_err()));
-    assert_eq!(local.n().await, 3);
-    let counts = local.dsql.injected();
-    assert_eq!((counts.lost_replies, counts.lost_requests), (2, 1));
-    local.stop().await;
-}
-
-#[tokio::test]
-async fn an_unavailable_server_has_done_it_or_not() {
-    let local = Local::start().await;
-    let mut client = local.connect().await;
-    local.dsql.set_injection(Injection { unavailable_per_mille: 1_000, ..NEVER });
-    let (mut done, mut undone, mut before) = (0, 0, 0);
-    while done == 0 || undone == 0 {
-        let refused = add(&mut client, 1).await.unwrap_err();
-        assert_eq!(code(&refused), "XX000");
-        let now = local.n().await;
-        if now == before {
-            undone += 1
-        } else {
-            done += 1
-        }
-        before = now;
-        assert!(done + undone < 200, "only one of the two happens");
-    }
-    assert_eq!(local.n().await, done);
     local.stop().await;
 }
 

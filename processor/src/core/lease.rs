@@ -1,7 +1,7 @@
 //! Which leases a worker makes, takes, steals and removes, from what it sees in the table and its own monotonic clock.
 //!
 //! A row is written over the counter that was seen, so no counter may come back when a row goes and is made again: each
-//! row begins at a number of its own, drawn from its maker's name.
+//! row begins far from where others began, at a hash of its maker's name.
 //!
 //! There is no clock in the table: a lease is expired when its counter stood still for the failover time of whoever
 //! watches it. A child is taken only when all its parents have ended; the take copies what they left, and a parent's
@@ -167,7 +167,7 @@ impl Watch {
         needed.map(make).collect()
     }
 
-    /// Where a new row's counter begins: 48 bits that no other row ever began near, because no other worker has the name.
+    /// Where a new row's counter begins: 48 bits of a hash of what no other row has, this worker's name and a number.
     fn first_counter(&mut self) -> u64 {
         self.made += 1;
         let drawn = HashKey::of_partition_key(&format!("{} {}", self.worker, self.made)).0 >> 80;
