@@ -138,7 +138,8 @@ pub async fn start_sweeping(options: DynamoOptions, sweep_every: Duration) -> Re
             let _ = stopped_tx.send(());
         })
         .map_err(Error::Thread)?;
-    info!(%address, dir = ?options.dir, "local dynamodb started");
+    let dir = options.dir.as_deref().map(|dir| tracing::field::display(dir.display()));
+    info!(%address, dir, "local dynamodb started");
     Ok(DynamoHandle { address, stop, stopped })
 }
 

@@ -183,7 +183,8 @@ pub async fn start(options: DsqlOptions) -> Result<DsqlHandle, Error> {
     let shared = Arc::new(Shared::default());
     shared.set(options.injection);
     let doorman = tokio::spawn(accept(listener, upstream, Arc::clone(&shared), options.limits));
-    info!(%address, %upstream, injection = ?options.injection, "proxy before postgres (DSQL stand-in) started");
+    debug!(injection = ?options.injection, "what the proxy injects");
+    info!(%address, %upstream, "proxy before postgres (DSQL stand-in) started");
     Ok(DsqlHandle { address, database_url, shared, doorman })
 }
 

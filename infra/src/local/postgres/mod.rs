@@ -116,7 +116,7 @@ impl PostgresHandle {
         if temporary && let Err(error) = std::fs::remove_dir_all(self.folder.root()) {
             debug!(%error, "temporary folder of postgres (DSQL stand-in) not removed");
         }
-        info!(?status, "postgres (DSQL stand-in) stopped");
+        info!(status = status.map(tracing::field::display), "postgres (DSQL stand-in) stopped");
     }
 }
 
