@@ -105,7 +105,15 @@ impl Region {
     pub fn from_ascii(text: &[u8]) -> Result<Self, RegionError> {
         let mut bytes = [0; REGION_BYTES_MAX];
         let length = u8::try_from(text.len()).map_err(|_| RegionError)?;
-        bytes.get_mut(..text.len()).ok_or(RegionError)?.copy_from_slice(text);
+        let place = bytes.get_mut(..text.len()).ok_or(RegionError)?;
+        match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            // Two halves that may overlap: copies of fixed lengths, where most codes are.
+            (Some(first), Some(last)) if text.len() <= 16 => {
+                place[..8].copy_from_slice(first);
+                place[text.len() - 8..].copy_from_slice(last);
+            }
+            _ => place.copy_from_slice(text),
+        }
         // All places at once, with or without a letter: no branch depends on the length.
         let good = |b: u8| u8::from(b.is_ascii_lowercase() | b.is_ascii_digit() | (b == b'-'));
         let letters = bytes.iter().fold(0, |letters, b| letters + good(*b));

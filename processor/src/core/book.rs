@@ -34,7 +34,7 @@ pub(super) enum Entered {
 
 /// Bids that are looked at before they are counted: enough for memory to answer many at once, few enough that what
 /// was fetched for the first is still there for the last.
-pub(super) const BATCH: usize = 64;
+pub(super) const BATCH: usize = 32;
 
 /// Where a bid belongs.
 #[derive(Clone, Copy, Debug, Default)]

@@ -22,9 +22,10 @@ pub(super) enum Put {
     New,
 }
 
-/// Places by tag; open addressing, at most half full, searched upwards.
+/// Places by tag; open addressing, searched upwards. At most one of `PART` entries is filled: two where memory is much,
+/// more where it is little and a long search would cost more than a wide table.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(super) struct Index<const PART: usize> {
     /// Tag, and place plus one; zero when free. As many as a power of two, or none.
     entries: Vec<[u32; 2]>,
     /// Things so far, which is the next one's place.
@@ -43,7 +44,7 @@ pub(super) fn place(length: usize) -> u32 {
     u32::try_from(length).expect("a window holds fewer than 2^32 of anything")
 }
 
-impl Index {
+impl<const PART: usize> Index<PART> {
     #[inline]
     fn home(&self, tag: Tag) -> usize {
         wide(tag.0.wrapping_shr(self.shift))
@@ -72,7 +73,7 @@ impl Index {
     /// The place of the same thing; when there is none, the next place is its own from now on.
     #[inline]
     pub(super) fn find_or_put(&mut self, tag: Tag, same: impl Fn(u32) -> bool) -> Put {
-        if wide(self.length) * 2 >= self.entries.len() {
+        if wide(self.length) * PART >= self.entries.len() {
             self.grow();
         }
         match self.search(tag, same) {
@@ -182,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_was_put_is_found_through_growth_and_gone_when_cleared() {
-        let mut index = Index::default();
+        let mut index = Index::<2>::default();
         let things: Vec<u64> = (0..5_000).collect();
         // Every tag is shared by eight things, and the highest run over the end of the entries.
         let tag = |thing: u64| Tag(u32::MAX - u32::try_from(thing / 8).unwrap() * 3);

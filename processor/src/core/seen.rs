@@ -51,8 +51,8 @@ pub(super) struct Tags {
 pub(super) struct Seen {
     pairs: Vec<Pair>,
     further: Vec<Further>,
-    pair_index: Index,
-    further_index: Index,
+    pair_index: Index<2>,
+    further_index: Index<2>,
 }
 
 impl Seen {

@@ -31,7 +31,7 @@ pub(super) struct Standings {
     list: Vec<Standing>,
     /// The best bid of each.
     bests: Vec<Placed>,
-    index: Index,
+    index: Index<4>,
 }
 
 /// The standings of one auction: the last one's place plus one, from which the others are found.
@@ -70,7 +70,6 @@ impl Standings {
             }
         }
     }
-
 
     /// The place of a region's standing in an auction.
     #[inline]

@@ -19,7 +19,7 @@ use super::standing::Standings;
 /// What finds auctions and bids; a window that is closed leaves it to the next one.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    slots: Index,
+    slots: Index<4>,
     seen: Seen,
 }
 
