@@ -144,3 +144,57 @@ impl Seen {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::bid::Bid;
+    use schemas::ids::SlotId;
+    use schemas::money::{BasisPoints, Price};
+    use schemas::time::Millis;
+
+    use super::*;
+    use crate::core::index::Key;
+
+    fn bid(account: u8, id: u8) -> Bid {
+        Bid {
+            bid_id: BidId::from_bytes([id; 16]),
+            slot_id: SlotId::from_bytes([1; 16]),
+            account_id: AccountId::from_bytes([account; 16]),
+            region: "eu-central-1".parse().unwrap(),
+            amount: Price::from_units(1).unwrap(),
+            latency_ms: 0,
+            quality: BasisPoints::new(0).unwrap(),
+            event_time: Millis(0),
+        }
+    }
+
+    fn tags(auction: u8, bid: &Bid) -> Tags {
+        let key = Key::default();
+        let pair = key.begin(&[auction; 16]).id(bid.account_id.as_bytes(), key);
+        Tags { pair: pair.tag(), bid: pair.id(bid.bid_id.as_bytes(), key).tag() }
+    }
+
+    #[test]
+    fn first_and_further_bids_are_known_again_and_nobody_elses_are() {
+        let mut seen = Seen::default();
+        let mut enter = |auction: u8, bid: Bid| {
+            let tags = tags(auction, &bid);
+            let pair = seen.find(auction.into(), &bid.account_id, tags);
+            let entry = seen.enter(auction.into(), &bid, pair, tags);
+            // Whether its pair was found before makes no difference, and a copy is one however often it comes.
+            assert_eq!(seen.enter(auction.into(), &bid, None, tags), Entry::Copy);
+            entry
+        };
+        assert_eq!(enter(0, bid(1, 1)), Entry::NewBidder);
+        assert_eq!(enter(0, bid(1, 2)), Entry::NewBid);
+        assert_eq!(enter(0, bid(1, 3)), Entry::NewBid);
+        assert_eq!([1, 2, 3].map(|id| enter(0, bid(1, id))), [Entry::Copy; 3]);
+        // The same ids of another account, and of the same account in another auction.
+        assert_eq!(enter(0, bid(2, 2)), Entry::NewBidder);
+        assert_eq!(enter(0, bid(2, 1)), Entry::NewBid);
+        assert_eq!(enter(1, bid(1, 2)), Entry::NewBidder);
+        assert_eq!(seen.len(), 6);
+        let cleared = seen.cleared();
+        assert_eq!(cleared.len(), 0);
+    }
+}
