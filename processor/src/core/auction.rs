@@ -1,17 +1,52 @@
-//! One slot in one window while it is open: statistics by region and the best bids of distinct accounts.
+//! One slot in one window while it is open: its counts, and the best bids of distinct accounts.
 //!
-//! Who bid before is not kept here but in the window's tables. Of the bids only those are kept that can still matter:
-//! the best of each of the first accounts, one more than become candidates, and the best of each region. An account
-//! that falls off the list has a better one before it for every place, and comes back only with a better bid.
+//! Who bid before is not kept here but beside all auctions of the window, and so is what each region bid. Of the bids
+//! only those are kept that can still matter: the best of each of the first accounts, one more than become
+//! candidates. An account that falls off the list has a better one before it for every place, and comes back only
+//! with a better bid.
+
+use std::cmp::Ordering;
 
 use schemas::bid::{Bid, RankKey, score};
 use schemas::geometry::Geometry;
-use schemas::ids::{Region, ShardId, SlotId};
+use schemas::ids::{AccountId, Region, ShardId, SlotId};
 use schemas::item::{Aggregate, Candidate, RegionStats, State};
 use schemas::money::{Money, Price};
 use schemas::time::Millis;
 
+use super::index::{place, wide};
 use super::mark::{Places, Record};
+use super::standing::{Regions, Standings};
+
+/// A bid on its way into its auction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer<'a> {
+    pub(super) bid: &'a Bid,
+    pub(super) score: u128,
+    pub(super) geometry: &'a Geometry,
+    record: &'a Record<'a>,
+    sub_sequence: u32,
+}
+
+impl<'a> Offer<'a> {
+    pub(super) fn new(
+        bid: &'a Bid,
+        (record, sub_sequence): (&'a Record<'a>, u32),
+        geometry: &'a Geometry,
+    ) -> Self {
+        let score = score(geometry.ranking, bid.amount, bid.quality);
+        Self { bid, score, geometry, record, sub_sequence }
+    }
+
+    /// The bid as it is kept.
+    pub(super) fn placed(&self, places: &mut Places) -> Placed {
+        Placed { bid: *self.bid, place: places.of(self.record), sub_sequence: self.sub_sequence }
+    }
+
+    pub(super) fn rank(&self) -> RankKey {
+        self.bid.rank_key(self.geometry.ranking)
+    }
+}
 
 /// A bid that is kept, and where it lies.
 #[derive(Clone, Debug)]
@@ -22,15 +57,7 @@ pub(super) struct Placed {
 }
 
 impl Placed {
-    fn new(bid: &Bid, (record, places): (&Record<'_>, &mut Places), sub_sequence: u32) -> Self {
-        Self { bid: *bid, place: places.of(record), sub_sequence }
-    }
-
-    fn rank(&self, geometry: &Geometry) -> RankKey {
-        self.bid.rank_key(geometry.ranking)
-    }
-
-    fn candidate(&self, places: &Places) -> Candidate {
+    pub(super) fn candidate(&self, places: &Places) -> Candidate {
         let (bid, place) = (self.bid, places.get(self.place));
         Candidate {
             bid_id: bid.bid_id,
@@ -44,36 +71,42 @@ impl Placed {
             sub_sequence: self.sub_sequence,
         }
     }
+
+    pub(super) fn rank(&self, geometry: &Geometry) -> RankKey {
+        self.bid.rank_key(geometry.ranking)
+    }
+
+    /// With its place so much further behind.
+    pub(super) fn shifted(&self, offset: u32) -> Self {
+        Self { place: self.place + offset, ..self.clone() }
+    }
 }
 
-/// What a region bid so far: what every bid touches, in one or two cache lines.
-#[derive(Clone, Debug)]
-struct Standing {
-    amount_sum: u128,
-    /// The score of the region's best bid.
-    best_score: u128,
-    bids: u64,
-    amount_max: Price,
-    latency_ms_sum: u64,
-    latency_ms_max: u32,
-    region: Region,
+/// One of the first accounts of an auction, by its best bid.
+#[derive(Clone, Copy, Debug)]
+struct Leader {
+    score: u128,
+    account_id: AccountId,
+    /// Where that bid is kept.
+    kept: u32,
 }
 
-/// An open auction.
+/// An open auction. What every bid touches comes first, in one cache line.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct Auction {
     pub(super) slot_id: SlotId,
+    /// A lower score cannot become a leader.
+    bar: u128,
     pub(super) bids: u64,
     /// Distinct accounts.
     pub(super) bidders: u64,
     amount_min: Price,
-    /// A lower score cannot become a leader.
-    bar: u128,
-    standings: Vec<Standing>,
+    pub(super) regions: Regions,
     /// Best first, one per account, one more than become candidates.
-    leaders: Vec<Placed>,
-    /// Each region's best bid, in the order of the standings.
-    bests: Vec<Placed>,
+    leaders: Vec<Leader>,
+    /// Their bids, in no order.
+    kept: Vec<Placed>,
     /// Copies that were not counted, by the region they came from.
     pub(super) copies: Vec<(Region, u64)>,
 }
@@ -82,63 +115,25 @@ impl Auction {
     pub(super) fn new(slot_id: SlotId) -> Self {
         Self {
             slot_id,
+            bar: 0,
             bids: 0,
             bidders: 0,
             amount_min: Price::MAX,
-            bar: 0,
-            standings: Vec::new(),
+            regions: Regions::default(),
             leaders: Vec::new(),
-            bests: Vec::new(),
+            kept: Vec::new(),
             copies: Vec::new(),
         }
     }
 
     /// Takes a bid that was not seen before.
     #[inline]
-    pub(super) fn on_bid(
-        &mut self,
-        bid: &Bid,
-        (record, places): (&Record<'_>, &mut Places),
-        sub_sequence: u32,
-        geometry: &Geometry,
-    ) {
-        let score = score(geometry.ranking, bid.amount, bid.quality);
+    pub(super) fn on_bid(&mut self, offer: &Offer<'_>, places: &mut Places) {
         self.bids += 1;
-        self.amount_min = self.amount_min.min(bid.amount);
-        if score >= self.bar {
-            self.lead(Placed::new(bid, (record, places), sub_sequence), geometry);
+        self.amount_min = self.amount_min.min(offer.bid.amount);
+        if offer.score >= self.bar {
+            self.lead(offer, places);
         }
-        let Some(at) = self.standing(bid.region) else {
-            self.standings.push(Standing {
-                amount_sum: u128::from(bid.amount.units()),
-                best_score: score,
-                bids: 1,
-                amount_max: bid.amount,
-                latency_ms_sum: u64::from(bid.latency_ms),
-                latency_ms_max: bid.latency_ms,
-                region: bid.region,
-            });
-            self.bests.push(Placed::new(bid, (record, places), sub_sequence));
-            return;
-        };
-        let standing = &mut self.standings[at];
-        standing.bids += 1;
-        standing.amount_sum += u128::from(bid.amount.units());
-        standing.amount_max = standing.amount_max.max(bid.amount);
-        standing.latency_ms_sum += u64::from(bid.latency_ms);
-        standing.latency_ms_max = standing.latency_ms_max.max(bid.latency_ms);
-        if score >= standing.best_score {
-            let best = &mut self.bests[at];
-            if bid.rank_key(geometry.ranking) < best.rank(geometry) {
-                (standing.best_score, *best) = (score, Placed::new(bid, (record, places), sub_sequence));
-            }
-        }
-    }
-
-    /// The place of a region's standing.
-    #[inline]
-    pub(super) fn standing(&self, region: Region) -> Option<usize> {
-        self.standings.iter().position(|standing| standing.region == region)
     }
 
     /// Takes a copy of a bid that was counted.
@@ -149,23 +144,45 @@ impl Auction {
         }
     }
 
-    /// Puts a bid among the leaders when it belongs there.
-    #[cold]
-    fn lead(&mut self, placed: Placed, geometry: &Geometry) {
-        let (rank, length) = (placed.rank(geometry), usize::from(geometry.candidates) + 1);
-        let same = |leader: &Placed| leader.bid.account_id == placed.bid.account_id;
-        if let Some(at) = self.leaders.iter().position(same) {
-            if self.leaders[at].rank(geometry) <= rank {
-                return;
+    /// Puts a bid among the leaders when it belongs there: in place of its account's own, or of the last.
+    fn lead(&mut self, offer: &Offer<'_>, places: &mut Places) {
+        let (length, account_id) = (usize::from(offer.geometry.candidates) + 1, offer.bid.account_id);
+        let own = self.leaders.iter().position(|leader| leader.account_id == account_id);
+        let mut at = match own.or((self.leaders.len() == length).then_some(length - 1)) {
+            Some(at) if !self.is_before(offer, at) => return,
+            Some(at) => at,
+            None => {
+                let kept = place(self.kept.len());
+                self.leaders.push(Leader { score: 0, account_id, kept });
+                self.kept.push(offer.placed(places));
+                self.leaders.len() - 1
             }
-            self.leaders.remove(at);
+        };
+        let kept = self.leaders[at].kept;
+        self.kept[wide(kept)] = offer.placed(places);
+        while let Some(better) = at.checked_sub(1).filter(|better| self.is_before(offer, *better)) {
+            self.leaders[at] = self.leaders[better];
+            at = better;
         }
-        let at = self.leaders.partition_point(|leader| leader.rank(geometry) < rank);
-        self.leaders.insert(at, placed);
-        self.leaders.truncate(length);
+        self.leaders[at] = Leader { score: offer.score, account_id, kept };
         if let Some(last) = self.leaders.get(length - 1) {
-            self.bar = score(geometry.ranking, last.bid.amount, last.bid.quality);
+            self.bar = last.score;
         }
+    }
+
+    /// Whether a bid ranks before a leader's. Ties are rare, and only they look at the rest of the bids.
+    #[inline]
+    fn is_before(&self, offer: &Offer<'_>, at: usize) -> bool {
+        let leader = &self.leaders[at];
+        match offer.score.cmp(&leader.score) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => offer.rank() < self.kept[wide(leader.kept)].rank(offer.geometry),
+        }
+    }
+
+    fn leading(&self) -> impl Iterator<Item = &Placed> {
+        self.leaders.iter().map(|leader| &self.kept[wide(leader.kept)])
     }
 
     /// The item that this auction leaves; it counted at least one bid.
@@ -174,30 +191,27 @@ impl Auction {
         start: Millis,
         shard_id: &ShardId,
         geometry: &Geometry,
-        places: &Places,
+        (standings, places): (&Standings, &Places),
     ) -> Aggregate {
         let candidates = usize::from(geometry.candidates);
-        let next = self.leaders.get(candidates).map(|placed| placed.bid);
-        let highest = self.standings.iter().map(|standing| standing.amount_max).max();
+        let next = self.leaders.get(candidates);
+        let regions: std::collections::BTreeMap<Region, RegionStats> =
+            standings.close(self.regions, places).collect();
+        let highest = regions.values().map(|stats| stats.amount_max).max();
         Aggregate {
             slot_id: self.slot_id,
             window_start: start,
             window_end: geometry.window_end(start),
             bids: self.bids,
             bidders: self.bidders,
-            amount_sum: Money(self.standings.iter().map(|standing| signed(standing.amount_sum)).sum()),
+            amount_sum: Money(regions.values().map(|stats| stats.amount_sum.0).sum()),
             amount_min: self.amount_min,
             amount_max: highest.expect("an auction that is closed counted a bid"),
             duplicates: self.copies.iter().map(|(_, copies)| copies).sum(),
-            regions: self
-                .standings
-                .iter()
-                .zip(&self.bests)
-                .map(|(one, best)| (one.region, one.close(best, places)))
-                .collect(),
-            candidates: self.leaders.iter().take(candidates).map(|placed| placed.candidate(places)).collect(),
-            next_amount: next.map(|bid| bid.amount),
-            next_score: next.map(|bid| score(geometry.ranking, bid.amount, bid.quality)),
+            regions,
+            candidates: self.leading().take(candidates).map(|placed| placed.candidate(places)).collect(),
+            next_amount: next.map(|leader| self.kept[wide(leader.kept)].bid.amount),
+            next_score: next.map(|leader| leader.score),
             shard_id: shard_id.clone(),
             state: State::Pending,
             decision: None,
@@ -208,28 +222,6 @@ impl Auction {
 
     /// Its kept bids' places are so much further behind now.
     pub(super) fn shift_places(&mut self, offset: u32) {
-        self.leaders.iter_mut().chain(&mut self.bests).for_each(|placed| placed.place += offset);
+        self.kept.iter_mut().for_each(|placed| placed.place += offset);
     }
-
-    /// Each region's best bid.
-    pub(super) fn best_by_region(&self) -> impl Iterator<Item = Bid> {
-        self.bests.iter().map(|best| best.bid)
-    }
-}
-
-impl Standing {
-    fn close(&self, best: &Placed, places: &Places) -> RegionStats {
-        RegionStats {
-            bids: self.bids,
-            amount_sum: Money(signed(self.amount_sum)),
-            amount_max: self.amount_max,
-            latency_ms_sum: self.latency_ms_sum,
-            latency_ms_max: self.latency_ms_max,
-            best: best.candidate(places),
-        }
-    }
-}
-
-fn signed(sum: u128) -> i128 {
-    i128::try_from(sum).expect("a sum of 64-bit prices that fit memory is below 2^127")
 }

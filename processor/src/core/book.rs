@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
 use schemas::hash::HashRange;
+use schemas::record::Rejected;
 use schemas::time::Millis;
 
-use super::judge::{Judge, Known, Verdict};
+use super::auction::Offer;
+use super::judge::{Judge, Known, Refused, Verdict};
 use super::mark::Record;
-use super::window::{Tables, Window};
+use super::window::{Spot, Tables, Window};
 
 /// Which single bids are kept for analysts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub enum BidEvents {
     All,
 }
 
-/// What became of a valid bid, and whether it was the first copy.
+/// What became of a bid, and whether it was the first copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entered {
     Counted,
@@ -36,10 +38,10 @@ pub(super) const BATCH: usize = 32;
 
 /// Where a bid belongs.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Aim {
+struct Aim {
     start: Millis,
-    /// The place of its slot's auction in that window, when there was one.
-    auction: Option<u32>,
+    /// Where in that window, when its slot had an auction there.
+    spot: Option<Spot>,
 }
 
 /// Open windows.
@@ -58,58 +60,80 @@ impl Book {
 
     /// Says where each bid of a batch belongs, and fetches what counting it will touch.
     #[inline]
-    pub(super) fn aim<E>(&self, geometry: &Geometry, bids: &[Result<Bid, E>]) -> [Aim; BATCH] {
+    fn aim(&self, geometry: &Geometry, bids: &[Result<Bid, Rejected>]) -> [Aim; BATCH] {
         let mut aims = [Aim::default(); BATCH];
-        let (mut start, mut end, mut window) = (Millis(0), Millis(0), None);
-        for (aim, bid) in aims.iter_mut().zip(bids) {
+        let mut looks = [None; BATCH];
+        let (mut start, mut end, mut window, mut looked) = (Millis(0), Millis(0), None, 0_u32);
+        for ((aim, look), bid) in aims.iter_mut().zip(&mut looks).zip(bids) {
             let Ok(bid) = bid else { continue };
             // Neighbours lie in the same window, and a division costs more than a comparison.
             if window.is_none() || bid.event_time < start || bid.event_time >= end {
                 start = geometry.window_start(bid.event_time);
                 end = geometry.window_end(start);
-                window = self.windows.get(&start);
+                window = self.windows.get(&start).filter(|window| !window.auctions.is_empty());
             }
-            let auction = window.and_then(|window| window.find(&bid.slot_id));
-            *aim = Aim { start, auction };
-            if let (Some(window), Some(auction)) = (window, auction) {
-                window.warm(auction, bid);
+            aim.start = start;
+            if let Some(window) = window {
+                *look = Some((window, window.tags(bid)));
             }
         }
+        for (window, tags) in looks.iter().flatten() {
+            looked ^= window.touch(tags);
+        }
+        for ((aim, look), bid) in aims.iter_mut().zip(&looks).zip(bids) {
+            if let (Some((window, tags)), Ok(bid)) = (look, bid) {
+                aim.spot = window.find(bid, *tags);
+            }
+        }
+        // What is looked at is not used; that it is looked at is the use.
+        std::hint::black_box(looked);
         aims
     }
 
-    /// Judges a bid at a clock and counts it when it is in time. `touched` is called with a window that took a bid.
+    /// Judges the next bids of a record, at most [`BATCH`], at a clock, and counts those that are in time. The first
+    /// has the place `from` in the record. `touched` is called with each window that takes bids.
     #[inline]
-    pub(super) fn on_bid(
+    pub(super) fn on_batch(
         &mut self,
         judge: &mut Judge,
-        (bid, aim): (&Bid, Aim),
-        (record, sub_sequence): (&Record<'_>, u32),
+        bids: &[Result<Bid, Rejected>],
+        (record, from): (&Record<'_>, u32),
         clock: Millis,
-        touched: impl FnOnce(&mut Window),
-    ) -> Entered {
+        touched: impl Fn(&mut Window),
+    ) -> [Entered; BATCH] {
         let geometry = judge.geometry;
-        let start = aim.start;
-        let known = if aim.auction.is_some() { Known::Yes } else { Known::No };
-        match judge.verdict(bid, start, clock, known) {
-            Verdict::Taken => {}
-            verdict => return Entered::Not(verdict),
-        }
-        let window = match self.windows.get_mut(&start) {
-            Some(window) => window,
-            None => {
-                self.windows.entry(start).or_insert_with(|| Window::with(std::mem::take(&mut self.spare)))
+        let aims = self.aim(&geometry, bids);
+        let mut entered = [Entered::Not(Verdict::Refused(Refused::Rejected)); BATCH];
+        let mut open: Option<(Millis, &mut Window)> = None;
+        for (((bid, aim), entered), sub_sequence) in bids.iter().zip(&aims).zip(&mut entered).zip(from..) {
+            let Ok(bid) = bid else { continue };
+            let known = if aim.spot.is_some() { Known::Yes } else { Known::No };
+            let verdict = judge.verdict(bid, aim.start, clock, known);
+            if verdict != Verdict::Taken {
+                *entered = Entered::Not(verdict);
+                continue;
             }
-        };
-        let auction = aim.auction.unwrap_or_else(|| window.find_or_make(bid.slot_id));
-        touched(window);
-        if !window.count(auction, bid, record, sub_sequence, &geometry) {
-            return Entered::Copy;
+            // Neighbours lie in the same window.
+            let window = match open {
+                Some((start, window)) if start == aim.start => window,
+                _ => {
+                    let window = self.windows.entry(aim.start);
+                    let window = window.or_insert_with(|| Window::with(std::mem::take(&mut self.spare)));
+                    touched(window);
+                    window
+                }
+            };
+            let spot = aim.spot.unwrap_or_else(|| window.find_or_make(bid, record));
+            *entered = Entered::Copy;
+            if window.count(&spot, &Offer::new(bid, (record, sub_sequence), &geometry)) {
+                *entered = Entered::Counted;
+                if self.events == BidEvents::All {
+                    window.bids.push(*bid);
+                }
+            }
+            open = Some((aim.start, window));
         }
-        if self.events == BidEvents::All {
-            window.bids.push(*bid);
-        }
-        Entered::Counted
+        entered
     }
 
     /// Takes out the oldest window that the clock has passed.

@@ -63,17 +63,20 @@ impl Closer<'_> {
             total.early += counts.early;
             total.late += counts.late;
         }
-        let mut auctions = window.auctions;
+        let kept = (&window.standings, &window.places);
+        let mut auctions: Vec<&Auction> = window.auctions.iter().collect();
         auctions.sort_unstable_by_key(|auction| auction.slot_id);
         let mut aggregates = Vec::with_capacity(auctions.len());
-        for auction in &auctions {
-            let aggregate = auction.close(start, self.shard_id, &self.agreed.geometry, &window.places);
+        for auction in auctions.iter().copied() {
+            let aggregate = auction.close(start, self.shard_id, &self.agreed.geometry, kept);
             totals.add(&aggregate, auction);
             aggregates.push(aggregate);
         }
         let events = match self.events {
             BidEvents::None => Vec::new(),
-            BidEvents::Best => auctions.iter().flat_map(Auction::best_by_region).collect(),
+            BidEvents::Best => {
+                auctions.iter().flat_map(|auction| window.standings.bests(auction.regions)).collect()
+            }
             BidEvents::All => window.bids,
         };
         let event = |bid| BidEvent { bid, window_start: start, ttl };

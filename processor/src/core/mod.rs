@@ -8,13 +8,16 @@ mod book;
 mod closed;
 mod cut;
 pub mod holding;
+mod index;
 mod judge;
 pub mod lease;
 mod mark;
 mod mutant;
 pub mod pace;
 mod progress;
+mod seen;
 pub mod shard;
+mod standing;
 pub mod tail;
 #[cfg(test)]
 mod tests;

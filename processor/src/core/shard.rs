@@ -100,27 +100,22 @@ impl ShardMachine {
             window.first.get_or_insert_with(mark);
         };
         let (geometry, clock) = (self.agreed.geometry, self.at.clock);
-        let mut sub_sequence = 0;
+        let mut from = 0;
         for batch in decoded.items.chunks(BATCH) {
-            let aims = self.book.aim(&geometry, batch);
-            for (item, aim) in batch.iter().zip(aims) {
-                let place = sub_sequence;
-                sub_sequence += 1;
-                let entered = match item {
-                    Ok(bid) => self.book.on_bid(&mut self.judge, (bid, aim), (&record, place), clock, touch),
-                    Err(_) => Entered::Not(Verdict::Refused(Refused::Rejected)),
-                };
+            let entered = self.book.on_batch(&mut self.judge, batch, (&record, from), clock, touch);
+            for (item, entered) in batch.iter().zip(entered) {
                 match entered {
                     Entered::Counted => judged.counted += 1,
                     Entered::Copy => judged.duplicates += 1,
                     Entered::Not(Verdict::Replayed | Verdict::Taken) => judged.replayed += 1,
                     Entered::Not(Verdict::Refused(refused)) => {
-                        let sample = Sample::of(refused, item, place);
+                        let sample = Sample::of(refused, item, from);
                         judged.refuse(sample);
                         let own = geometry.window_start(item.as_ref().map_or(clock, |bid| bid.event_time));
                         count(refusals(&mut self.book, &self.judge, clock, own), &sample, touch);
                     }
                 }
+                from += 1;
             }
         }
         self.at.checkpoint = Checkpoint::After(sequence.clone());

@@ -172,16 +172,8 @@ impl Replay {
         }
         self.records += 1;
         let record = Record { shard_id: &self.tail.shard_id, sequence, number: self.records };
-        let mut sub_sequence = 0;
-        for batch in decoded.items.chunks(BATCH) {
-            let aims = self.book.aim(&geometry, batch);
-            for (bid, aim) in batch.iter().zip(aims) {
-                if let Ok(bid) = bid {
-                    let place = (&record, sub_sequence);
-                    self.book.on_bid(&mut self.judge, (bid, aim), place, self.clock, |_window| {});
-                }
-                sub_sequence += 1;
-            }
+        for (batch, from) in decoded.items.chunks(BATCH).zip((0..).step_by(BATCH)) {
+            self.book.on_batch(&mut self.judge, batch, (&record, from), self.clock, |_window| {});
         }
         self.from = Checkpoint::After(sequence.clone());
     }

@@ -1,64 +1,43 @@
-//! One open window: its auctions, and the tables that find copies exactly.
+//! One open window: its auctions, what each region bid in them, and which bids were seen.
 //!
-//! Three tables for the whole window rather than some for each auction: slots, pairs of auction and account, and
-//! bids of a pair. Entries are small and lie in place, so a bid costs one access to each. Nothing that leaves a window
-//! depends on a table's order.
+//! Everything lies in lists for the whole window, one thing after another, and is found through indexes of small
+//! entries. Where a bid has to look follows from the bid alone, so that many bids can look at once. Nothing that
+//! leaves a window depends on an order here.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use schemas::bid::Bid;
-use schemas::geometry::Geometry;
 use schemas::hash::{HashKey, HashRange};
-use schemas::ids::{AccountId, BidId, Region, SlotId};
+use schemas::ids::{Region, SlotId};
 
-use super::auction::Auction;
+use super::auction::{Auction, Offer};
+use super::index::{Index, Key, Put, Tag, place, wide};
 use super::mark::{Mark, Places, Record};
-use super::mutant::{self, Mutant};
+use super::seen::{self, Entry, Seen};
+use super::standing::Standings;
 
-const HASHER: foldhash::fast::FixedState = foldhash::fast::FixedState::with_seed(0);
-
-/// An account in an auction; its id is dense within the window.
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    auction: u32,
-    id: u32,
-    account: [u8; 16],
-}
-
-/// A bid of a pair. Its place in the table follows from the auction and not from the pair, so that both tables can be
-/// asked at once.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    auction: u32,
-    pair: u32,
-    bid: [u8; 16],
-}
-
-/// What finds slots, pairs and bids. Memory fresh from the system costs more than all that is done with it, so a
-/// window that is closed leaves its tables to the next one.
+/// What finds auctions and bids; a window that is closed leaves it to the next one.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
-    slots: HashTable<u32>,
-    pairs: HashTable<Pair>,
-    seen: HashTable<Seen>,
+    slots: Index<4>,
+    seen: Seen,
 }
 
-/// Tables that were filled to less than one part in so many are not kept: a burst must not hold memory for ever.
-const SPARE_PART: usize = 8;
+/// Where to look for what a bid belongs to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tags {
+    slot: Tag,
+    standing: Tag,
+    seen: seen::Tags,
+}
 
-impl Tables {
-    fn cleared(mut self) -> Self {
-        if self.seen.len() < self.seen.capacity() / SPARE_PART {
-            return Self::default();
-        }
-        self.slots.clear();
-        self.pairs.clear();
-        self.seen.clear();
-        self
-    }
+/// Where a bid belongs, as far as that was there when it was looked for, and where to look for the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    auction: u32,
+    pair: Option<u32>,
+    standing: Option<u32>,
+    tags: Tags,
 }
 
 /// Refused bids of one region in one window.
@@ -74,6 +53,7 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 pub(super) struct Window {
     pub(super) auctions: Vec<Auction>,
+    pub(super) standings: Standings,
     pub(super) counts: BTreeMap<Region, Counts>,
     /// Before the first record of this shard that put something here.
     pub(super) first: Option<Mark>,
@@ -82,23 +62,9 @@ pub(super) struct Window {
     /// All counted bids, when all of them are written.
     pub(super) bids: Vec<Bid>,
     pub(super) places: Places,
+    /// What hashes are mixed with, drawn when the first auction is made.
+    key: Key,
     tables: Tables,
-}
-
-fn fold(lead: u32, id: &[u8; 16]) -> u64 {
-    HASHER.hash_one((lead, u128::from_ne_bytes(*id)))
-}
-
-fn slot_hash(slot: &SlotId) -> u64 {
-    HASHER.hash_one(u128::from_ne_bytes(*slot.as_bytes()))
-}
-
-fn index(place: u32) -> usize {
-    usize::try_from(place).expect("32 bits fit")
-}
-
-fn place(length: usize) -> u32 {
-    u32::try_from(length).expect("a window holds fewer than 2^32 auctions and pairs")
 }
 
 impl Window {
@@ -109,7 +75,13 @@ impl Window {
 
     /// Takes the tables out of a window that takes no more bids, empty and fit to be used again.
     pub(super) fn take_tables(&mut self) -> Tables {
-        std::mem::take(&mut self.tables).cleared()
+        let Tables { mut slots, seen } = std::mem::take(&mut self.tables);
+        let seen = seen.cleared();
+        if seen.is_unused() {
+            return Tables::default();
+        }
+        slots.clear();
+        Tables { slots, seen }
     }
 
     /// A window of refusals alone.
@@ -117,86 +89,72 @@ impl Window {
         Self { counts, ..Self::default() }
     }
 
-    /// The place of a slot's auction.
+    /// Where to look for a bid, as long as this window has auctions.
     #[inline]
-    pub(super) fn find(&self, slot: &SlotId) -> Option<u32> {
-        self.tables.slots.find(slot_hash(slot), |at| self.auctions[index(*at)].slot_id == *slot).copied()
+    pub(super) fn tags(&self, bid: &Bid) -> Tags {
+        let slot = self.key.begin(bid.slot_id.as_bytes());
+        let pair = slot.id(bid.account_id.as_bytes(), self.key);
+        let seen = seen::Tags { pair: pair.tag(), bid: pair.id(bid.bid_id.as_bytes(), self.key).tag() };
+        Tags { slot: slot.tag(), standing: slot.region(&bid.region, self.key).tag(), seen }
     }
 
-    /// The place of a slot's auction, which is made when there is none.
-    pub(super) fn find_or_make(&mut self, slot: SlotId) -> u32 {
-        if let Some(at) = self.find(&slot) {
-            return at;
+    /// Begins to fetch what [`Window::find`] will look at.
+    #[inline]
+    pub(super) fn touch(&self, tags: &Tags) -> u32 {
+        self.tables.seen.touch(tags.seen)
+    }
+
+    /// Where a bid belongs, when its slot has an auction here.
+    #[inline]
+    pub(super) fn find(&self, bid: &Bid, tags: Tags) -> Option<Spot> {
+        let same = |at: u32| self.auctions[wide(at)].slot_id == bid.slot_id;
+        let auction = self.tables.slots.find(tags.slot, same)?;
+        let pair = self.tables.seen.find(auction, &bid.account_id, tags.seen);
+        let standing = self.standings.find(auction, &bid.region, tags.standing);
+        Some(Spot { auction, pair, standing, tags })
+    }
+
+    /// Where a bid of a record belongs; its auction is made when there is none.
+    #[cold]
+    pub(super) fn find_or_make(&mut self, bid: &Bid, record: &Record<'_>) -> Spot {
+        if self.auctions.is_empty() {
+            self.key = Key::of(record.sequence);
         }
-        let at = place(self.auctions.len());
-        self.auctions.push(Auction::new(slot));
-        let auctions = &self.auctions;
-        self.tables.slots.insert_unique(slot_hash(&slot), at, |at| slot_hash(&auctions[index(*at)].slot_id));
-        at
+        let tags = self.tags(bid);
+        let auction = self.put(Auction::new(bid.slot_id), tags.slot);
+        Spot { auction, pair: None, standing: None, tags }
     }
 
-    /// Counts a bid in an auction; `false` when it is a copy.
-    #[inline]
-    pub(super) fn count(
-        &mut self,
-        auction: u32,
-        bid: &Bid,
-        record: &Record<'_>,
-        sub_sequence: u32,
-        geometry: &Geometry,
-    ) -> bool {
-        let (pair, is_new) = self.pair(auction, bid.account_id);
-        let counted = self.is_first(auction, pair, bid.bid_id);
-        let auction = &mut self.auctions[index(auction)];
-        auction.bidders += u64::from(is_new);
-        if counted {
-            auction.on_bid(bid, (record, &mut self.places), sub_sequence, geometry);
-        } else {
-            auction.on_copy(bid.region);
-        }
-        counted
-    }
-
-    #[inline]
-    fn pair(&mut self, auction: u32, account: AccountId) -> (u32, bool) {
-        let account = *account.as_bytes();
-        let id = place(self.tables.pairs.len());
-        let hash = |pair: &Pair| fold(pair.auction, &pair.account);
-        let same = |pair: &Pair| pair.auction == auction && pair.account == account;
-        match self.tables.pairs.entry(fold(auction, &account), same, hash) {
-            Entry::Occupied(found) => (found.get().id, false),
-            Entry::Vacant(free) => {
-                free.insert(Pair { auction, id, account });
-                (id, true)
+    /// The place of a slot's auction: the one that stands, or else this one.
+    fn put(&mut self, auction: Auction, slot: Tag) -> u32 {
+        let auctions = &mut self.auctions;
+        match self.tables.slots.find_or_put(slot, |at| auctions[wide(at)].slot_id == auction.slot_id) {
+            Put::Found(at) => at,
+            Put::New => {
+                auctions.push(auction);
+                place(auctions.len() - 1)
             }
         }
     }
 
+    /// Counts a bid where it belongs; `false` when it is a copy.
     #[inline]
-    fn is_first(&mut self, auction: u32, pair: u32, bid: BidId) -> bool {
-        let bid = *bid.as_bytes();
-        let hash = |seen: &Seen| fold(seen.auction, &seen.bid);
-        let same = |seen: &Seen| seen.pair == pair && seen.bid == bid;
-        match self.tables.seen.entry(fold(auction, &bid), same, hash) {
-            Entry::Occupied(_) => mutant::is(Mutant::DuplicateCounted),
-            Entry::Vacant(free) => {
-                free.insert(Seen { auction, pair, bid });
-                true
+    pub(super) fn count(&mut self, spot: &Spot, offer: &Offer<'_>) -> bool {
+        let (at, tags) = (spot.auction, &spot.tags);
+        let entry = self.tables.seen.enter(at, offer.bid, spot.pair, tags.seen);
+        let auction = &mut self.auctions[wide(at)];
+        match entry {
+            Entry::Copy => {
+                auction.on_copy(offer.bid.region);
+                return false;
             }
+            Entry::NewBidder => auction.bidders += 1,
+            Entry::NewBid => {}
         }
-    }
-
-    /// Looks at everything that counting a bid will touch. Many such looks wait for memory together, where counts
-    /// would wait one after another.
-    #[inline]
-    pub(super) fn warm(&self, auction: u32, bid: &Bid) {
-        let pair =
-            self.tables.pairs.find(fold(auction, bid.account_id.as_bytes()), |pair| pair.auction == auction);
-        let seen =
-            self.tables.seen.find(fold(auction, bid.bid_id.as_bytes()), |seen| seen.auction == auction);
-        let (pair, seen) = (pair.is_some(), seen.is_some());
-        let standing = self.auctions[index(auction)].standing(bid.region).is_some();
-        std::hint::black_box((pair, seen, standing));
+        auction.on_bid(offer, &mut self.places);
+        let standing = (spot.standing, tags.standing);
+        self.standings.on_bid((at, &mut auction.regions), offer, standing, &mut self.places);
+        true
     }
 
     /// Counted bids.
@@ -206,31 +164,35 @@ impl Window {
 
     /// Takes the auctions of another window that lie in a range. The two hold different slots.
     pub(super) fn absorb(&mut self, other: Window, range: HashRange) {
-        let mut moved: Vec<Option<u32>> = Vec::with_capacity(other.auctions.len());
+        if self.auctions.is_empty() {
+            self.key = other.key;
+        }
+        let key = self.key;
         let offset = self.places.append(other.places);
+        let mut moved: Vec<Option<u32>> = Vec::with_capacity(other.auctions.len());
         for mut auction in other.auctions {
             if !range.owns(HashKey::of_slot(&auction.slot_id)) {
                 moved.push(None);
                 continue;
             }
+            let (slot, next) = (key.begin(auction.slot_id.as_bytes()), place(self.auctions.len()));
+            let tag = |region: &Region| slot.region(region, key).tag();
             auction.shift_places(offset);
-            let at = self.find_or_make(auction.slot_id);
-            self.auctions[index(at)] = auction;
-            moved.push(Some(at));
+            auction.regions =
+                self.standings.take_moved((next, auction.regions), &other.standings, offset, tag);
+            moved.push(Some(self.put(auction, slot.tag())));
         }
-        let mut pairs: Vec<Option<u32>> = vec![None; other.tables.pairs.len()];
-        for pair in other.tables.pairs {
-            if let Some(auction) = moved[index(pair.auction)] {
-                pairs[index(pair.id)] = Some(self.pair(auction, AccountId::from_bytes(pair.account)).0);
-            }
+        for (auction, account, bid) in other.tables.seen.iter() {
+            let Some(at) = moved[wide(auction)] else { continue };
+            let pair = key.begin(self.auctions[wide(at)].slot_id.as_bytes()).id(account.as_bytes(), key);
+            let tags = seen::Tags { pair: pair.tag(), bid: pair.id(bid.as_bytes(), key).tag() };
+            self.tables.seen.take_moved(at, (account, bid), tags);
         }
-        for seen in other.tables.seen {
-            if let (Some(auction), Some(pair)) = (moved[index(seen.auction)], pairs[index(seen.pair)]) {
-                self.is_first(auction, pair, BidId::from_bytes(seen.bid));
-            }
-        }
-        let own = |bid: &Bid| self.find(&bid.slot_id).is_some();
-        let kept: Vec<Bid> = other.bids.into_iter().filter(own).collect();
-        self.bids.extend(kept);
+        let slots = &self.tables.slots;
+        let is_own = |slot: &SlotId| {
+            let tag = key.begin(slot.as_bytes()).tag();
+            slots.find(tag, |at| self.auctions[wide(at)].slot_id == *slot).is_some()
+        };
+        self.bids.extend(other.bids.into_iter().filter(|bid| is_own(&bid.slot_id)));
     }
 }

@@ -117,39 +117,30 @@ pub(super) fn decode(data: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Opt
     if message.is_empty() || Md5::digest(message).as_slice() != digest {
         return None;
     }
-    let tables = measure(message).ok().filter(|tables| tables.records <= BIDS_PER_RECORD_MAX)?;
-    items.reserve(tables.records);
-    let mut fields = Fields::new(message);
-    while let Ok(Some(field)) = fields.poll() {
-        if let Field::Bytes(number, record) = field
-            && number == u64::from(RECORD)
-        {
-            items.push(read_item(record, &tables));
-        }
-    }
-    Some(if tables.records == 0 { Kind::Tick } else { Kind::Aggregated })
+    let tables = walk(message).ok()?;
+    items.extend(tables.records.iter().map(|record| read_item(record, &tables)));
+    Some(if tables.records.is_empty() { Kind::Tick } else { Kind::Aggregated })
 }
 
 /// How many entries each table has; they may stand after the records that point into them.
-struct Tables {
+#[derive(Default)]
+struct Tables<'a> {
     keys: u64,
     hash_keys: u64,
-    records: usize,
+    records: Vec<Record<'a>>,
 }
 
-/// The first pass: the whole message parses, or it is no aggregate.
-fn measure(message: &[u8]) -> Result<Tables, Malformed> {
-    let mut tables = Tables { keys: 0, hash_keys: 0, records: 0 };
+/// The whole message parses, or it is no aggregate.
+fn walk(message: &[u8]) -> Result<Tables<'_>, Malformed> {
+    let mut tables = Tables::default();
     let mut fields = Fields::new(message);
     while let Some(field) = fields.poll()? {
         let Field::Bytes(number, bytes) = field else { continue };
         match u8::try_from(number) {
             Ok(PARTITION_KEY) => tables.keys += 1,
             Ok(EXPLICIT_HASH_KEY) => tables.hash_keys += 1,
-            Ok(RECORD) => {
-                parse_record(bytes)?;
-                tables.records += 1;
-            }
+            Ok(RECORD) if tables.records.len() == BIDS_PER_RECORD_MAX => return Err(Malformed),
+            Ok(RECORD) => tables.records.push(parse_record(bytes)?),
             _ => {}
         }
     }
@@ -162,6 +153,7 @@ struct Record<'a> {
     data: &'a [u8],
 }
 
+#[inline]
 fn parse_record(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
     let (mut key, mut hash_key, mut data) = (None, None, None);
     let mut fields = Fields::new(bytes);
@@ -176,8 +168,8 @@ fn parse_record(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
     Ok(Record { key: key.ok_or(Malformed)?, hash_key, data: data.ok_or(Malformed)? })
 }
 
-fn read_item(bytes: &[u8], tables: &Tables) -> Result<Bid, Rejected> {
-    let record = parse_record(bytes).map_err(|Malformed| Rejected::because("an item does not parse"))?;
+#[inline]
+fn read_item(record: &Record<'_>, tables: &Tables<'_>) -> Result<Bid, Rejected> {
     if record.key >= tables.keys || record.hash_key.is_some_and(|index| index >= tables.hash_keys) {
         return Err(Rejected::because("an item's key is not in the table"));
     }

@@ -31,6 +31,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field, nothing at the end.
+    #[inline]
     pub(super) fn poll(&mut self) -> Result<Option<Field<'a>>, Malformed> {
         if self.0.is_empty() {
             return Ok(None);
@@ -77,8 +78,19 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
+    /// Most are of one byte: numbers of fields, lengths, places in tables.
     #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.0 {
+            [byte @ ..0x80, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for (position, &byte) in self.0.iter().take(10).enumerate() {
             let bits = u64::from(byte & 0x7F);

@@ -1,0 +1,226 @@
+//! Finds things by hash: where each lies in a list that its owner keeps.
+//!
+//! An entry is eight bytes whatever the size of the things, and a search most often reads one cache line. The things
+//! themselves stand one after another, so a new one is written where the last was. Never compares things itself: a tag
+//! only says where to look, and the owner says whether it is the same.
+
+use schemas::ids::{Region, SequenceNumber};
+
+/// Entries of the smallest index that holds something; as with all others a power of two.
+const ENTRIES_MIN: usize = 16;
+
+/// What a thing's hash is cut down to; its highest bits say where a search begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tag(u32);
+
+/// What a search for a thing that was to stand in its list came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// It stands at this place already.
+    Found(u32),
+    /// It is to be put at the end of the list.
+    New,
+}
+
+/// Places by tag; open addressing, searched upwards. At most one of `PART` entries is filled: two where memory is much,
+/// more where it is little and a long search would cost more than a wide table.
+#[derive(Debug, Default)]
+pub(super) struct Index<const PART: usize> {
+    /// Tag, and place plus one; zero when free. As many as a power of two, or none.
+    entries: Vec<[u32; 2]>,
+    /// Things so far, which is the next one's place.
+    length: u32,
+    /// By how much a tag is shifted to where its search begins.
+    shift: u32,
+}
+
+/// A place as an index into a list.
+pub(super) fn wide(place: u32) -> usize {
+    usize::try_from(place).expect("32 bits fit")
+}
+
+/// The place behind the last of so many things.
+pub(super) fn place(length: usize) -> u32 {
+    u32::try_from(length).expect("a window holds fewer than 2^32 of anything")
+}
+
+impl<const PART: usize> Index<PART> {
+    #[inline]
+    fn home(&self, tag: Tag) -> usize {
+        wide(tag.0.wrapping_shr(self.shift))
+    }
+
+    /// The place of the same thing, or the free entry where the search ended.
+    #[inline]
+    fn search(&self, tag: Tag, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
+        let Some(last) = self.entries.len().checked_sub(1) else { return Err(0) };
+        let mut at = self.home(tag);
+        loop {
+            match self.entries[at] {
+                [_, 0] => return Err(at),
+                [other, next] if other == tag.0 && same(next - 1) => return Ok(next - 1),
+                _ => at = (at + 1) & last,
+            }
+        }
+    }
+
+    /// The place of the same thing.
+    #[inline]
+    pub(super) fn find(&self, tag: Tag, same: impl Fn(u32) -> bool) -> Option<u32> {
+        self.search(tag, same).ok()
+    }
+
+    /// The place of the same thing; when there is none, the next place is its own from now on.
+    #[inline]
+    pub(super) fn find_or_put(&mut self, tag: Tag, same: impl Fn(u32) -> bool) -> Put {
+        if wide(self.length) * PART >= self.entries.len() {
+            self.grow();
+        }
+        match self.search(tag, same) {
+            Ok(found) => Put::Found(found),
+            Err(free) => {
+                self.length = self.length.checked_add(1).expect("a window holds fewer than 2^32 of anything");
+                self.entries[free] = [tag.0, self.length];
+                Put::New
+            }
+        }
+    }
+
+    /// Reads where a search for a tag begins, so that it is near when it is searched.
+    #[inline]
+    pub(super) fn touch(&self, tag: Tag) -> u32 {
+        self.entries.get(self.home(tag)).map_or(0, |[_, next]| *next)
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let entries = (self.entries.len() * 2).max(ENTRIES_MIN);
+        let old = std::mem::replace(&mut self.entries, vec![[0; 2]; entries]);
+        self.shift = u32::BITS - entries.trailing_zeros();
+        for [tag, next] in old.into_iter().filter(|[_, next]| *next != 0) {
+            let free = self.search(Tag(tag), |_| false).expect_err("nothing is the same");
+            self.entries[free] = [tag, next];
+        }
+    }
+
+    /// Takes everything out and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.entries.fill([0; 2]);
+        self.length = 0;
+    }
+}
+
+/// Hashes chained from a slot to its accounts, regions and bids: what is equal hashes alike, and no memory is needed
+/// for any of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chain(u64);
+
+/// What hashes are mixed with. Bidders choose their ids, so it is drawn from something that nobody knows before the
+/// stream has written it, and that is the same whoever reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(u64);
+
+/// Digits of the golden ratio, of pi and of e: odd, and no pattern in their bits.
+const MIXERS: [u64; 3] = [0x9E37_79B9_7F4A_7C15, 0x2437_54DF_96E1_8A6D, 0xADF8_5458_A2BB_4A9B];
+
+/// Both halves of a product, one over the other.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let (low, high) = a.carrying_mul(b, 0);
+    low ^ high
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self(MIXERS[0])
+    }
+}
+
+impl Key {
+    /// A key drawn from a record's number.
+    pub(super) fn of(sequence: &SequenceNumber) -> Self {
+        let step = |key: u64, digit: u8| fold(key ^ u64::from(digit), MIXERS[1]);
+        Self(sequence.as_str().bytes().fold(MIXERS[0], step))
+    }
+
+    /// The beginning of a chain: a slot.
+    #[inline]
+    pub(super) fn begin(self, id: &[u8; 16]) -> Chain {
+        Chain(MIXERS[2] ^ self.0.rotate_left(32)).id(id, self)
+    }
+}
+
+impl Chain {
+    /// The chain with an id behind it.
+    #[inline]
+    pub(super) fn id(self, id: &[u8; 16], key: Key) -> Chain {
+        let id = u128::from_le_bytes(*id);
+        let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("64 bits");
+        Chain(fold(half(id) ^ self.0, half(id >> 64) ^ key.0))
+    }
+
+    /// The chain with a region behind it.
+    #[inline]
+    pub(super) fn region(self, region: &Region, key: Key) -> Chain {
+        let [first, second, third] = region.words();
+        Chain(fold(fold(first ^ self.0, second ^ key.0) ^ third, MIXERS[1]))
+    }
+
+    /// What an index takes.
+    #[inline]
+    pub(super) fn tag(self) -> Tag {
+        Tag(u32::try_from(self.0 >> 32).expect("32 bits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(low: u64, high: u64) -> [u8; 16] {
+        (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
+    }
+
+    #[test]
+    fn what_was_put_is_found_through_growth_and_gone_when_cleared() {
+        let mut index = Index::<2>::default();
+        let things: Vec<u64> = (0..5_000).collect();
+        // Every tag is shared by eight things, and the highest run over the end of the entries.
+        let tag = |thing: u64| Tag(u32::MAX - u32::try_from(thing / 8).unwrap() * 3);
+        assert_eq!(index.find(tag(0), |_| true), None);
+        for thing in &things {
+            assert_eq!(index.find_or_put(tag(*thing), |at| things[wide(at)] == *thing), Put::New);
+        }
+        for (place, thing) in (0..).zip(&things) {
+            let same = |at: u32| things[wide(at)] == *thing;
+            assert_eq!(index.find(tag(*thing), same), Some(place));
+            assert_eq!(index.find_or_put(tag(*thing), same), Put::Found(place));
+        }
+        assert_eq!(index.find(tag(7), |_| false), None);
+        index.clear();
+        assert!(things.iter().all(|thing| index.find(tag(*thing), |_| true).is_none()));
+    }
+
+    #[test]
+    fn ids_that_differ_in_few_bits_spread() {
+        let key = Key::of(&"49590338271490256608559692538361571095921575989136588898".parse().unwrap());
+        let begin = key.begin(&id(1, 2));
+        for stride in [1, 1 << 8, 1 << 32, 1 << 40] {
+            for at in [|n: u64| id(n, 0x8000), |n: u64| id(0x4000, n)] {
+                let mut homes = vec![0_u32; 1 << 12];
+                (0..1 << 12).for_each(|n| homes[wide(begin.id(&at(n * stride), key).tag().0 >> 20)] += 1);
+                // Thrown by chance the fullest of as many homes as things has 6 to 9.
+                let fullest = homes.into_iter().max().unwrap();
+                assert!(fullest <= 12, "{fullest} of stride {stride}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_key_is_the_records_and_nobody_elses() {
+        let key = |text: &str| Key::of(&text.parse().unwrap());
+        assert_eq!(key("495903382714902566"), key("495903382714902566"));
+        assert_ne!(key("495903382714902566"), key("495903382714902567"));
+        assert_ne!(key("12"), key("21"));
+    }
+}

@@ -1,0 +1,200 @@
+//! Who bid before, and with which bids: what finds copies exactly.
+//!
+//! Most accounts bid once in an auction, so the first bid of a pair of both lies beside it and costs one access to
+//! one index; further ones have an index of their own. Nothing is forgotten before the window is closed, and nothing
+//! that leaves a window depends on the order here.
+
+use schemas::bid::Bid;
+use schemas::ids::{AccountId, BidId};
+
+use super::index::{Index, Put, Tag, wide};
+use super::mutant::{self, Mutant};
+
+/// Memory that was filled to less than one part in so many is not kept: a burst must not hold it for ever.
+const SPARE_PART: usize = 8;
+
+/// An account in an auction, and its first bid there.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    auction: u32,
+    account: [u8; 16],
+    first: [u8; 16],
+}
+
+/// A bid after a pair's first.
+#[derive(Clone, Copy, Debug)]
+struct Further {
+    pair: u32,
+    bid: [u8; 16],
+}
+
+/// What a bid is to those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The first of its account in its auction.
+    NewBidder,
+    /// Another one of a known account.
+    NewBid,
+    /// One that was seen.
+    Copy,
+}
+
+/// Where to look for a bid's pair and for the bid.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tags {
+    pub(super) pair: Tag,
+    pub(super) bid: Tag,
+}
+
+/// All counted bids of a window.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pairs: Vec<Pair>,
+    further: Vec<Further>,
+    pair_index: Index<2>,
+    further_index: Index<2>,
+}
+
+impl Seen {
+    /// Takes a bid in; a copy changes nothing. `pair` is the place of its pair, when that was found before.
+    #[inline]
+    pub(super) fn enter(&mut self, auction: u32, bid: &Bid, pair: Option<u32>, tags: Tags) -> Entry {
+        let new = Pair { auction, account: *bid.account_id.as_bytes(), first: *bid.bid_id.as_bytes() };
+        match pair.map_or_else(|| self.put_pair(new, tags.pair), Put::Found) {
+            Put::Found(pair) => self.put_further(pair, new.first, tags.bid),
+            Put::New => Entry::NewBidder,
+        }
+    }
+
+    #[inline]
+    fn put_pair(&mut self, new: Pair, tag: Tag) -> Put {
+        let pairs = &mut self.pairs;
+        let same = |at: u32| pairs[wide(at)].auction == new.auction && pairs[wide(at)].account == new.account;
+        let put = self.pair_index.find_or_put(tag, same);
+        if put == Put::New {
+            pairs.push(new);
+        }
+        put
+    }
+
+    #[inline]
+    fn put_further(&mut self, pair: u32, bid: [u8; 16], tag: Tag) -> Entry {
+        let further = &mut self.further;
+        let same = |at: u32| further[wide(at)].pair == pair && further[wide(at)].bid == bid;
+        if self.pairs[wide(pair)].first == bid || self.further_index.find_or_put(tag, same) != Put::New {
+            return if mutant::is(Mutant::DuplicateCounted) { Entry::NewBid } else { Entry::Copy };
+        }
+        further.push(Further { pair, bid });
+        Entry::NewBid
+    }
+
+    /// Begins to fetch what entering a bid will look at.
+    #[inline]
+    pub(super) fn touch(&self, tags: Tags) -> u32 {
+        self.pair_index.touch(tags.pair) ^ self.further_index.touch(tags.bid)
+    }
+
+    /// The place of a bid's pair.
+    #[inline]
+    pub(super) fn find(&self, auction: u32, account: &AccountId, tags: Tags) -> Option<u32> {
+        let same = |at: u32| {
+            let pair = &self.pairs[wide(at)];
+            pair.auction == auction && pair.account == *account.as_bytes()
+        };
+        self.pair_index.find(tags.pair, same)
+    }
+
+    /// Bids.
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len() + self.further.len()
+    }
+
+    /// Whether it holds neither bids nor memory.
+    pub(super) fn is_unused(&self) -> bool {
+        self.pairs.capacity() == 0
+    }
+
+    /// All bids: auction, account, bid.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, AccountId, BidId)> {
+        let first = self.pairs.iter().map(|pair| (pair, pair.first));
+        let further = self.further.iter().map(|further| (&self.pairs[wide(further.pair)], further.bid));
+        first
+            .chain(further)
+            .map(|(pair, bid)| (pair.auction, AccountId::from_bytes(pair.account), BidId::from_bytes(bid)))
+    }
+
+    /// Takes in a bid that another window had.
+    pub(super) fn take_moved(&mut self, auction: u32, (account, bid): (AccountId, BidId), tags: Tags) {
+        let new = Pair { auction, account: *account.as_bytes(), first: *bid.as_bytes() };
+        if let Put::Found(pair) = self.put_pair(new, tags.pair) {
+            self.put_further(pair, new.first, tags.bid);
+        }
+    }
+
+    /// Empty, with the memory that is worth keeping. Memory fresh from the system costs more than all that is done
+    /// with it.
+    pub(super) fn cleared(mut self) -> Self {
+        if self.len() < (self.pairs.capacity() + self.further.capacity()) / SPARE_PART {
+            return Self::default();
+        }
+        self.pairs.clear();
+        self.further.clear();
+        self.pair_index.clear();
+        self.further_index.clear();
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::bid::Bid;
+    use schemas::ids::SlotId;
+    use schemas::money::{BasisPoints, Price};
+    use schemas::time::Millis;
+
+    use super::*;
+    use crate::core::index::Key;
+
+    fn bid(account: u8, id: u8) -> Bid {
+        Bid {
+            bid_id: BidId::from_bytes([id; 16]),
+            slot_id: SlotId::from_bytes([1; 16]),
+            account_id: AccountId::from_bytes([account; 16]),
+            region: "eu-central-1".parse().unwrap(),
+            amount: Price::from_units(1).unwrap(),
+            latency_ms: 0,
+            quality: BasisPoints::new(0).unwrap(),
+            event_time: Millis(0),
+        }
+    }
+
+    fn tags(auction: u8, bid: &Bid) -> Tags {
+        let key = Key::default();
+        let pair = key.begin(&[auction; 16]).id(bid.account_id.as_bytes(), key);
+        Tags { pair: pair.tag(), bid: pair.id(bid.bid_id.as_bytes(), key).tag() }
+    }
+
+    #[test]
+    fn first_and_further_bids_are_known_again_and_nobody_elses_are() {
+        let mut seen = Seen::default();
+        let mut enter = |auction: u8, bid: Bid| {
+            let tags = tags(auction, &bid);
+            let pair = seen.find(auction.into(), &bid.account_id, tags);
+            let entry = seen.enter(auction.into(), &bid, pair, tags);
+            // Whether its pair was found before makes no difference, and a copy is one however often it comes.
+            assert_eq!(seen.enter(auction.into(), &bid, None, tags), Entry::Copy);
+            entry
+        };
+        assert_eq!(enter(0, bid(1, 1)), Entry::NewBidder);
+        assert_eq!(enter(0, bid(1, 2)), Entry::NewBid);
+        assert_eq!(enter(0, bid(1, 3)), Entry::NewBid);
+        assert_eq!([1, 2, 3].map(|id| enter(0, bid(1, id))), [Entry::Copy; 3]);
+        // The same ids of another account, and of the same account in another auction.
+        assert_eq!(enter(0, bid(2, 2)), Entry::NewBidder);
+        assert_eq!(enter(0, bid(2, 1)), Entry::NewBid);
+        assert_eq!(enter(1, bid(1, 2)), Entry::NewBidder);
+        assert_eq!(seen.len(), 6);
+        let cleared = seen.cleared();
+        assert_eq!(cleared.len(), 0);
+    }
+}
