@@ -174,9 +174,12 @@ fn read(options: &Provision) -> Result<(Vec<NewAccount>, Vec<NewSlot>), Failure>
         let _ = files::tell(&mut told, path, bad);
     }
     let lines = files::count_lines(&accounts.bad) + files::count_lines(&slots.bad);
-    Err(Failure::found(format!(
-        "{lines} lines are bad; nothing was provisioned, correct them and run it again"
-    )))
+    let (bad, them) = if lines == 1 {
+        ("1 line is bad".to_owned(), "it")
+    } else {
+        (format!("{lines} lines are bad"), "them")
+    };
+    Err(Failure::found(format!("{bad}; nothing was provisioned, correct {them} and run it again")))
 }
 
 /// The ledger's schema, and accounts and slots that it does not know yet.
