@@ -235,8 +235,10 @@ const BAD: [(&str, &str, &str); 17] = [
     ("region", "{", "{\"region\":\"us-east-1\","),
     ("colour", "{", "{\"colour\":\"red\","),
 ];
+/// Spoils a line.
+type Spoil = fn(&mut Vec<u8>);
 /// What no text can say: bytes that are none, a line beyond the longest, and one that lacks a field.
-const WORSE: [(&str, fn(&mut Vec<u8>)); 3] = [
+const WORSE: [(&str, Spoil); 3] = [
     ("line", |line| line[9] = 0xFF),
     ("line", |line| line.splice(0..0, [b' '; 16 * 1_024]).for_each(drop)),
     ("quality_score", |line| {

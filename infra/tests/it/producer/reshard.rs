@@ -130,7 +130,6 @@ async fn acknowledged_bids_survive(load: &Load) {
     }
     let summary = Arc::into_inner(producer).unwrap().close().await.unwrap();
     let contents = stream.contents().await;
-    println!("{envelope}: {summary}");
     assert!(summary.retries > 0 && summary.accepted > 30_000, "{summary:?}");
     // A split is learned from records that straddle it, and one bid alone cannot.
     assert_eq!(summary.resends > 0, envelope != "plain", "{summary:?}");
