@@ -113,8 +113,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
 
 async fn run_report(options: Read) -> anyhow::Result<()> {
     let json = options.json.as_deref().map(JsonFile::open).transpose()?;
-    let place = Place::from_env(options.names).await;
-    let connection = options.ledger.connect().await.map_err(Failure::from)?;
+    let ledger = options.ledger.connector().await.map_err(Failure::from)?;
+    let place = Place::from_env(options.names).await?;
+    let connection = ledger.connect().await.map_err(Failure::from)?;
     let wanted = ReportOptions { table: place.names.table, ..ReportOptions::default() };
     let report = report(&place.clients, &connection.client, &wanted).await?;
     match json {
@@ -125,8 +126,9 @@ async fn run_report(options: Read) -> anyhow::Result<()> {
 
 async fn run_audit(options: Audit) -> anyhow::Result<()> {
     let json = options.json.as_deref().map(JsonFile::open).transpose()?;
-    let place = Place::from_env(options.names).await;
-    let connection = options.ledger.connect().await.map_err(Failure::from)?;
+    let ledger = options.ledger.connector().await.map_err(Failure::from)?;
+    let place = Place::from_env(options.names).await?;
+    let connection = ledger.connect().await.map_err(Failure::from)?;
     let (stream, table) = (place.names.stream, place.names.table);
     let wanted = AuditOptions { stream, table, expect_settled: options.expect_settled };
     let result = audit(&place.clients, &connection.client, &wanted).await?;

@@ -118,10 +118,15 @@ impl Engines {
     pub async fn ended(&mut self) -> Failure {
         let status = self.postgres.ended().await;
         let status = status.map_or_else(|| "its status is unknown".to_owned(), |status| status.to_string());
-        let folder = self.postgres.dir().display();
-        Failure::unavailable(format!(
-            "postgres (DSQL stand-in) ended by itself ({status}); its log is in {folder}; start again"
-        ))
+        let folder = self.postgres.dir();
+        let ended = format!("postgres (DSQL stand-in) ended by itself ({status})");
+        if is_full(folder) {
+            let folder = folder.display();
+            return Failure::io(format!(
+                "{ended}: the disk of {folder} is full; make room there and start again"
+            ));
+        }
+        Failure::unavailable(format!("{ended}; its log is in {}; start again", folder.display()))
     }
 
     /// Stops all of them, the ledger last.
@@ -131,6 +136,14 @@ impl Engines {
         self.dsql.shutdown().await;
         self.postgres.shutdown().await;
     }
+}
+
+/// Less room than this on a disk is none: PostgreSQL extends a file by more.
+const ROOM_BYTES_MIN: u64 = 1_048_576;
+
+fn is_full(folder: &Path) -> bool {
+    let room = rustix::fs::statvfs(folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    room.is_ok_and(|bytes| bytes < ROOM_BYTES_MIN)
 }
 
 /// The sentence for an engine that did not start; `then` is what to do about it.

@@ -57,6 +57,12 @@ impl From<settler::Error> for Failure {
     }
 }
 
+impl From<runtime::clients::EnvError> for Failure {
+    fn from(error: runtime::clients::EnvError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
 impl From<runtime::agreed::AgreedError> for Failure {
     fn from(error: runtime::agreed::AgreedError) -> Self {
         Self { code: error.exit_code(), sentence: error.to_string() }

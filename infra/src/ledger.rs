@@ -20,8 +20,8 @@ pub struct Deposit {
     /// Decimal amount above 0, at most 4 decimals.
     #[arg(long)]
     amount: Price,
-    /// The deposit's own id: the same id is booked once.
-    #[arg(long)]
+    /// The deposit's own id, a UUID: the same id is booked once.
+    #[arg(long, value_name = "UUID")]
     id: Uuid,
     #[command(flatten)]
     ledger: Ledger,

@@ -21,3 +21,4 @@ pub mod runs;
 pub mod sim;
 pub mod up;
 pub mod view;
+pub mod when;

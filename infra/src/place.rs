@@ -4,6 +4,8 @@ use clap::Args;
 use runtime::clients::Clients;
 use schemas::keys;
 
+use crate::failure::Failure;
+
 /// Names that every command takes.
 #[derive(Args, Clone, Debug)]
 pub struct Names {
@@ -39,7 +41,10 @@ pub struct Place {
 
 impl Place {
     /// The place the environment points to.
-    pub async fn from_env(names: Names) -> Self {
-        Self { clients: Clients::from_env().await, names }
+    ///
+    /// # Errors
+    /// A [`Failure`] when the environment does not lead to the services.
+    pub async fn from_env(names: Names) -> Result<Self, Failure> {
+        Ok(Self { clients: Clients::from_env().await?, names })
     }
 }

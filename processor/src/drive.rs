@@ -25,7 +25,6 @@ use crate::reader::{PERMIT_BYTES, Source};
 use crate::samples::Samples;
 use crate::sink::Sink;
 use crate::stream::Stream;
-use crate::trimmed;
 
 /// Ticks a second for one idle shard: at most five.
 const TICK_EVERY: Duration = Duration::from_millis(200);
@@ -63,9 +62,10 @@ pub async fn run(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Result<(), Error> {
+    let door = crate::show::open(&config).await?;
     let shared = Arc::new(Shared::new(config, clients, shutdown, metrics).await?);
     tracing::info!(worker = shared.worker, stream = shared.stream.name, "processor started");
-    crate::show::start(&shared).await?;
+    crate::show::start(&shared, door);
     let mut workers =
         Fleet { watch: Watch::new(shared.worker.clone(), shared.config.failover()), held: BTreeMap::new() };
     let done = workers.look_until_stop(&shared).await;
@@ -98,9 +98,10 @@ impl Shared {
             }
         };
         let memory = usize::try_from(config.read_ahead_mib).unwrap_or(64) * 1_048_576 / PERMIT_BYTES;
+        let stream = Stream::new(clients.kinesis.clone(), names.stream);
         let source = Source {
             client: clients.kinesis.clone(),
-            stream: names.stream.clone(),
+            stream: stream.clone(),
             poll: Duration::from_millis(config.poll_ms),
             consumer_arn,
             memory: Arc::new(Semaphore::new(memory)),
@@ -109,7 +110,7 @@ impl Shared {
         let (buckets, table) = (agreed.outbox_buckets, names.table);
         Ok(Self {
             leases: Leases { client: clients.dynamodb.clone(), table: names.lease_table },
-            stream: Stream::new(clients.kinesis, names.stream),
+            stream,
             sink: Sink::new(clients.dynamodb, table, buckets, Arc::clone(&metrics)),
             source,
             config,
@@ -139,7 +140,6 @@ impl Shared {
 
     async fn hold(self: Arc<Self>, row: Lease, seen: mpsc::Receiver<Lease>) -> Finish {
         let shard_id = row.shard_id.clone();
-        let row = trimmed::checked(&self.stream, row).await;
         tracing::info!(%shard_id, checkpoint = row.checkpoint.as_text(), closed_through = %row.closed_through,
             tails = row.tails.len(), "lease held");
         add(&self.metrics.leases_held, 1);
@@ -163,6 +163,32 @@ impl Shared {
     }
 }
 
+/// A call of a look that failed.
+struct Trouble {
+    with: With,
+    failure: Failure,
+}
+
+/// Whom a call asked.
+#[derive(Clone, Copy)]
+enum With {
+    Leases,
+    Stream,
+}
+
+impl With {
+    fn trouble(self, failure: Failure) -> Trouble {
+        Trouble { with: self, failure }
+    }
+
+    fn named(self, shared: &Shared) -> String {
+        match self {
+            Self::Leases => format!("table {} of leases", shared.leases.table),
+            Self::Stream => format!("stream {}", shared.stream.name),
+        }
+    }
+}
+
 struct One {
     seen: mpsc::Sender<Lease>,
     task: JoinHandle<Finish>,
@@ -180,15 +206,18 @@ impl Fleet {
         let mut is_first = true;
         while !shared.shutdown.requested() {
             self.forget_finished().await?;
-            match self.look(shared).await {
+            let looked = self.look(shared).await;
+            shared.metrics.away.store(u64::from(looked.is_err()), Ordering::Relaxed);
+            match looked {
                 Ok(()) => is_first = false,
                 // The first look finds out whether the services are there at all; later ones live through an outage.
-                Err(failure) if is_first || !failure.is_transient() => {
-                    let (stream, table) = (&shared.stream.name, &shared.leases.table);
-                    let what = format!("leases of stream {stream} in table {table}");
-                    return Err(Error::Call { what, failure });
+                Err(Trouble { with, failure }) if is_first || !failure.is_transient() => {
+                    return Err(Error::Call { what: with.named(shared), failure });
                 }
-                Err(failure) => tracing::warn!(%failure, "leases could not be looked after"),
+                Err(Trouble { with, failure }) => {
+                    let with = with.named(shared);
+                    tracing::warn!(%failure, with, "leases could not be looked after");
+                }
             }
             tokio::select! {
                 () = shared.shutdown.wait() => {}
@@ -199,10 +228,11 @@ impl Fleet {
         Ok(())
     }
 
-    async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Failure> {
+    async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Trouble> {
         // Rows before shards: a row that is missing although its shard is listed was missing when that shard was there.
-        let rows = shared.leases.all().await?;
-        let (shards, age) = (shared.stream.shards().await?, shared.stream.age().await);
+        let rows = shared.leases.all().await.map_err(|failure| With::Leases.trouble(failure))?;
+        let shards = shared.stream.shards().await.map_err(|failure| With::Stream.trouble(failure))?;
+        let age = shared.stream.age().await;
         for row in &rows {
             if let Some(one) = self.held.get(&row.shard_id) {
                 // A full queue means that newer rows wait there already.
@@ -220,7 +250,7 @@ impl Fleet {
                 Err(failure) if failure.is_transient() => {
                     tracing::warn!(%failure, "lease could not be changed")
                 }
-                done => done?,
+                done => done.map_err(|failure| With::Leases.trouble(failure))?,
             }
         }
         let unread = self.watch.unread(&rows, now);

@@ -1,6 +1,7 @@
 //! What ends a processor.
 
 use runtime::agreed::AgreedError;
+use runtime::clients::EnvError;
 use runtime::expose::ExposeError;
 use runtime::failure::Failure;
 use schemas::exit;
@@ -12,6 +13,9 @@ pub enum Error {
     /// No geometry, or another one.
     #[error(transparent)]
     Agreed(#[from] AgreedError),
+    /// The environment does not lead to the services.
+    #[error(transparent)]
+    Env(#[from] EnvError),
     /// The pipeline agreed on another window.
     #[error(
         "this processor was started with windows of {given} ms, and the pipeline agreed on {agreed} ms; start it with the same"
@@ -23,7 +27,7 @@ pub enum Error {
         agreed: u64,
     },
     /// A service said no.
-    #[error("{what}: {failure}")]
+    #[error("{}", failure.told(what))]
     Call {
         /// What was tried.
         what: String,
@@ -57,11 +61,11 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Agreed(error) => error.exit_code(),
-            Self::Window { .. }
-            | Self::Usage(_)
-            | Self::Expose(_)
-            | Self::Call { failure: Failure::Refused { .. }, .. } => exit::USAGE,
-            Self::Call { .. } => exit::UNAVAILABLE,
+            Self::Window { .. } | Self::Usage(_) | Self::Env(_) | Self::Expose(ExposeError::NoToken(_)) => {
+                exit::USAGE
+            }
+            Self::Expose(ExposeError::Listen { .. }) => exit::IO,
+            Self::Call { failure, .. } => failure.exit_code(),
             Self::Output(_) => exit::IO,
             Self::Fault { .. } => exit::SOFTWARE,
         }

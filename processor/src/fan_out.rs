@@ -12,6 +12,7 @@ use aws_sdk_kinesis::types::{
 use runtime::failure::{Failure, classify};
 use schemas::ids::ShardId;
 use schemas::lease::Checkpoint;
+use schemas::time::Millis;
 use tokio::sync::mpsc;
 
 use crate::reader::{Next, PERMIT_BYTES, Page, Reader, is_gone};
@@ -22,6 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
 /// The largest event (Kinesis developer guide: 2 MB a second and shard), in permits; more waits in the connection.
 const EVENT_PERMITS_MAX: usize = 10 * 1_024;
+
+/// How long an event may have been on its way: longer than a connection takes to deliver or to break.
+const ON_THE_WAY_MS: u64 = 60_000;
 
 /// The ARN of the stream's consumer of this name, which is made when there is none.
 ///
@@ -103,13 +107,14 @@ async fn subscription(reader: &mut Reader, pages: &mpsc::Sender<Page>) -> Result
 }
 
 async fn page(reader: &mut Reader, event: SubscribeToShardEvent) -> Page {
-    let behind = event.millis_behind_latest;
+    let sent = Millis(runtime::clock::now().0.saturating_sub(ON_THE_WAY_MS));
+    let read = reader.read(sent, event.millis_behind_latest).await;
     let children = event.child_shards.unwrap_or_default();
     // At a shard's end the continuation is empty and the children are named.
     let ended = event.continuation_sequence_number.is_empty() || !children.is_empty();
     let next = if ended {
         Next::End(children.into_iter().map(|child| ShardId(child.shard_id)).collect())
-    } else if behind == 0 && event.records.is_empty() {
+    } else if read.behind_ms == 0 && event.records.is_empty() {
         Next::Tip
     } else {
         Next::More
@@ -118,5 +123,5 @@ async fn page(reader: &mut Reader, event: SubscribeToShardEvent) -> Page {
     let bytes: usize = records.iter().map(|raw| raw.data.len()).sum();
     let permits = u32::try_from((bytes / PERMIT_BYTES + 1).min(EVENT_PERMITS_MAX)).unwrap_or(1);
     let _memory = reader.reserve(permits).await;
-    Page { records, next, behind_ms: u64::try_from(behind).unwrap_or_default(), _memory }
+    Page { records, next, read, _memory }
 }

@@ -154,7 +154,11 @@ impl Held {
             self.pages = None;
             return;
         };
-        self.behind_ms = page.behind_ms;
+        self.behind_ms = page.read.behind_ms;
+        if self.holding.on_page(page.read) {
+            add(&self.shared.metrics.gaps, 1);
+            tracing::error!(shard_id = %self.shard_id, "records may have been removed before they were read: windows that may miss some are cut");
+        }
         let (mut began, records) = (Instant::now(), std::mem::take(&mut page.records));
         for raw in records {
             let taken = self.holding.on_record(&raw);

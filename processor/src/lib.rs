@@ -23,7 +23,6 @@ mod samples;
 mod show;
 pub mod sink;
 pub mod stream;
-mod trimmed;
 
 pub use config::Config;
 pub use drive::run;

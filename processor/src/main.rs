@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<u8, Error> {
-    let clients = Clients::from_env().await;
+    let clients = Clients::from_env().await?;
     if let Some(Command::Leases(asked)) = &config.command {
         let covered = admin::run(&config, asked, clients).await?;
         return Ok(if covered == admin::Covered::Gaps { exit::FOUND } else { exit::DONE });

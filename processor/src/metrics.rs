@@ -88,6 +88,10 @@ pub struct Metrics {
     pub lease_gaps: AtomicU64,
     /// Leases of which nothing was heard for twice the failover time.
     pub leases_unread: AtomicU64,
+    /// Times that records may have been removed before they were read.
+    pub gaps: AtomicU64,
+    /// 1 while stream or lease table did not answer the last look.
+    pub away: AtomicU64,
     /// Checkpoints written.
     pub checkpoints: AtomicU64,
     /// Lease rows whose write had no reply.

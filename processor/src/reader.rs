@@ -21,7 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use crate::core::holding::Raw;
+use crate::core::trimmed::Read;
 use crate::metrics::{Metrics, add};
+use crate::stream::Stream;
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(3) };
 /// Pages that wait for who takes them: one is taken while the next is read.
@@ -53,8 +55,8 @@ pub struct Page {
     pub records: Vec<Raw>,
     /// What follows.
     pub next: Next,
-    /// How far the page's end is behind the tip, in ms.
-    pub behind_ms: u64,
+    /// How it was read.
+    pub read: Read,
     /// Its part of the memory for pages, given back with the page.
     pub(crate) _memory: Option<OwnedSemaphorePermit>,
 }
@@ -65,7 +67,7 @@ pub struct Source {
     /// The client.
     pub client: Client,
     /// The stream.
-    pub stream: String,
+    pub stream: Stream,
     /// Between two calls.
     pub poll: Duration,
     /// The consumer of enhanced fan-out, when it is used.
@@ -125,10 +127,14 @@ impl Reader {
     async fn run(mut self, pages: mpsc::Sender<Page>) {
         let mut iterator = None;
         loop {
-            let began = Instant::now();
             let Some(memory) = self.reserve(PAGE_PERMITS).await else { return };
+            let (began, asked) = (Instant::now(), runtime::clock::now());
             let page = match self.call(&mut iterator).await {
-                Ok(answer) => self.page(answer, memory),
+                Ok(answer) => {
+                    let behind_ms = answer.millis_behind_latest().unwrap_or_default();
+                    let read = self.read(asked, behind_ms).await;
+                    self.page(answer, read, memory)
+                }
                 Err(failure) if is_gone(&failure) => self.last(Next::Gone),
                 Err(failure) => {
                     self.pause(&failure).await;
@@ -172,7 +178,7 @@ impl Reader {
     }
 
     async fn begin(&self) -> Result<String, Failure> {
-        let request = self.source.client.get_shard_iterator().stream_name(&self.source.stream);
+        let request = self.source.client.get_shard_iterator().stream_name(&self.source.stream.name);
         let request = request.shard_id(&self.shard_id.0);
         let request = match &self.from {
             Checkpoint::After(sequence) => request
@@ -186,12 +192,23 @@ impl Reader {
             .ok_or_else(|| Failure::Unknown { message: "no iterator in the answer".to_owned() })
     }
 
-    fn page(&mut self, answer: GetRecordsOutput, mut memory: OwnedSemaphorePermit) -> Page {
-        let behind = answer.millis_behind_latest().unwrap_or_default();
+    /// How a page that has come was read; waits until it is known how long the stream keeps records.
+    pub(crate) async fn read(&mut self, asked: Millis, behind_ms: i64) -> Read {
+        loop {
+            if let Some(horizon) = self.source.stream.horizon().await {
+                return Read { asked, horizon, behind_ms: u64::try_from(behind_ms).unwrap_or_default() };
+            }
+            let message =
+                format!("stream {} does not say how long it keeps records", self.source.stream.name);
+            self.pause(&Failure::Unknown { message }).await;
+        }
+    }
+
+    fn page(&mut self, answer: GetRecordsOutput, read: Read, mut memory: OwnedSemaphorePermit) -> Page {
         let next = if answer.next_shard_iterator().is_none() {
             let children = answer.child_shards().iter().map(|child| ShardId(child.shard_id().to_owned()));
             Next::End(children.collect())
-        } else if behind == 0 && answer.records().is_empty() {
+        } else if read.behind_ms == 0 && answer.records().is_empty() {
             Next::Tip
         } else {
             Next::More
@@ -199,11 +216,11 @@ impl Reader {
         let records = self.unpack(answer.records);
         let bytes: usize = records.iter().map(|raw| raw.data.len()).sum();
         let memory = memory.split((bytes / PERMIT_BYTES + 1).min(memory.num_permits()));
-        Page { records, next, behind_ms: u64::try_from(behind).unwrap_or_default(), _memory: memory }
+        Page { records, next, read, _memory: memory }
     }
 
     pub(crate) fn last(&self, next: Next) -> Page {
-        Page { records: Vec::new(), next, behind_ms: 0, _memory: None }
+        Page { records: Vec::new(), next, read: Read::default(), _memory: None }
     }
 
     /// Records as the core takes them. One without a number could neither be checkpointed nor named; the service

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runtime::expose::{Door, Exposed};
 
-use crate::config::MetricsForm;
+use crate::config::{Config, MetricsForm};
 use crate::drive::Shared;
 use crate::emf::Emf;
 use crate::error::Error;
@@ -17,15 +17,21 @@ use crate::readings::readings;
 /// Between two documents on standard output; CloudWatch keeps a minute as one point.
 const EMF_EVERY: Duration = Duration::from_secs(10);
 
-/// Opens what the configuration asks for; each ends with the stop.
+/// Opens the door that the configuration asks for: before anything else is done, so that a wrong address is told first.
 ///
 /// # Errors
-/// When the door cannot be opened.
-pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), Error> {
-    if let Some(address) = shared.config.listen {
-        let door = Door::open(address, shared.config.token.as_deref()).await?;
-        let address = door.address()?;
-        tracing::info!(%address, "metrics are shown at /metrics, health at /health");
+/// When it cannot be opened.
+pub(crate) async fn open(config: &Config) -> Result<Option<Door>, Error> {
+    let Some(address) = config.listen else { return Ok(None) };
+    let door = Door::open(address, config.token.as_deref()).await?;
+    let address = door.address()?;
+    tracing::info!(%address, "metrics are shown at /metrics, health at /health");
+    Ok(Some(door))
+}
+
+/// Shows what the configuration asks for until the stop.
+pub(crate) fn start(shared: &Arc<Shared>, door: Option<Door>) {
+    if let Some(door) = door {
         let watched = Arc::clone(shared);
         let exposed = Exposed {
             registry: registry(Arc::clone(&shared.metrics)),
@@ -36,16 +42,18 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> Result<(), Error> {
     if shared.config.metrics == Some(MetricsForm::Emf) {
         tokio::spawn(emf(Arc::clone(shared)));
     }
-    Ok(())
 }
 
-/// A processor is well while every part of the hash space is read by someone and no item diverged.
+/// A processor is well while stream and leases answer, every part of the hash space is read by someone and no item
+/// diverged.
 fn health(shared: &Shared) -> Result<String, String> {
     let metrics = &shared.metrics;
     let (gaps, unread) = (get(&metrics.lease_gaps), get(&metrics.leases_unread));
     let (held, divergence) = (get(&metrics.leases_held), get(&metrics.divergence));
+    let away = get(&metrics.away);
     let words = format!("leases held {held}, gaps {gaps}, unread {unread}, divergence {divergence}");
-    if gaps + unread + divergence == 0 { Ok(words) } else { Err(words) }
+    let words = if away == 0 { words } else { format!("stream or leases do not answer; last seen: {words}") };
+    if gaps + unread + divergence + away == 0 { Ok(words) } else { Err(words) }
 }
 
 async fn emf(shared: Arc<Shared>) {

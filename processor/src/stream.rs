@@ -79,12 +79,24 @@ impl Stream {
         }
     }
 
-    /// Age and retention; none when the service does not say.
+    /// Age and retention, as they were last known; none when the service never said.
     pub async fn facts(&self) -> Option<Facts> {
         let known = *self.facts.lock().expect("no holder panics");
         if let Some((facts, _)) = known.filter(|(_, at)| at.elapsed() < FACTS_FOR) {
             return Some(facts);
         }
+        self.describe().await.or(known.map(|(facts, _)| facts))
+    }
+
+    /// What arrived before this may be gone now; 0 while the stream is younger than its retention, none when the
+    /// service never said how long it keeps records.
+    pub async fn horizon(&self) -> Option<Millis> {
+        let (facts, now) = (self.facts().await?, runtime::clock::now());
+        let horizon = Millis(now.0.saturating_sub(facts.retention_ms));
+        Some(if horizon < facts.created { Millis(0) } else { horizon })
+    }
+
+    async fn describe(&self) -> Option<Facts> {
         let answer = self.client.describe_stream_summary().stream_name(&self.name).send().await.ok()?;
         let summary = answer.stream_description_summary?;
         let facts = Facts {

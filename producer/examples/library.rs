@@ -16,7 +16,7 @@ use runtime::{clients::Clients, clock};
 async fn main() -> anyhow::Result<()> {
     let config = Config::try_parse()?;
     let mut generator = Generator::new(GeneratorConfig::default(), config.region);
-    let producer = Arc::new(Producer::start(config, Clients::from_env().await));
+    let producer = Arc::new(Producer::start(config, Clients::from_env().await?));
     let sends = (0..100).filter_map(|_| match generator.next(clock::now()) {
         Made::Bid(bid) => Some(bid),
         Made::Duplicate(_) | Made::Invalid(_) => None,

@@ -1,6 +1,7 @@
 //! What ends a producer early.
 
 use runtime::agreed::AgreedError;
+use runtime::clients::EnvError;
 use runtime::failure::Failure;
 use schemas::exit;
 
@@ -15,14 +16,11 @@ pub enum Error {
         /// The stream.
         stream: String,
     },
-    /// Kinesis is not there.
-    #[error("kinesis cannot be reached: {message}; check AWS_ENDPOINT_URL_KINESIS and AWS_REGION")]
-    Unreachable {
-        /// What is known.
-        message: String,
-    },
+    /// The environment does not lead to the services.
+    #[error(transparent)]
+    Env(#[from] EnvError),
     /// The stream cannot be used for another reason.
-    #[error("stream {stream} cannot be used: {failure}")]
+    #[error("{}", failure.told(&format!("stream {stream} cannot be used")))]
     Stream {
         /// The stream.
         stream: String,
@@ -58,7 +56,6 @@ impl Error {
     pub(crate) fn stream(stream: &str, failure: Failure) -> Self {
         let stream = stream.to_owned();
         match failure {
-            Failure::Unreachable { message } => Self::Unreachable { message },
             failure if failure.code() == "ResourceNotFoundException" => Self::Missing { stream },
             failure => Self::Stream { stream, failure },
         }
@@ -68,9 +65,8 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage { .. } | Self::Missing { .. } => exit::USAGE,
-            Self::Stream { failure: Failure::Refused { .. }, .. } => exit::USAGE,
-            Self::Unreachable { .. } | Self::Stream { .. } => exit::UNAVAILABLE,
+            Self::Usage { .. } | Self::Missing { .. } | Self::Env(_) => exit::USAGE,
+            Self::Stream { failure, .. } => failure.exit_code(),
             Self::Agreed(error) => error.exit_code(),
             Self::Io { .. } => exit::IO,
         }

@@ -94,7 +94,7 @@ fn answered(outcome: Outcome) -> Result<Accepted, SendError> {
 /// use runtime::clients::Clients;
 ///
 /// let config = Config::try_parse_from(["producer", "--region", "eu-central-1"])?;
-/// let producer = Producer::start(config, Clients::from_env().await);
+/// let producer = Producer::start(config, Clients::from_env().await?);
 /// match producer.send(bid).await {
 ///     Ok(place) => println!("in {} at {}", place.shard_id, place.sequence),
 ///     Err(error) => println!("not accepted: {error}"),
@@ -192,6 +192,6 @@ mod tests {
         let Made::Bid(bid) = generator.next(schemas::time::Millis(1)) else { panic!("a bid") };
         assert_eq!(producer.send(bid).await, Err(SendError::Closed));
         assert_eq!(producer.send_all(vec![bid; 3]).await, vec![Err(SendError::Closed); 3]);
-        assert!(matches!(producer.close().await, Err(Error::Unreachable { .. })));
+        assert!(matches!(producer.close().await, Err(Error::Stream { .. })));
     }
 }

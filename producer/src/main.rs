@@ -24,7 +24,10 @@ async fn main() -> ExitCode {
     let metrics = Arc::new(Metrics::default());
     let (shown, end) = shutdown::channel();
     let view = tokio::spawn(progress::show(Arc::clone(&metrics), end));
-    let ended = producer::run(config, Clients::from_env().await, shutdown, Arc::clone(&metrics)).await;
+    let ended = match Clients::from_env().await {
+        Ok(clients) => producer::run(config, clients, shutdown, Arc::clone(&metrics)).await,
+        Err(error) => Err(error.into()),
+    };
     shown.trigger();
     let _ = view.await;
     let (mut out, summary) = (std::io::stderr(), metrics.summary());

@@ -75,7 +75,8 @@ pub enum GeometryError {
 impl Geometry {
     /// Most candidates an item keeps: their evidence must fit one transaction row budget.
     pub const CANDIDATES_MAX: u8 = 16;
-    const DAY_MS: u64 = 86_400_000;
+    /// Longest window, grace and lead, in ms.
+    pub const DAY_MS: u64 = 86_400_000;
 
     /// Checks the ranges.
     ///

@@ -67,6 +67,8 @@ mutants!(
     MergeInheritsOne = "merge-inherits-one",
     /// What retention took away behind a checkpoint is not missed.
     TrimmedIsWhole = "trimmed-is-whole",
+    /// What retention took away under a reader is not missed.
+    GapIsWhole = "gap-is-whole",
     /// A cut window is written.
     CutWritten = "cut-written",
     /// An idle shard gets no tick.

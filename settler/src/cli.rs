@@ -53,7 +53,7 @@ pub async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Some(Command::Release(options)) => {
-            release(&options, &Clients::from_env().await).await?;
+            release(&options, &Clients::from_env().await?).await?;
             let said = writeln!(std::io::stdout(), "released: slot {} at {}", options.slot, options.window);
             said.map_err(|error| Error::Io(format!("standard output: {error}")))
         }
@@ -61,7 +61,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         None => {
             let (trigger, shutdown) = shutdown::channel();
             tokio::spawn(shutdown::on_signals(trigger));
-            crate::run(cli.config, Clients::from_env().await, shutdown, Arc::new(Metrics::default())).await
+            crate::run(cli.config, Clients::from_env().await?, shutdown, Arc::new(Metrics::default())).await
         }
     }
 }

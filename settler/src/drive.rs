@@ -46,9 +46,9 @@ pub async fn run(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Result<(), Error> {
-    let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
     crate::show::start(&config, &metrics, &shutdown).await?;
     let pool = config.ledger.pool(config.connects_per_second).await?;
+    let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
     pool.give_back(pool.take().await?);
     let worker = config.worker.clone().unwrap_or_else(|| format!("settler-{:016x}", runtime::chance::seed()));
     tracing::info!(worker, ledger = config.ledger.name(), "settler started");
@@ -106,10 +106,12 @@ impl Settler {
                 return Err(Error::Call { what: format!("outbox of table {}", self.outbox.table), failure });
             }
             Err(failure) => {
+                self.metrics.outbox_away.store(1, Ordering::Relaxed);
                 tracing::warn!(%failure, bucket, "outbox could not be read");
                 return Ok(0);
             }
         };
+        self.metrics.outbox_away.store(0, Ordering::Relaxed);
         if pending.is_empty() {
             return Ok(0);
         }

@@ -1,6 +1,7 @@
 //! What ends a settler or one of its commands.
 
 use runtime::agreed::AgreedError;
+use runtime::clients::EnvError;
 use runtime::expose::ExposeError;
 use runtime::failure::Failure;
 use schemas::exit;
@@ -11,6 +12,9 @@ pub enum Error {
     /// No geometry, or another one.
     #[error(transparent)]
     Agreed(#[from] AgreedError),
+    /// The environment does not lead to the services.
+    #[error(transparent)]
+    Env(#[from] EnvError),
     /// Metrics cannot be shown.
     #[error(transparent)]
     Expose(#[from] ExposeError),
@@ -39,7 +43,7 @@ pub enum Error {
     )]
     Schema(String),
     /// DynamoDB said no.
-    #[error("{what}: {failure}")]
+    #[error("{}", failure.told(what))]
     Call {
         /// What was tried.
         what: String,
@@ -63,9 +67,10 @@ impl Error {
             Self::Expose(ExposeError::NoToken(_))
             | Self::Usage(_)
             | Self::Schema(_)
-            | Self::Refused { .. }
-            | Self::Call { failure: Failure::Refused { .. }, .. } => exit::USAGE,
-            Self::Unreachable { .. } | Self::Call { .. } => exit::UNAVAILABLE,
+            | Self::Env(_)
+            | Self::Refused { .. } => exit::USAGE,
+            Self::Call { failure, .. } => failure.exit_code(),
+            Self::Unreachable { .. } => exit::UNAVAILABLE,
             Self::Input(_) => exit::FOUND,
             Self::Expose(ExposeError::Listen { .. }) | Self::Io(_) => exit::IO,
         }

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub given_back: AtomicU64,
     /// 1 while the ledger does not answer.
     pub ledger_away: AtomicU64,
+    /// 1 while the table of aggregates does not answer.
+    pub outbox_away: AtomicU64,
     /// Attempts of each part.
     pub attempts: Histogram,
     /// Seconds from window end and grace to the mark.
@@ -54,6 +56,7 @@ impl Default for Metrics {
             resolved: AtomicU64::default(),
             given_back: AtomicU64::default(),
             ledger_away: AtomicU64::default(),
+            outbox_away: AtomicU64::default(),
             attempts: Histogram::new(ATTEMPTS),
             settle_seconds: Histogram::new(SETTLE_SECONDS),
         }

@@ -27,11 +27,14 @@ pub(crate) async fn start(config: &Config, metrics: &Arc<Metrics>, shutdown: &Sh
     Ok(())
 }
 
-/// A settler is well while its ledger answers. What is held is for a person, and no restart helps.
+/// A settler is well while its ledger and its outbox answer. What is held is for a person, and no restart helps.
 fn health(metrics: &Metrics) -> Result<String, String> {
     let held = metrics.held.load(Ordering::Relaxed);
-    match metrics.ledger_away.load(Ordering::Relaxed) {
-        0 => Ok(format!("the ledger answers, held {held}")),
-        _ => Err(format!("the ledger is away, held {held}")),
+    let away = [("ledger", &metrics.ledger_away), ("outbox", &metrics.outbox_away)];
+    let away: Vec<&str> =
+        away.iter().filter(|(_, flag)| flag.load(Ordering::Relaxed) > 0).map(|(name, _)| *name).collect();
+    if away.is_empty() {
+        return Ok(format!("ledger and outbox answer, held {held}"));
     }
+    Err(format!("away: {}, held {held}", away.join(" and ")))
 }

@@ -1,6 +1,7 @@
 //! A difference between what the log says and what was found, and the list of them.
 
 use schemas::ids::SlotId;
+use schemas::item::State;
 use schemas::time::Millis;
 use serde::{Serialize, Serializer};
 
@@ -24,6 +25,14 @@ pub struct Difference {
 
 fn as_text<S: Serializer>(start: &Option<Millis>, to: S) -> Result<S::Ok, S::Error> {
     start.map(|start| start.to_string()).serialize(to)
+}
+
+impl Difference {
+    /// Whether something is not there, or not decided: at a pipeline that is still at work it may come.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        self.found == "nothing" || self.found == State::Pending.as_str()
+    }
 }
 
 /// What a difference is about.

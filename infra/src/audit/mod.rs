@@ -187,6 +187,14 @@ impl AuditResult {
         if more > 0 {
             writeln!(out, "    and {more} more")?;
         }
+        let absent = self.differences.iter().filter(|difference| difference.is_absence()).count();
+        if absent > 0 {
+            writeln!(
+                out,
+                "  {absent} of them miss something that may still come: let processors and settlers finish \
+                 (`processor leases`, `exchange query outbox`), then audit again"
+            )?;
+        }
         Ok(())
     }
 }

@@ -11,6 +11,9 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Durati
 /// Attempts in a row that may fail; together they wait for about half a minute.
 const ATTEMPTS_MAX: u32 = 16;
 
+/// Attempts in a row that may find nobody listening: a service that is not there is not waited for.
+const UNREACHABLE_MAX: u32 = 4;
+
 /// Calls until the call succeeds, is refused, or has failed too often.
 pub(super) async fn read<T, E, F>(mut call: impl FnMut() -> F) -> Result<T, Failure>
 where
@@ -23,10 +26,18 @@ where
             Ok(answer) => return Ok(answer),
             Err(error) => {
                 let failure = classify(&error);
-                if !failure.is_transient() || attempt == ATTEMPTS_MAX {
+                let most = match failure {
+                    Failure::Unreachable { .. } => UNREACHABLE_MAX,
+                    _ => ATTEMPTS_MAX,
+                };
+                if !failure.is_transient() || attempt >= most {
                     return Err(failure);
                 }
-                tracing::debug!(attempt, %failure, "read tried again");
+                // A throttled read is how a shard shares itself out; the rest is worth a word.
+                match failure {
+                    Failure::Throttled { .. } => tracing::debug!(attempt, %failure, "read tried again"),
+                    _ => tracing::warn!(attempt, %failure, "read tried again"),
+                }
                 tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit())).await;
                 attempt += 1;
             }

@@ -4,6 +4,7 @@
 //! stays a polite reader: it slows down when the shard says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use aws_sdk_kinesis::Client;
@@ -19,6 +20,9 @@ use super::log::{Record, Shard};
 use super::recompute::{Reading, Recomputed};
 use super::retry;
 use crate::provision::sentence;
+
+/// Between two lines about how far the reading is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// The stream to read.
 pub(super) struct Stream<'a> {
@@ -84,7 +88,7 @@ impl Stream<'_> {
         let mut reading = all.begin(shard);
         let mut last: Option<SequenceNumber> = None;
         let mut iterator = self.iterator(shard, last.as_ref()).await?;
-        let mut records = 0;
+        let (mut records, mut told) = (0, Instant::now());
         while let Some(token) = iterator {
             let call = || self.client.get_records().shard_iterator(&token).limit(GET_RECORDS_MAX).send();
             let page = match retry::read(call).await {
@@ -101,6 +105,11 @@ impl Stream<'_> {
                 last = Some(record.sequence);
             }
             records += page.records().len();
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                let behind_ms = page.millis_behind_latest();
+                tracing::info!(shard_id = %shard.id, records, behind_ms, "reading the stream");
+            }
             if self.is_tip(&page) {
                 return self.left(shard, reading, all, (records, false));
             }

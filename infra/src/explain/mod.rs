@@ -37,7 +37,8 @@ pub struct Explain {
     ledger: Ledger,
     /// The settlement's id, or the slot's when a window follows.
     id: uuid::Uuid,
-    /// The start of the window, RFC 3339.
+    /// The start of the window, as RFC 3339 or as psql prints it.
+    #[arg(value_parser = crate::when::parse)]
     window: Option<Millis>,
     /// Writes the explanation as JSON to this file, `-` for standard output.
     #[arg(long, value_name = "FILE")]
@@ -104,8 +105,9 @@ pub struct Booked {
 /// A [`Failure`] when nobody knows the auction, or table or ledger cannot be read.
 pub async fn run(options: Explain) -> anyhow::Result<()> {
     let json = options.json.as_deref().map(JsonFile::open).transpose()?;
-    let place = Place::from_env(options.names).await;
-    let connection = options.ledger.connect().await.map_err(Failure::from)?;
+    let ledger = options.ledger.connector().await.map_err(Failure::from)?;
+    let place = Place::from_env(options.names).await?;
+    let connection = ledger.connect().await.map_err(Failure::from)?;
     let named = options.window.map(|window| (SlotId(options.id), window));
     let id = named.map_or(SettlementId(options.id), |(slot, window)| settlement_id(&slot, window));
     let rows = read_one(&connection.client, id.0).await?;

@@ -64,13 +64,13 @@ pub struct Provision {
 #[command(next_help_heading = "Geometry, agreed once")]
 struct Agreement {
     /// Window length, in ms.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=Geometry::DAY_MS))]
     window_ms: u64,
     /// How long after a window's end a bid may still arrive, in ms.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(..=Geometry::DAY_MS))]
     grace_ms: u64,
     /// How far ahead of its shard's clock a bid may be dated, in ms.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(..=Geometry::DAY_MS))]
     ahead_max_ms: u64,
     /// What candidates are ordered by.
     #[arg(long, value_enum, default_value = "amount")]
@@ -79,7 +79,7 @@ struct Agreement {
     #[arg(long, value_enum, default_value = "first")]
     pricing: PricingName,
     /// Candidates kept per auction: the winner and those who follow when it cannot pay.
-    #[arg(long, default_value_t = Geometry::default().candidates)]
+    #[arg(long, default_value_t = Geometry::default().candidates, value_parser = clap::value_parser!(u8).range(1..=i64::from(Geometry::CANDIDATES_MAX)))]
     candidates: u8,
     /// Buckets of the outbox.
     #[arg(long, default_value_t = schemas::limits::OUTBOX_BUCKETS, value_parser = clap::value_parser!(u32).range(1..=1_024))]
@@ -135,9 +135,10 @@ pub async fn run(options: Provision) -> anyhow::Result<()> {
     let (mut accounts, mut slots) = read(&options)?;
     accounts.extend((0..options.sample_accounts).map(sample_account));
     slots.extend((0..options.sample_slots).map(sample_slot));
-    let connection = options.ledger.connect().await.map_err(Failure::from)?;
+    let ledger = options.ledger.connector().await.map_err(Failure::from)?;
+    let place = Place::from_env(options.names).await?;
+    let connection = ledger.connect().await.map_err(Failure::from)?;
     settler::provision::known_schema(&connection).await.map_err(Failure::from)?;
-    let place = Place::from_env(options.names).await;
     provision(&place, options.shards, &agreed).await?;
     settler::provision::schema(&connection).await.map_err(Failure::from)?;
     rows(&connection, &accounts, &slots).await?;
@@ -174,12 +175,8 @@ fn read(options: &Provision) -> Result<(Vec<NewAccount>, Vec<NewSlot>), Failure>
         let _ = files::tell(&mut told, path, bad);
     }
     let lines = files::count_lines(&accounts.bad) + files::count_lines(&slots.bad);
-    let (bad, them) = if lines == 1 {
-        ("1 line is bad".to_owned(), "it")
-    } else {
-        (format!("{lines} lines are bad"), "them")
-    };
-    Err(Failure::found(format!("{bad}; nothing was provisioned, correct {them} and run it again")))
+    let words = if lines == 1 { "1 line is bad".to_owned() } else { format!("{lines} lines are bad") };
+    Err(Failure::found(format!("{words}; nothing was provisioned, correct that and run it again")))
 }
 
 /// The ledger's schema, and accounts and slots that it does not know yet.

@@ -45,13 +45,7 @@ pub async fn provision(place: &Place, shards: i32, geometry: &GeometryItem) -> a
 
 /// One sentence for a call that failed.
 pub fn sentence(what: &str, failure: &Call) -> Failure {
-    match failure {
-        Call::Unreachable { .. } | Call::Unknown { .. } => Failure::unavailable(format!(
-            "{what}: {failure}; check the endpoint (AWS_ENDPOINT_URL_KINESIS, AWS_ENDPOINT_URL_DYNAMODB) and that it runs"
-        )),
-        Call::Throttled { .. } => Failure::unavailable(format!("{what}: {failure}; try again later")),
-        Call::Refused { .. } => Failure::usage(format!("{what}: {failure}")),
-    }
+    Failure { code: failure.exit_code(), sentence: failure.told(what) }
 }
 
 /// Holds that items outlive the records they come from by a day.

@@ -46,8 +46,8 @@ enum Path {
     },
     /// The busiest slots of the latest windows, or of one.
     Hot {
-        /// The start of a window, RFC 3339.
-        #[arg(long)]
+        /// The start of a window, as RFC 3339 or as psql prints it.
+        #[arg(long, value_parser = crate::when::parse)]
         window: Option<Millis>,
         /// How many of the latest closed windows.
         #[arg(long, default_value_t = 5, conflicts_with = "window", value_parser = clap::value_parser!(u64).range(1..=1_000))]
@@ -60,11 +60,11 @@ enum Path {
 /// Which windows.
 #[derive(Args, Clone, Copy, Debug)]
 struct Between {
-    /// The first window's start, RFC 3339.
-    #[arg(long)]
+    /// The first window's start, as RFC 3339 or as psql prints it.
+    #[arg(long, value_parser = crate::when::parse)]
     from: Option<Millis>,
-    /// The last window's start, RFC 3339.
-    #[arg(long)]
+    /// The last window's start, as RFC 3339 or as psql prints it.
+    #[arg(long, value_parser = crate::when::parse)]
     to: Option<Millis>,
 }
 
@@ -73,7 +73,7 @@ struct Between {
 /// # Errors
 /// A [`crate::failure::Failure`] when the table cannot be read or the output be written.
 pub async fn run(options: Query) -> anyhow::Result<()> {
-    let place = Place::from_env(options.names).await;
+    let place = Place::from_env(options.names).await?;
     let table = paths::Table { client: &place.clients.dynamodb, name: &place.names.table };
     let rows = match options.path {
         Path::Windows { slot, between } => table.windows(&slot, between).await?,

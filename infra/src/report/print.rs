@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 use super::Report;
 
 impl Report {
-    /// Writes the report; what nobody knows shows as `-`.
+    /// Writes the report; what nobody knows shows as `-`, and why it is not known stands below.
     ///
     /// # Errors
     /// When writing fails.
@@ -25,6 +25,9 @@ impl Report {
             ("expired", shown(self.expired)),
         ] {
             writeln!(out, "  {name:<18} {count:>16}")?;
+        }
+        if self.bids_sent.is_none() {
+            writeln!(out, "  -: known to each producer alone, in its own summary (`producer --json`)")?;
         }
         writeln!(out, "\n  {:<24} {:>12} {:>22} {:>8}", "region", "bids", "amount", "wins")?;
         for (name, region) in &self.regions {
@@ -61,6 +64,9 @@ impl Report {
             ("audit differences", shown(self.audit_differences)),
         ] {
             writeln!(out, "  {name:<18} {count:>16}")?;
+        }
+        if self.audit_differences.is_none() {
+            writeln!(out, "  -: not looked for; `exchange audit` recomputes every auction")?;
         }
         Ok(())
     }

@@ -75,6 +75,8 @@ words!(
         LostLeases = "lost lease table",
         /// Records that retention removed.
         Trimmed = "trimmed log",
+        /// Records that retention may have removed under a reader.
+        Gap = "trimmed under a reader",
         /// A stream that was away.
         StreamAway = "stream away",
         /// Tables that were away.

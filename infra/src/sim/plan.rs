@@ -104,6 +104,10 @@ impl Rates {
     }
 }
 
+/// How often the log is trimmed after readers come back, and how long passes between.
+const TRIMS: u64 = 24;
+const TRIM_EVERY_MS: u64 = 150;
+
 /// The script of a seed, with this many operations and without fates of calls: those are drawn as the world runs.
 #[must_use]
 pub fn script(seed: u64, ops: usize, setting: &Setting) -> Script {
@@ -112,7 +116,7 @@ pub fn script(seed: u64, ops: usize, setting: &Setting) -> Script {
     let pace: &[u64] = chance.pick(&[&[0, 1, 5, 20, 60], &[0, 0, 2, 8], &[10, 40, 90]]);
     let idle = chance.pick(&[0, 8, 30]);
     let mut plan = Plan { chance, setting, bids: 0 };
-    let (mut timed, mut at_ms) = (Vec::with_capacity(ops), 0);
+    let (mut timed, mut at_ms, mut last_ms) = (Vec::with_capacity(ops), 0, 0);
     for _ in 0..ops {
         let gap = plan.chance.pick(pace);
         let longer = if plan.chance.happens(idle) { plan.chance.between(300, 4_000) } else { 0 };
@@ -120,16 +124,21 @@ pub fn script(seed: u64, ops: usize, setting: &Setting) -> Script {
         let kind = weights.pick(&mut plan.chance);
         timed.push(Timed { at_ms, op: plan.op(kind) });
         if setting.trims() && kind == Kind::Crash {
-            // All readers are down for so long that the log is trimmed behind what they stored.
-            let gap_ms = setting.retention_ms + TRIMS_LATE_MS + plan.chance.below(3_000);
-            let for_ms = gap_ms + plan.chance.below(2_000);
+            // All readers are down for so long that the log is trimmed behind what they stored, or under them when they
+            // are back.
+            let gap_ms = setting.retention_ms + TRIMS_LATE_MS + plan.chance.below(3_000) - 2_000;
+            let for_ms = gap_ms - setting.failover_ms + plan.chance.below(2_000);
             let all = (0..setting.processors.len()).map(|index| Actor { role: Role::Processor, index });
             timed.extend(all.map(|actor| Timed { at_ms, op: Op::Crash { actor, for_ms } }));
             at_ms += gap_ms;
-            timed.push(Timed { at_ms, op: Op::Trim });
+            // Retention does not stop while they catch up.
+            let trims = (0..TRIMS).map(|n| Timed { at_ms: at_ms + n * TRIM_EVERY_MS, op: Op::Trim });
+            timed.extend(trims);
+            last_ms = at_ms + TRIMS * TRIM_EVERY_MS;
         }
     }
-    Script { seed, calm_ms: at_ms + 500, ops: timed, fates: std::collections::BTreeMap::new() }
+    timed.sort_by_key(|timed| timed.at_ms);
+    Script { seed, calm_ms: at_ms.max(last_ms) + 500, ops: timed, fates: std::collections::BTreeMap::new() }
 }
 
 struct Plan<'a> {

@@ -25,12 +25,46 @@ fn an_unknown_flag_is_named_and_is_usage() {
     run(&mut exchange(&["demo", "--region", "eu-west-1"])).says(USAGE, &["required arguments"]);
 }
 
+fn with_credentials(command: &mut Command) -> &mut Command {
+    let names = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    command.envs(names.map(|name| (name, "us-east-1")))
+}
+
+#[test]
+fn an_environment_that_leads_nowhere_is_usage_and_what_is_wrong_is_named() {
+    let audit = |set: &[(&str, &str)]| {
+        let mut audit = exchange(&["audit"]);
+        audit.env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/postgres").envs(set.iter().copied());
+        run(&mut audit)
+    };
+    audit(&[]).says(USAGE, &["no region", "AWS_REGION"]);
+    audit(&[("AWS_REGION", "us-east-1")]).says(USAGE, &["no AWS credentials", "AWS_PROFILE"]);
+    for variable in ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"] {
+        audit(&[(variable, "notaurl")]).says(USAGE, &[&format!("{variable}='notaurl'"), "no URL"]);
+    }
+    audit(&[("DATABASE_URL", "")]).says(USAGE, &["no ledger", "DATABASE_URL"]);
+}
+
+#[test]
+fn what_is_absent_or_away_is_named_with_what_to_do() {
+    let local = Local::start();
+    local.exchange(&["audit"]).says(USAGE, &["table bid_aggregates", "exchange provision"]);
+    local.exchange(&["provision"]).done();
+    local.exchange(&["report", "--table", "other"]).says(USAGE, &["table other", "--table"]);
+    local.exchange(&["audit", "--stream", "other"]).says(USAGE, &["stream other", "--stream"]);
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let mut audit = exchange(&["audit"]);
+    let away = run(local.environed(&mut audit).env("AWS_ENDPOINT_URL_KINESIS", &nowhere));
+    away.says(UNAVAILABLE, &["stream bids cannot be read", &format!("AWS_ENDPOINT_URL_KINESIS={nowhere}")]);
+    assert!(!away.stderr.contains("dispatch failure"), "{away:?}");
+}
+
 #[test]
 fn a_ledger_that_is_not_named_is_usage_and_one_that_is_away_is_unavailable() {
     run(&mut exchange(&["report"])).says(USAGE, &["DSQL_ENDPOINT", "DATABASE_URL"]);
     let url = format!("postgres://admin:secret@127.0.0.1:{}/postgres", free_port());
     for command in ["report", "audit"] {
-        let ended = run(exchange(&[command]).env("DATABASE_URL", &url).env("AWS_REGION", "us-east-1"));
+        let ended = run(with_credentials(&mut exchange(&[command])).env("DATABASE_URL", &url));
         ended.says(UNAVAILABLE, &["postgres (DSQL stand-in) cannot be reached", "DATABASE_URL"]);
         assert!(!ended.stderr.contains("secret"), "{ended:?}");
     }
@@ -264,7 +298,7 @@ fn bad_lines_of_accounts_and_slots_are_all_told_and_nothing_is_made() {
     assert_eq!(aws(&local, &["kinesis", "list-streams"])["StreamNames"], serde_json::json!([]));
 
     std::fs::write(&accounts, format!("account_id,name,balance,credit_limit\n{a},Acme,100.5,1\n")).unwrap();
-    local.exchange(&provision).says(FOUND, &["1 line is bad", "correct it and"]);
+    local.exchange(&provision).says(FOUND, &["1 line is bad", "correct that and"]);
     std::fs::write(
         &slots,
         format!("{{\"slot_id\":\"{b}\",\"publisher_account_id\":\"{a}\",\"floor_price\":2.5}}\n"),

@@ -19,6 +19,7 @@ use super::closed::Closed;
 use super::mutant::{self, Mutant};
 use super::shard::ShardMachine;
 use super::tail::{Inheritance, Left};
+use super::trimmed::{Read, Unread};
 
 mod events;
 
@@ -66,6 +67,7 @@ pub struct Holding {
     unwritten: BTreeMap<u64, usize>,
     known_through: Millis,
     decoded: Decoded,
+    unread: Unread,
 }
 
 impl Holding {
@@ -97,6 +99,7 @@ impl Holding {
             ticked: None,
             unwritten: BTreeMap::new(),
             decoded: Decoded::default(),
+            unread: Unread::default(),
         };
         new.inherit(inheritance);
         new
@@ -112,6 +115,30 @@ impl Holding {
     pub fn wants_records(&self) -> bool {
         let reading = matches!(self.phase, Phase::Inheriting(_) | Phase::Reading(_));
         reading && self.leaving == Leaving::No && self.unwritten.values().sum::<usize>() < UNWRITTEN_MAX
+    }
+
+    /// A page of the shard that is read came; its records follow. Answers whether records before them may be gone, so
+    /// that windows are cut.
+    pub fn on_page(&mut self, read: Read) -> bool {
+        if !self.unread.on_page(read) {
+            return false;
+        }
+        match &mut self.phase {
+            Phase::Inheriting(inheritance) => inheritance.on_gap(),
+            Phase::Reading(machine) => machine.on_gap(),
+            Phase::Ended(_) | Phase::Finished => {}
+        }
+        true
+    }
+
+    /// The clock of the shard that is read.
+    #[must_use]
+    pub fn clock(&self) -> Millis {
+        match &self.phase {
+            Phase::Inheriting(inheritance) => inheritance.clock(),
+            Phase::Reading(machine) | Phase::Ended(machine) => machine.clock(),
+            Phase::Finished => Millis(0),
+        }
     }
 
     /// Takes the next record of the shard that is read.
@@ -329,6 +356,7 @@ impl Holding {
     fn inherit(&mut self, inheritance: Inheritance) {
         if let Some((shard_id, from)) = inheritance.reading() {
             self.effects.push_back(Effect::Read { shard_id: shard_id.clone(), from: from.clone() });
+            self.unread = inheritance.unread();
             self.phase = Phase::Inheriting(inheritance);
         } else {
             self.begin(inheritance.finish());
@@ -339,6 +367,7 @@ impl Holding {
         let (machine, closed) = ShardMachine::begin(&self.row, self.agreed.clone(), self.events, left);
         let (shard_id, from) = (self.row.shard_id.clone(), self.row.checkpoint.clone());
         self.phase = Phase::Reading(machine);
+        self.unread = Unread::from(self.row.beginning, &self.row.tails, self.row.replay_clock);
         self.effects.push_back(Effect::Read { shard_id, from });
         self.put(closed);
     }

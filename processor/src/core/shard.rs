@@ -73,6 +73,11 @@ impl ShardMachine {
         (machine, closed)
     }
 
+    /// Records between the last one and the next may be gone: windows that may miss some are cut.
+    pub fn on_gap(&mut self) {
+        self.cut = self.cut.with(Cut::of(Beginning::Cut));
+    }
+
     /// Takes the next record: moves the clock, closes what it passed, judges each bid.
     pub fn on_record(
         &mut self,

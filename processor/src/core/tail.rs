@@ -6,7 +6,7 @@
 
 use schemas::geometry::Geometry;
 use schemas::ids::{SequenceNumber, ShardId};
-use schemas::lease::{Checkpoint, Tail};
+use schemas::lease::{Beginning, Checkpoint, Tail};
 use schemas::record::Decoded;
 use schemas::time::Millis;
 
@@ -15,6 +15,7 @@ use super::cut::Cut;
 use super::judge::Judge;
 use super::mark::Record;
 use super::mutant::{self, Mutant};
+use super::trimmed::Unread;
 
 /// What a shard left open at its end, or the union of what several left.
 #[derive(Debug)]
@@ -33,7 +34,17 @@ struct Replay {
     clock: Millis,
     cut: Cut,
     from: Checkpoint,
+    unread: Unread,
     records: u64,
+}
+
+/// A tail to come.
+#[derive(Debug)]
+struct Planned {
+    tail: Tail,
+    /// How many tails right before it are its own.
+    own: usize,
+    unread: Unread,
 }
 
 /// Reads tails in an order in which each follows those it is preceded by.
@@ -41,8 +52,8 @@ struct Replay {
 pub struct Inheritance {
     geometry: Geometry,
     events: BidEvents,
-    /// Tails to come, the next one last; each with the number of tails before it that are its own.
-    plan: Vec<(Tail, usize)>,
+    /// Tails to come, the next one last.
+    plan: Vec<Planned>,
     /// What tails left whose successor was not begun yet, oldest first.
     left: Vec<Left>,
     now: Option<Replay>,
@@ -75,6 +86,25 @@ impl Inheritance {
         self.records
     }
 
+    /// Whether records after the place to read from may be gone when the first page comes.
+    #[must_use]
+    pub(super) fn unread(&self) -> Unread {
+        self.now.as_ref().map_or_else(Unread::default, |replay| replay.unread)
+    }
+
+    /// Records between the last one and the next may be gone: windows that may miss some are cut.
+    pub fn on_gap(&mut self) {
+        if let Some(replay) = &mut self.now {
+            replay.cut = replay.cut.with(Cut::of(Beginning::Cut));
+        }
+    }
+
+    /// The clock of the shard under way.
+    #[must_use]
+    pub fn clock(&self) -> Millis {
+        self.now.as_ref().map_or(self.highest, |replay| replay.clock)
+    }
+
     /// Takes the next record of the shard under way.
     pub fn on_record(&mut self, arrival: Millis, sequence: &SequenceNumber, decoded: &Decoded) {
         self.records += 1;
@@ -96,7 +126,7 @@ impl Inheritance {
         if let Some(replay) = &mut self.now {
             replay.book = Book::new(self.events);
             replay.clock = replay.clock.max(replay.tail.closed_through);
-            replay.cut = replay.cut.with(Cut::of(schemas::lease::Beginning::Cut));
+            replay.cut = replay.cut.with(Cut::of(Beginning::Cut));
         }
         self.on_end();
     }
@@ -108,7 +138,7 @@ impl Inheritance {
     }
 
     fn begin(&mut self) {
-        let Some((tail, own)) = self.plan.pop() else { return };
+        let Some(Planned { tail, own, unread }) = self.plan.pop() else { return };
         let skip = if mutant::is(Mutant::SiblingClosedThrough) { self.highest } else { tail.closed_through };
         let judge = Judge::new(self.geometry, tail.range, skip).of_tail();
         let (mut book, mut cut) = (Book::new(self.events), Cut::of(tail.beginning));
@@ -121,13 +151,15 @@ impl Inheritance {
         }
         while book.pop_passed(&self.geometry, clock).is_some() {}
         let from = tail.checkpoint.clone();
-        self.now = Some(Replay { tail, judge, book, clock, cut, from, records: 0 });
+        self.now = Some(Replay { tail, judge, book, clock, cut, from, unread, records: 0 });
     }
 }
 
-fn enlist(tail: &Tail, plan: &mut Vec<(Tail, usize)>) {
+fn enlist(tail: &Tail, plan: &mut Vec<Planned>) {
     tail.tails.iter().for_each(|own| enlist(own, plan));
-    plan.push((Tail { tails: Vec::new(), ..tail.clone() }, tail.tails.len()));
+    let unread = Unread::from(tail.beginning, &tail.tails, tail.replay_clock);
+    let (tail, own) = (Tail { tails: Vec::new(), ..tail.clone() }, tail.tails.len());
+    plan.push(Planned { tail, own, unread });
 }
 
 impl Replay {

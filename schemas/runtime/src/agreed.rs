@@ -14,7 +14,7 @@ use crate::failure::{Failure, classify};
 #[derive(Debug, thiserror::Error)]
 pub enum AgreedError {
     /// The table cannot be read.
-    #[error("table {table} cannot be read: {failure}")]
+    #[error("{}", failure.told(&format!("table {table} cannot be read")))]
     Call {
         /// The table.
         table: String,
@@ -52,8 +52,7 @@ impl AgreedError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Call { failure: Failure::Refused { .. }, .. } => exit::USAGE,
-            Self::Call { .. } => exit::UNAVAILABLE,
+            Self::Call { failure, .. } => failure.exit_code(),
             Self::Absent { .. } | Self::Unreadable { .. } | Self::Other { .. } => exit::USAGE,
         }
     }

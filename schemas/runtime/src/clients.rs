@@ -7,12 +7,17 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
 use aws_smithy_http_client::{Builder, tls};
 
 /// How long one attempt may take; after it the outcome is unknown.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the search for credentials may take: instance metadata that is not there is waited for.
+const CREDENTIALS_WITHIN: Duration = Duration::from_secs(10);
+/// Where the SDK looks for other endpoints than those of AWS.
+const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 /// The region of local engines.
 pub const LOCAL_REGION: &str = "us-east-1";
 
@@ -28,12 +33,24 @@ pub struct Clients {
 impl Clients {
     /// Clients as the SDK's own environment says: region, credentials, `AWS_ENDPOINT_URL_KINESIS`,
     /// `AWS_ENDPOINT_URL_DYNAMODB`.
-    pub async fn from_env() -> Self {
+    ///
+    /// # Errors
+    /// When an endpoint is no URL, or there is no region or no credentials: found out here, before anything is called.
+    pub async fn from_env() -> Result<Self, EnvError> {
+        for variable in ENDPOINTS {
+            if let Some(value) = std::env::var_os(variable) {
+                check_endpoint(variable, &value.to_string_lossy())?;
+            }
+        }
         let config = loader().load().await;
-        Self {
+        if config.region().is_none() {
+            return Err(EnvError::NoRegion);
+        }
+        credentials(&config).await?;
+        Ok(Self {
             kinesis: aws_sdk_kinesis::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
-        }
+        })
     }
 
     /// Clients of engines on this machine.
@@ -52,6 +69,62 @@ impl Clients {
     }
 }
 
+/// What is wrong with the environment that leads to the services.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvError {
+    /// An endpoint is no URL.
+    #[error(
+        "{variable}='{value}' is no URL such as http://127.0.0.1:4567; correct it, or unset it to reach AWS itself"
+    )]
+    Endpoint {
+        /// The variable.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// Nothing says which region.
+    #[error("no region: set AWS_REGION; beside `exchange up`, source its env file")]
+    NoRegion,
+    /// Nothing to sign calls with.
+    #[error(
+        "no AWS credentials: {0}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role; \
+         beside `exchange up`, source its env file"
+    )]
+    NoCredentials(String),
+}
+
+fn check_endpoint(variable: &'static str, value: &str) -> Result<(), EnvError> {
+    let is_url = value.parse::<hyper::Uri>().is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+    });
+    if is_url { Ok(()) } else { Err(EnvError::Endpoint { variable, value: value.to_owned() }) }
+}
+
+async fn credentials(config: &aws_config::SdkConfig) -> Result<(), EnvError> {
+    let Some(provider) = config.credentials_provider() else {
+        return Err(EnvError::NoCredentials("no way to find any is set up".to_owned()));
+    };
+    match tokio::time::timeout(CREDENTIALS_WITHIN, provider.provide_credentials()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(EnvError::NoCredentials(error.to_string())),
+        Err(_) => {
+            let seconds = CREDENTIALS_WITHIN.as_secs();
+            Err(EnvError::NoCredentials(format!("none were found within {seconds} s")))
+        }
+    }
+}
+
+/// Where the environment leads calls, for a sentence about one that failed.
+pub(crate) fn whither() -> String {
+    let set = |variable: &&str| Some(format!("{variable}={}", std::env::var(variable).ok()?));
+    let set: Vec<String> = ENDPOINTS.iter().filter_map(set).collect();
+    if set.is_empty() {
+        return "none of AWS_ENDPOINT_URL_KINESIS and AWS_ENDPOINT_URL_DYNAMODB is set, so AWS itself was called"
+            .to_owned();
+    }
+    set.join(", ")
+}
+
 /// The shared part of every client's configuration.
 #[must_use]
 pub fn loader() -> aws_config::ConfigLoader {
@@ -66,4 +139,23 @@ pub fn loader() -> aws_config::ConfigLoader {
         .http_client(http)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_url_with_a_host() {
+        for url in
+            ["http://127.0.0.1:4567", "https://kinesis.eu-central-1.amazonaws.com", "http://localhost/"]
+        {
+            assert_eq!(check_endpoint("AWS_ENDPOINT_URL", url), Ok(()));
+        }
+        for other in ["", "notaurl", "localhost:4567", "ftp://localhost", "http://", "/path", "http://:4567"]
+        {
+            let refused = check_endpoint("AWS_ENDPOINT_URL_KINESIS", other).unwrap_err().to_string();
+            assert!(refused.contains(&format!("AWS_ENDPOINT_URL_KINESIS='{other}'")), "{refused}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! What a failed call means for the caller: try again, slower, or stop.
 
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use schemas::exit;
+
+use crate::clients;
 
 /// A failed call, shaped by what the caller does next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +51,37 @@ impl Failure {
             Self::Unknown { .. } | Self::Unreachable { .. } => "",
         }
     }
+
+    /// The exit code of a program that cannot go on because of this.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.is_transient() { exit::UNAVAILABLE } else { exit::USAGE }
+    }
+
+    /// One sentence for a person: what was tried, what came of it, and what to do next.
+    #[must_use]
+    pub fn told(&self, what: &str) -> String {
+        let next = match self {
+            Self::Throttled { .. } => "try again later".to_owned(),
+            Self::Unknown { .. } | Self::Unreachable { .. } => {
+                format!("check that the service answers: {}", clients::whither())
+            }
+            Self::Refused { code, .. } => match code.as_str() {
+                "ResourceNotFoundException" => {
+                    "make it with `exchange provision`, or name another with --stream, --table or --lease-table".to_owned()
+                }
+                "AccessDeniedException" => "give the role that policy".to_owned(),
+                "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
+                    "check the AWS credentials".to_owned()
+                }
+                code if code.starts_with("HTTP") || code.starts_with("UnknownOperation") => {
+                    format!("perhaps another service listens there: {}", clients::whither())
+                }
+                _ => return format!("{what}: {self}"),
+            },
+        };
+        format!("{what}: {self}; {next}")
+    }
 }
 
 /// Error codes that mean "too fast" (Kinesis and DynamoDB API references, common errors).
@@ -60,15 +94,28 @@ const THROTTLES: [&str; 6] = [
     "TransactionInProgressException",
 ];
 
+/// What the SDK wraps around a cause, which says nothing to whoever reads it.
+const WRAPPINGS: [&str; 8] = [
+    "dispatch failure",
+    "io error",
+    "other",
+    "service error",
+    "response error",
+    "unhandled error",
+    "request has timed out",
+    "client error (SendRequest)",
+];
+
 /// Says what a failed call means.
 pub fn classify<E>(error: &SdkError<E>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let message = chain(error);
+    let causes = causes(error);
+    let message = words(&causes);
     match error {
         SdkError::ConstructionFailure(_) => Failure::Refused { code: "Construction".to_owned(), message },
-        SdkError::DispatchFailure(failure) if failure.is_io() && connecting(&message) => {
+        SdkError::DispatchFailure(failure) if failure.is_io() && connecting(&causes) => {
             Failure::Unreachable { message }
         }
         SdkError::DispatchFailure(failure) if failure.is_user() => {
@@ -79,29 +126,79 @@ where
             if THROTTLES.contains(&code.as_str()) {
                 return Failure::Throttled { code };
             }
-            if service.raw().status().as_u16() >= 500 || code == "InternalFailure" {
-                return Failure::Unknown { message };
-            }
+            let status = service.raw().status().as_u16();
+            let code = if code.is_empty() { format!("HTTP {status}") } else { code };
             let message = service.err().message().unwrap_or("no message").to_owned();
+            if status >= 500 || code == "InternalFailure" {
+                return Failure::Unknown { message: format!("{code}: {message}") };
+            }
             Failure::Refused { code, message }
         }
         _ => Failure::Unknown { message },
     }
 }
 
-fn connecting(message: &str) -> bool {
-    ["onnect error", "onnection refused", "dns error", "tcp connect"]
-        .iter()
-        .any(|words| message.contains(words))
+fn connecting(causes: &[String]) -> bool {
+    let of_connecting = ["onnect error", "onnection refused", "dns error", "(Connect)"];
+    causes.iter().any(|cause| of_connecting.iter().any(|words| cause.contains(words)))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// An error and everything it stems from, outermost first.
+fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut all = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        all.push(cause.to_string());
         source = cause.source();
     }
-    text
+    all
+}
+
+/// The causes that say something, in one line.
+fn words(causes: &[String]) -> String {
+    let says = |cause: &&String| !WRAPPINGS.contains(&cause.as_str()) && !cause.ends_with("(Connect)");
+    let mut said: Vec<&str> = Vec::new();
+    for cause in causes.iter().filter(says) {
+        if !said.iter().any(|before| before.contains(cause.as_str())) {
+            said.push(cause);
+        }
+    }
+    if said.is_empty() { causes.join(": ") } else { said.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappings_are_left_out_and_a_chain_of_nothing_else_is_told_whole() {
+        let all = |causes: &[&str]| causes.iter().map(|cause| (*cause).to_owned()).collect::<Vec<_>>();
+        let chain = [
+            "dispatch failure",
+            "io error",
+            "client error (Connect)",
+            "tcp connect error",
+            "Connection refused (os error 111)",
+        ];
+        assert_eq!(words(&all(&chain)), "tcp connect error: Connection refused (os error 111)");
+        assert!(connecting(&all(&chain)) && !connecting(&all(&["dispatch failure", "timed out"])));
+        assert_eq!(words(&all(&["dispatch failure", "other"])), "dispatch failure: other");
+    }
+
+    #[test]
+    fn a_sentence_says_what_was_tried_what_came_of_it_and_what_to_do() {
+        let missing =
+            Failure::Refused { code: "ResourceNotFoundException".to_owned(), message: "no".to_owned() };
+        let told = missing.told("table t cannot be read");
+        assert!(
+            told.starts_with("table t cannot be read: refused (ResourceNotFoundException): no; "),
+            "{told}"
+        );
+        assert!(told.contains("exchange provision") && missing.exit_code() == exit::USAGE, "{told}");
+        let away = Failure::Unreachable { message: "refused".to_owned() };
+        assert!(
+            away.told("stream s").contains("AWS_ENDPOINT_URL_KINESIS")
+                && away.exit_code() == exit::UNAVAILABLE
+        );
+    }
 }

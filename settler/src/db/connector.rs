@@ -73,7 +73,9 @@ impl Connector {
     /// # Errors
     /// When nothing says where it is, or that cannot be understood.
     pub async fn new(ledger: &Ledger) -> Result<Self, Error> {
-        let way = match (&ledger.dsql_endpoint, &ledger.database_url) {
+        // A variable that is set to nothing says nothing.
+        let said = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
+        let way = match (&said(&ledger.dsql_endpoint), &said(&ledger.database_url)) {
             (Some(endpoint), _) => Way::Dsql(Box::new(Dsql::new(ledger, endpoint).await?)),
             (None, Some(url)) => {
                 // The text holds a password and stays out of the message.

@@ -59,7 +59,11 @@ impl Ledger {
     /// What every page and log calls it.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        if self.dsql_endpoint.is_some() { "Aurora DSQL" } else { "postgres (DSQL stand-in)" }
+        if self.dsql_endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_empty()) {
+            "Aurora DSQL"
+        } else {
+            "postgres (DSQL stand-in)"
+        }
     }
 
     /// Connects once.
@@ -67,7 +71,15 @@ impl Ledger {
     /// # Errors
     /// When nothing says where the ledger is, or it cannot be reached.
     pub async fn connect(&self) -> Result<Connection, Error> {
-        Arc::new(Connector::new(self).await?).connect().await
+        self.connector().await?.connect().await
+    }
+
+    /// What connects; nothing is called yet.
+    ///
+    /// # Errors
+    /// When nothing says where the ledger is, or that cannot be understood.
+    pub async fn connector(&self) -> Result<Arc<Connector>, Error> {
+        Ok(Arc::new(Connector::new(self).await?))
     }
 
     /// Connections as they are needed, at most `per_second` new ones a second.
@@ -75,7 +87,7 @@ impl Ledger {
     /// # Errors
     /// When nothing says where the ledger is, or that cannot be understood.
     pub async fn pool(&self, per_second: u32) -> Result<Pool, Error> {
-        Ok(Pool::new(Arc::new(Connector::new(self).await?), per_second))
+        Ok(Pool::new(self.connector().await?, per_second))
     }
 }
 

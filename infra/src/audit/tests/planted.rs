@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::super::items::Items;
 use super::super::rows::Entry;
-use super::super::{Pending, compare};
+use super::super::{AuditResult, Pending, compare};
 use super::pipeline::*;
 use super::world::*;
 
@@ -36,9 +36,22 @@ fn a_difference_names_its_auction_and_both_values() {
         ("aggregate bids", Some(slot), Some(window))
     );
     assert_eq!((found.expected.as_str(), found.found.as_str()), ("3", "4"));
+    let told = printed(&result);
+    assert!(told.contains(&format!("aggregate bids of slot {slot}")) && !told.contains("may still come"));
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_perhaps_on_its_way() {
+    let mut world = world(Pricing::First);
+    world.items.aggregates.pop_first();
+    let told = printed(&world.judge(Pending::Allowed));
+    assert!(told.contains("1 of them miss something that may still come: let processors"), "{told}");
+}
+
+fn printed(result: &AuditResult) -> String {
     let mut printed = Vec::new();
     result.print(&mut printed).unwrap();
-    assert!(String::from_utf8(printed).unwrap().contains(&format!("aggregate bids of slot {slot}")));
+    String::from_utf8(printed).unwrap()
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub(crate) struct Engine {
     limits: Limits,
     settle_ms: u64,
     journal: Option<Journal>,
+    /// Whether the last write to the log failed: told once, not with each record.
+    log_failed: bool,
     pub(crate) subscriptions: Subscriptions,
 }
 
@@ -47,6 +49,7 @@ impl Engine {
             limits: Limits::Off,
             settle_ms: 0,
             journal: None,
+            log_failed: false,
             subscriptions: Subscriptions::default(),
         };
         if let Some(dir) = dir {
@@ -240,10 +243,22 @@ impl Engine {
             pieces.iter().for_each(|piece| body.extend_from_slice(piece));
             journal.append(&body)
         });
-        written.or_else(|error| {
-            tracing::error!(%error, "stream log not written");
-            refuse("InternalFailure", format!("the stream log cannot be written: {error}"))
-        })
+        let folder = journal.dir().display();
+        match written {
+            Ok(()) => {
+                if std::mem::take(&mut self.log_failed) {
+                    tracing::info!(%folder, "stream log written again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.log_failed, true) {
+                    tracing::error!(%folder, %error, "stream log not written, puts are refused until it can be; make room there");
+                }
+                let words = format!("the stream log in {folder} cannot be written: {error}; make room there");
+                refuse("InternalFailure", words)
+            }
+        }
     }
 
     /// What is due as time passes: retention, and a shorter log when much of it is of no use any more.

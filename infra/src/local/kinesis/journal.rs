@@ -91,6 +91,11 @@ impl Journal {
         Ok(Self { medium: Box::new(file), dir: dir.into(), bytes: good, ragged: false })
     }
 
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Bytes of the log.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use processor::core::holding::{Effect, Holding, Now, Raw, Taken, Timing, Written};
+use processor::core::trimmed::Read;
 use processor::core::{BidEvents, Closed};
 use runtime::backoff::Backoff;
 use schemas::attr::Attrs;
@@ -15,6 +16,7 @@ use schemas::time::Millis;
 use crate::sim::call::{Answer, Call, Life, Page, Reply, Trouble};
 use crate::sim::coverage::Met;
 use crate::sim::net::Net;
+use crate::sim::setting::BEGINNING_MS;
 
 /// Between two tries of a put.
 const PUT_BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(1) };
@@ -49,6 +51,7 @@ struct Reader {
     from: Checkpoint,
     iterator: Option<u64>,
     at_ms: u64,
+    asked: Millis,
     attempt: u32,
     /// The tag of the request under way.
     under_way: Option<u64>,
@@ -73,6 +76,8 @@ pub struct Holder {
     puts: BTreeMap<u64, Putting>,
     asked: BTreeMap<u64, Asked>,
     finished: bool,
+    /// Records before the next one may be gone.
+    gap: bool,
 }
 
 impl Holder {
@@ -80,7 +85,15 @@ impl Holder {
     #[must_use]
     pub fn new(life: Life, row: Lease, agreed: (GeometryItem, BidEvents), timing: Timing, now: Now) -> Self {
         let holding = Holding::new(row, life.to_string(), agreed, timing, now);
-        Self { life, holding, reader: None, puts: BTreeMap::new(), asked: BTreeMap::new(), finished: false }
+        Self {
+            life,
+            holding,
+            reader: None,
+            puts: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            finished: false,
+            gap: false,
+        }
     }
 
     /// Whether the lease is no longer held.
@@ -128,7 +141,8 @@ impl Holder {
             Ok(Answer::Page(page)) => {
                 (reader.iterator, reader.at_ms, reader.attempt) =
                     (page.next, net.now_ms + net.setting.poll_ms, 0);
-                self.on_page(page, heard.now, net);
+                let asked = reader.asked;
+                self.on_page(page, (asked, heard.now), net);
             }
             Err(Trouble::Expired) => (reader.iterator, reader.at_ms) = (None, net.now_ms),
             Err(Trouble::Refused("ResourceNotFoundException")) => {
@@ -142,8 +156,16 @@ impl Holder {
         }
     }
 
-    fn on_page(&mut self, page: Page, now: Now, net: &mut Net) {
+    fn on_page(&mut self, page: Page, (asked, now): (Millis, Now), net: &mut Net) {
         let is_empty = page.records.is_empty();
+        let kept_ms = net.setting.retention_ms;
+        let is_young = now.wall.since(Millis(BEGINNING_MS)) < kept_ms;
+        let horizon = Millis(if is_young { 0 } else { now.wall.0.saturating_sub(kept_ms) });
+        if self.holding.on_page(Read { asked, horizon, behind_ms: page.behind_ms }) {
+            self.gap = true;
+            net.coverage.meet(Met::Gap);
+            net.tell(|| format!("{} may have missed records of {}", self.life, self.holding.row().shard_id));
+        }
         for (arrival, sequence, data) in page.records {
             let raw = Raw {
                 arrival: Some(Millis(arrival)),
@@ -151,6 +173,9 @@ impl Holder {
                 data,
             };
             let taken = self.holding.on_record(&raw);
+            if std::mem::take(&mut self.gap) {
+                net.services.checker.on_cut(&self.holding.row().shard_id, self.holding.clock().0);
+            }
             if let Some(reader) = &mut self.reader {
                 reader.from = Checkpoint::After(raw.sequence);
             }
@@ -188,8 +213,15 @@ impl Holder {
             match effect {
                 Effect::Read { shard_id, from } => {
                     let at_ms = net.now_ms;
-                    self.reader =
-                        Some(Reader { shard_id, from, iterator: None, at_ms, attempt: 0, under_way: None });
+                    self.reader = Some(Reader {
+                        shard_id,
+                        from,
+                        iterator: None,
+                        at_ms,
+                        asked: now.wall,
+                        attempt: 0,
+                        under_way: None,
+                    });
                 }
                 Effect::Put(closed) => self.put(&closed, net),
                 Effect::Write { row, seen } => {
@@ -209,7 +241,7 @@ impl Holder {
                 }
             }
         }
-        self.read(net, ask);
+        self.read(now, net, ask);
         for (ticket, putting) in &mut self.puts {
             for (at, (item, due_ms, _)) in putting.items.iter_mut().enumerate() {
                 if due_ms.is_some_and(|due_ms| due_ms <= net.now_ms) {
@@ -236,7 +268,7 @@ impl Holder {
         }
     }
 
-    fn read(&mut self, net: &mut Net, ask: &mut dyn FnMut(Call, &mut Net) -> u64) {
+    fn read(&mut self, now: Now, net: &mut Net, ask: &mut dyn FnMut(Call, &mut Net) -> u64) {
         let wants = self.holding.wants_records();
         let Some(reader) = &mut self.reader else { return };
         if !wants || reader.under_way.is_some() || net.now_ms < reader.at_ms {
@@ -248,7 +280,7 @@ impl Holder {
             None => (Call::Iterator { shard_id, from: reader.from.clone() }, Asked::Iterator),
         };
         let tag = ask(call, net);
-        reader.under_way = Some(tag);
+        (reader.under_way, reader.asked) = (Some(tag), now.wall);
         self.asked.insert(tag, asked);
     }
 

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use processor::core::holding::{Now, Timing};
 use processor::core::lease::{Action, Age, Appetite, Listed, Look, Watch};
-use processor::core::trimmed::check;
 use schemas::ids::ShardId;
 use schemas::lease::{Beginning, Lease, Tail};
-use schemas::time::Millis;
 
 use super::holder::{Heard, Holder};
 use super::{Alarm, wall};
@@ -156,7 +154,7 @@ impl ProcessorStage {
                 Action::Take { row, seen } => Call::WriteLease { lease: row, seen },
                 Action::Remove { shard_id, seen, .. } => Call::DeleteLease { shard_id, seen },
                 Action::Hold(row) => {
-                    self.check(row, net);
+                    self.hold(row, net);
                     continue;
                 }
             };
@@ -173,25 +171,15 @@ impl ProcessorStage {
         if let (Action::Take { row, .. }, Ok(Answer::Done)) = (action, reply)
             && row.checkpoint_owner.is_none()
         {
-            self.check(row, net);
+            self.hold(row, net);
         }
         self.act(net);
     }
 
-    /// Judges whether what a row says is still in the stream, then holds it.
-    fn check(&mut self, row: Lease, net: &mut Net) {
+    fn hold(&mut self, row: Lease, net: &mut Net) {
         if self.stopping || self.holders.contains_key(&row.shard_id) {
             return;
         }
-        if self.age(net) == Age::Young {
-            return self.hold(row, net);
-        }
-        let now_ms = wall(net.now_ms, self.skew_ms).0;
-        let row = check(row, Millis(now_ms.saturating_sub(net.setting.retention_ms)));
-        self.hold(row, net);
-    }
-
-    fn hold(&mut self, row: Lease, net: &mut Net) {
         if row.beginning == Beginning::Cut {
             net.services.checker.on_cut(&row.shard_id, row.replay_clock.0);
         }
@@ -210,11 +198,7 @@ impl ProcessorStage {
         };
         let (shard_id, now) = (row.shard_id.clone(), self.now(net));
         let agreed = (net.setting.agreed.clone(), net.setting.bid_events);
-        let mut holder = Holder::new(self.life, row, agreed, timing, now);
-        if self.stopping {
-            holder.on_stop();
-        }
-        self.holders.insert(shard_id, holder);
+        self.holders.insert(shard_id, Holder::new(self.life, row, agreed, timing, now));
     }
 
     fn ask(&mut self, asked: Asked, call: Call, net: &mut Net) {

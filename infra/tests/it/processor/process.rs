@@ -22,7 +22,9 @@ async fn as_a_process() {
     let (trigger, stop) = shutdown::channel();
     tokio::spawn(shutdown::on_signals(trigger));
     let metrics = Arc::new(Metrics::default());
-    processor::run(config, Clients::from_env().await, stop, metrics).await.expect("a run to the end");
+    processor::run(config, Clients::from_env().await.expect("an environment"), stop, metrics)
+        .await
+        .expect("a run to the end");
 }
 
 /// Where the services of a process are.

@@ -1,4 +1,4 @@
-//! Files that cannot be used are told at once, by name, whether Kinesis is there or not.
+//! Files that cannot be used are told at once, by name, whether Kinesis is there or not; and so is a bad endpoint.
 
 use std::path::Path;
 
@@ -49,4 +49,10 @@ fn a_file_that_cannot_be_used_is_named_before_kinesis_is_asked() {
     assert!(Path::new(&bids).exists());
     let (status, log) = Process::start(NOWHERE, &["--input", &bids]).end();
     assert!(status.code() == Some(69) && log.contains("AWS_ENDPOINT_URL_KINESIS"), "{log}");
+}
+
+#[test]
+fn an_endpoint_that_is_no_url_is_usage_and_named_with_its_value() {
+    let (status, log) = Process::start("notaurl", &["--generate", "1"]).end();
+    assert!(status.code() == Some(64) && log.contains("AWS_ENDPOINT_URL_KINESIS='notaurl'"), "{log}");
 }

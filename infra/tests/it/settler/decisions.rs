@@ -298,7 +298,7 @@ async fn what_was_settled_and_what_it_took_is_shown_to_whoever_asks() {
     for line in ["settler_conflicts_total 0", "settler_settle_seconds_count 2", "settler_held_total 0"] {
         assert!(answer.contains(line), "{line} is not in {answer}");
     }
-    assert!(get("/health").await.contains("the ledger answers"));
+    assert!(get("/health").await.contains("ledger and outbox answer"));
     running.stop().await;
     world.stop().await;
 }
