@@ -1,5 +1,6 @@
 //! A program that bids through the crate: `cargo run -p producer --example library -- --region eu-central-1`, with the
-//! environment of `exchange up` or of AWS. It sends a hundred bids at once and says where the stream keeps them.
+//! environment of `exchange up` or of AWS, once `exchange provision` has made the stream. It sends a hundred bids at
+//! once and says where the stream keeps them.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 
@@ -12,7 +13,7 @@ use producer::{Config, Producer};
 use runtime::{clients::Clients, clock};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> anyhow::Result<()> {
     let config = Config::try_parse()?;
     let mut generator = Generator::new(GeneratorConfig::default(), config.region);
     let producer = Arc::new(Producer::start(config, Clients::from_env().await?));

@@ -1,16 +1,13 @@
 //! Tells whoever sent a bid what became of it, when that is anything but accepted: a line in the file of refused
 //! lines, and a sample in the log.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-
 use schemas::bid::Bid;
 use schemas::intake::{to_line, to_record_line};
 use serde::Serialize;
 
 use crate::core::delivery::Outcome;
 use crate::error::Error;
+use crate::files::Output;
 
 /// Refusals that are logged one by one; after them only every power of two.
 const LOGGED_MAX: u64 = 10;
@@ -36,11 +33,9 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Opens the files that are wanted.
-    pub(crate) fn open(rejects: Option<&Path>, record: Option<&Path>) -> Result<Self, Error> {
-        let rejects = rejects.map(|path| Output::create("file of refused lines", path)).transpose()?;
-        let record = record.map(|path| Output::create("record", path)).transpose()?;
-        Ok(Self { rejects, record, told: 0, buffer: Vec::new() })
+    /// Answers that go to these files, and to the log.
+    pub(crate) fn new(rejects: Option<Output>, record: Option<Output>) -> Self {
+        Self { rejects, record, told: 0, buffer: Vec::new() }
     }
 
     /// Records a bid that was taken.
@@ -80,11 +75,7 @@ impl Answers {
 
     /// Writes what is still held back.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
-        for output in [&mut self.rejects, &mut self.record].into_iter().flatten() {
-            let flushed = output.file.flush();
-            flushed.map_err(|source| output.failed(source))?;
-        }
-        Ok(())
+        [&mut self.rejects, &mut self.record].into_iter().flatten().try_for_each(Output::flush)
     }
 
     fn tell(&mut self, told: &Told<'_>) -> Result<(), Error> {
@@ -98,29 +89,5 @@ impl Answers {
         serde_json::to_writer(&mut self.buffer, told).expect("memory takes every write");
         self.buffer.push(b'\n');
         rejects.write(&self.buffer)
-    }
-}
-
-#[derive(Debug)]
-struct Output {
-    what: String,
-    file: BufWriter<File>,
-}
-
-impl Output {
-    fn create(what: &str, path: &Path) -> Result<Self, Error> {
-        let what = format!("{what} {}", path.display());
-        match File::create(path) {
-            Ok(file) => Ok(Self { what, file: BufWriter::new(file) }),
-            Err(source) => Err(Error::io(format!("{what} cannot be made"), source)),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(|source| self.failed(source))
-    }
-
-    fn failed(&self, source: std::io::Error) -> Error {
-        Error::io(format!("{} cannot be written", self.what), source)
     }
 }

@@ -9,7 +9,7 @@ use schemas::keys;
 use schemas::record::Envelope;
 
 use crate::generator::{GeneratorConfig, Mixed, Share};
-use crate::http::Listen;
+use crate::http::{Listen, Patience};
 use crate::source::Source;
 
 /// Puts bids into Kinesis: NDJSON from standard input or a file, over HTTP, or generated load.
@@ -49,8 +49,9 @@ pub struct Config {
     /// Memory for bids on their way, in bytes; when it is full, input waits.
     #[arg(long, default_value_t = 64 * 1_048_576, value_parser = value_parser!(u64).range(65_536..=68_719_476_736))]
     pub buffer_bytes: u64,
-    /// How long an undeliverable bid is tried before it is answered, in s.
-    #[arg(long, default_value_t = 30, value_parser = value_parser!(u64).range(1..=3_600))]
+    /// How long an undeliverable bid is tried before it is answered, in s; the default outlasts a minute without
+    /// Kinesis.
+    #[arg(long, default_value_t = 120, value_parser = value_parser!(u64).range(1..=3_600))]
     pub deliver_s: u64,
     /// How long delivering goes on after a request to stop, in s.
     #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..=3_600))]
@@ -142,6 +143,7 @@ impl Config {
             token_file: token_file.clone(),
             body_bytes_max: usize::try_from(*body_bytes).unwrap_or(usize::MAX),
             connections_max: usize::try_from(*connections).unwrap_or(usize::MAX),
+            patience: Patience::default(),
         })
     }
 

@@ -21,6 +21,7 @@ use crate::core::delivery::{Answer, BACKOFF, Moment, Outcome, Reply};
 use crate::core::sender::{Rules, Sender};
 use crate::core::shard_map::ShardMap;
 use crate::error::Error;
+use crate::files::{Files, Output};
 use crate::handle::Handle;
 use crate::http;
 use crate::metrics::{Metrics, Summary};
@@ -50,11 +51,12 @@ pub async fn run(
         return run_from(config.source(), config, clients, shutdown, metrics).await;
     };
     let (handle, source) = Handle::new(config.buffer_bytes);
+    let files = Files::open(&source, &config)?;
     let door = http::Door::new(&listen, config.region, handle, Arc::clone(&metrics))?;
     let listener = http::bind(&listen).await?;
     let (end, ended) = shutdown::channel();
     let served = tokio::spawn(http::serve(listener, door, [shutdown.clone(), ended]));
-    let summary = run_from(source, config, clients, shutdown, metrics).await;
+    let summary = run_with(files, source, config, clients, (shutdown, metrics)).await;
     end.trigger();
     // Every bid has its answer by now; what is left is to write it.
     let _ = tokio::time::timeout(http::FAREWELL, served).await;
@@ -72,8 +74,21 @@ pub async fn run_from(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Result<Summary, Error> {
-    let mut drive = Drive::open(&config, clients, metrics).await?;
-    let mut feed = Some(Feed::open(source, config.region)?);
+    let files = Files::open(&source, &config)?;
+    run_with(files, source, config, clients, (shutdown, metrics)).await
+}
+
+/// [`run_from`] with its files opened.
+async fn run_with(
+    mut files: Files,
+    source: Source,
+    config: Config,
+    clients: Clients,
+    (shutdown, metrics): (Shutdown, Arc<Metrics>),
+) -> Result<Summary, Error> {
+    let input = files.input.take();
+    let mut drive = Drive::open(&config, files, clients, metrics).await?;
+    let mut feed = Some(Feed::open(source, input, config.region)?);
     // What was taken and found no room yet: at most one chunk.
     let mut backlog = VecDeque::new();
     let held_max = bids_in(config.buffer_bytes);
@@ -109,9 +124,9 @@ pub async fn run_from(
             taken = next(&mut feed), if takes => match taken {
                 Ok(Some(taken)) => backlog.extend(taken),
                 Ok(None) => feed = None,
-                Err(source) => {
+                Err(error) => {
                     feed = None;
-                    drive.fail(Error::io("input cannot be read", source));
+                    drive.fail(error);
                 }
             },
             // A reader that waits in a read cannot be woken; what it had read has come by now.
@@ -120,7 +135,7 @@ pub async fn run_from(
     }
 }
 
-async fn next(feed: &mut Option<Feed>) -> std::io::Result<Option<Vec<Taken>>> {
+async fn next(feed: &mut Option<Feed>) -> Result<Option<Vec<Taken>>, Error> {
     match feed {
         Some(feed) => feed.next().await,
         None => std::future::pending().await,
@@ -152,12 +167,16 @@ struct Drive {
     failure: Option<Error>,
     metrics: Arc<Metrics>,
     started: Instant,
-    json: Option<std::path::PathBuf>,
+    summary: Option<Output>,
 }
 
 impl Drive {
-    async fn open(config: &Config, clients: Clients, metrics: Arc<Metrics>) -> Result<Self, Error> {
-        let answers = Answers::open(config.rejects.as_deref(), config.record.as_deref())?;
+    async fn open(
+        config: &Config,
+        files: Files,
+        clients: Clients,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
         let listed = shards::list(&clients.kinesis, &config.stream).await;
         let map = listed.map_err(|failure| Error::stream(&config.stream, failure))?;
         let geometry = match &config.table {
@@ -182,11 +201,11 @@ impl Drive {
             listed_ms: 0,
             looked_ms: 0,
             calls: Calls::default(),
-            answers,
+            answers: Answers::new(files.rejects, files.record),
             failure: None,
             metrics,
             started: Instant::now(),
-            json: config.json.clone(),
+            summary: files.summary,
         })
     }
 
@@ -352,12 +371,10 @@ impl Drive {
         let flushed = self.answers.flush();
         self.check(flushed);
         let summary = self.metrics.summary();
-        if let Some(path) = self.json.take() {
+        if let Some(mut output) = self.summary.take() {
             let text = serde_json::to_vec_pretty(&summary).expect("numbers are JSON");
-            let written = std::fs::write(&path, text);
-            self.check(written.map_err(|source| {
-                Error::io(format!("summary {} cannot be written", path.display()), source)
-            }));
+            let written = output.write(&text).and_then(|()| output.flush());
+            self.check(written);
         }
         tracing::info!(?summary, "done");
         self.failure.map_or(Ok(summary), Err)

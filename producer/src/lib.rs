@@ -16,6 +16,7 @@ pub mod config;
 pub mod core;
 pub mod drive;
 pub mod error;
+mod files;
 pub mod generator;
 pub mod handle;
 pub mod http;

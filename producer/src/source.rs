@@ -1,5 +1,7 @@
 //! Where bids come from, and one way to take them from any of these.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use tokio_stream::wrappers::IntervalStream;
 
 use crate::calls::Call;
 use crate::error::Error;
+use crate::files::input_named;
 use crate::generator::{Generator, GeneratorConfig, Made, Pace};
 use crate::input::{self, Line, RefusedLine};
 
@@ -49,7 +52,11 @@ pub(crate) enum Taken {
 /// A source in use.
 #[derive(Debug)]
 pub(crate) enum Feed {
-    Lines(input::Lines),
+    Lines {
+        lines: input::Lines,
+        /// What is said when reading fails.
+        what: String,
+    },
     /// Nothing more comes.
     Ended,
     Generate {
@@ -68,18 +75,17 @@ pub(crate) enum Feed {
 }
 
 impl Feed {
-    /// Opens a source.
+    /// Begins with a source; `file` is its file, opened.
     ///
     /// # Errors
-    /// When a file cannot be opened or no thread can be started.
-    pub(crate) fn open(source: Source, region: Region) -> Result<Self, Error> {
-        let started = |source| Error::io("input cannot be read", source);
+    /// When no thread can be started.
+    pub(crate) fn open(source: Source, file: Option<File>, region: Region) -> Result<Self, Error> {
         Ok(match source {
-            Source::Stdin => Self::Lines(input::read(std::io::stdin(), region).map_err(started)?),
+            Source::Stdin => {
+                Self::lines(std::io::stdin(), region, "standard input cannot be read".to_owned())?
+            }
             Source::File(path) => {
-                let failed = |source| Error::io(format!("input {} cannot be read", path.display()), source);
-                let file = std::fs::File::open(&path).map_err(failed)?;
-                Self::Lines(input::read(file, region).map_err(started)?)
+                Self::lines(file.expect("opened with the other files"), region, input_named(&path))?
             }
             Source::Generate(config) => {
                 let mut turns = interval(TURN);
@@ -100,10 +106,17 @@ impl Feed {
         })
     }
 
+    fn lines<R: Read + Send + 'static>(reader: R, region: Region, what: String) -> Result<Self, Error> {
+        match input::read(reader, region) {
+            Ok(lines) => Ok(Self::Lines { lines, what }),
+            Err(source) => Err(Error::io(what, source)),
+        }
+    }
+
     /// Asks for no more than what was handed over already; that still comes out of [`Feed::next`].
     pub(crate) fn stop(&mut self) {
         match self {
-            Self::Lines(lines) => lines.stop(),
+            Self::Lines { lines, .. } => lines.stop(),
             Self::Bids { bids, .. } => bids.close(),
             Self::Calls(calls) => calls.close(),
             Self::Generate { .. } => *self = Self::Ended,
@@ -115,12 +128,13 @@ impl Feed {
     ///
     /// # Errors
     /// When reading fails.
-    pub(crate) async fn next(&mut self) -> std::io::Result<Option<Vec<Taken>>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Taken>>, Error> {
         match self {
             Self::Ended => Ok(None),
-            Self::Lines(lines) => match lines.next().await {
+            Self::Lines { lines, what } => match lines.next().await {
                 None => Ok(None),
-                Some(chunk) => Ok(Some(chunk?.into_iter().map(taken_line).collect())),
+                Some(Ok(chunk)) => Ok(Some(chunk.into_iter().map(taken_line).collect())),
+                Some(Err(source)) => Err(Error::io(what.as_str(), source)),
             },
             Self::Bids { bids, taken } => {
                 let mut chunk = Vec::new();

@@ -298,6 +298,7 @@ fn bad_lines_of_accounts_and_slots_are_all_told_and_nothing_is_made() {
     assert_eq!(aws(&local, &["kinesis", "list-streams"])["StreamNames"], serde_json::json!([]));
 
     std::fs::write(&accounts, format!("account_id,name,balance,credit_limit\n{a},Acme,100.5,1\n")).unwrap();
+    local.exchange(&provision).says(FOUND, &["1 line is bad", "correct that and"]);
     std::fs::write(
         &slots,
         format!("{{\"slot_id\":\"{b}\",\"publisher_account_id\":\"{a}\",\"floor_price\":2.5}}\n"),

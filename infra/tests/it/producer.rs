@@ -4,7 +4,10 @@
 //! shares only the format of a record.
 
 mod away;
+mod files;
 mod http;
+mod load;
+mod pressure;
 mod process;
 mod reshard;
 
@@ -81,6 +84,8 @@ struct Copy {
     sequence: String,
     /// Whether that shard owns the bid's slot.
     owned: bool,
+    /// Whether it owns those of all bids of the record.
+    whole: bool,
 }
 
 type Contents = HashMap<BidId, Vec<Copy>>;
@@ -100,11 +105,17 @@ async fn contents(client: &Client) -> Contents {
         while let Some(iterator) = next {
             let page = page(client, &iterator).await;
             for record in page.records() {
-                for item in decode(record.data().as_ref()).items {
-                    let bid = item.expect("the producer writes valid bids");
+                let owns = |bid: &Bid| {
                     let hash = u128::from_be_bytes(Md5::digest(bid.slot_id.to_string()).into());
+                    range.contains(&hash)
+                };
+                let items = decode(record.data().as_ref()).items.into_iter();
+                let bids: Vec<Bid> =
+                    items.map(|item| item.expect("the producer writes valid bids")).collect();
+                let whole = bids.iter().all(owns);
+                for bid in bids {
                     let (shard, sequence) = (id.to_owned(), record.sequence_number().to_owned());
-                    let copy = Copy { bid, shard, sequence, owned: range.contains(&hash) };
+                    let copy = Copy { bid, shard, sequence, owned: owns(&bid), whole };
                     contents.entry(bid.bid_id).or_default().push(copy);
                 }
             }

@@ -119,6 +119,8 @@ pub struct Stored {
     pub bids: usize,
     /// Its bytes.
     pub bytes: usize,
+    /// How long its oldest bid waited until the record was first sent, in ms.
+    pub buffered_ms: u64,
     /// How long its oldest bid was on its way, in ms.
     pub waited_ms: u64,
 }
@@ -130,6 +132,8 @@ pub struct Events {
     pub stored: Vec<Stored>,
     /// Entries that a shard refused for its rate; each names whom it was predicted for.
     pub throttled: Vec<Option<ShardId>>,
+    /// Entries sent again; each names whom it was predicted for.
+    pub retried: Vec<Option<ShardId>>,
 }
 
 /// A record that a shard answered for which it was not predicted.
@@ -195,7 +199,11 @@ impl Delivery {
             let entry_bytes = entry.data.len() + entry.partition_key.len();
             pacer.on_sent(pacer::cost(entry_bytes), now.elapsed_ms);
             bytes += entry_bytes;
-            self.counts.retries += u64::from(record.attempts > 0);
+            record.sent_ms.get_or_insert(now.elapsed_ms);
+            if record.attempts > 0 {
+                self.counts.retries += 1;
+                self.events.retried.push(record.predicted.clone());
+            }
             entries.push(entry);
             records.push(record);
             entries.len() < PUT_RECORDS_ENTRIES_MAX && bytes < REQUEST_BYTES_MAX
@@ -267,10 +275,12 @@ impl Delivery {
         self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
         self.lanes.pacer(&record.predicted).on_stored(now.elapsed_ms);
         let oldest_ms = record.items.iter().map(|item| item.taken_ms).min().unwrap_or(now.elapsed_ms);
+        let sent_ms = record.sent_ms.unwrap_or(now.elapsed_ms);
         self.events.stored.push(Stored {
             shard_id: place.shard_id.clone(),
             bids: record.items.len(),
             bytes,
+            buffered_ms: sent_ms.saturating_sub(oldest_ms),
             waited_ms: now.elapsed_ms.saturating_sub(oldest_ms),
         });
         let expected =

@@ -45,6 +45,8 @@ pub struct Record {
     pub predicted: Option<ShardId>,
     /// Attempts so far.
     pub attempts: u32,
+    /// When it was first sent.
+    pub sent_ms: Option<u64>,
     /// Its bytes, once sealed.
     pub entry: Option<Arc<Entry>>,
 }
@@ -191,7 +193,7 @@ impl Packer {
         let group = &mut self.groups[place];
         let items = std::mem::take(&mut group.items);
         group.expected = items.len();
-        Record { items, predicted: self.map.at(place).cloned(), attempts: 0, entry: None }
+        Record { items, predicted: self.map.at(place).cloned(), attempts: 0, sent_ms: None, entry: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A request's body with its bounds: on time, on bytes as they come, and on bytes after inflating.
 
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -9,7 +10,6 @@ use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 
-use super::BODY_TIMEOUT;
 use super::answer::Problem;
 
 /// How the body is packed.
@@ -45,9 +45,14 @@ pub(super) fn bytes_bound(body: &Incoming, coding: Coding, bytes_max: usize) -> 
     }
 }
 
-/// Reads the whole body and inflates it.
-pub(super) async fn read(body: Incoming, coding: Coding, bytes_max: usize) -> Result<Bytes, Problem> {
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
+/// Reads the whole body, in so much time, and inflates it.
+pub(super) async fn read(
+    body: Incoming,
+    coding: Coding,
+    bytes_max: usize,
+    most: Duration,
+) -> Result<Bytes, Problem> {
+    let collected = tokio::time::timeout(most, Limited::new(body, bytes_max).collect()).await;
     let Ok(collected) = collected else {
         return Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,

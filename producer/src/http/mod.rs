@@ -7,6 +7,8 @@
 mod answer;
 mod body;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::net::SocketAddr;
@@ -29,10 +31,21 @@ use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::metrics::export::Exporter;
 
-/// How long a request's head may take, and how long a connection may be silent between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request's body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a caller may take over what it sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Over a request's head, and for silence between requests.
+    pub head: Duration,
+    /// Over a request's body.
+    pub body: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(10), body: Duration::from_secs(30) }
+    }
+}
+
 /// How long connections may take to write their last answers after everything else has ended.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 /// Bytes of a request's head; hyper allows no less.
@@ -51,6 +64,8 @@ pub struct Listen {
     pub body_bytes_max: usize,
     /// Most connections at once.
     pub connections_max: usize,
+    /// How long a caller may take.
+    pub patience: Patience,
 }
 
 /// What every connection shares.
@@ -60,6 +75,7 @@ pub struct Door {
     token: Option<Token>,
     handle: Handle,
     body_bytes_max: usize,
+    patience: Patience,
     connections: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     exporter: Exporter,
@@ -91,6 +107,7 @@ impl Door {
             token,
             handle,
             body_bytes_max: listen.body_bytes_max,
+            patience: listen.patience,
             connections: Arc::new(Semaphore::new(listen.connections_max)),
             exporter: Exporter::new(&metrics),
             metrics,
@@ -145,10 +162,11 @@ pub(crate) async fn serve(listener: TcpListener, door: Arc<Door>, stops: [Shutdo
 async fn connection(socket: TcpStream, door: Arc<Door>, [asked, ended]: [Shutdown; 2]) {
     // Without Nagle's delay a small answer leaves at once; failing to set it costs only time.
     let _ = socket.set_nodelay(true);
+    let head_timeout = door.patience.head;
     let service = service_fn(move |request| routes::answer(Arc::clone(&door), request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(served);

@@ -80,7 +80,7 @@ async fn take(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answe
     // The body's bytes are held in the bids' own memory, so that all of them together stay within it.
     let bound = shares_of(body::bytes_bound(&body, coding, door.body_bytes_max)?);
     let held = room.take(bound.clamp(1, room.shares())).ok_or_else(full)?;
-    let bytes = body::read(body, coding, door.body_bytes_max).await?;
+    let bytes = body::read(body, coding, door.body_bytes_max, door.patience.body).await?;
     let bids_max = BIDS_MAX.min(room.shares());
     let (bids, refused) = sort(&bytes, way, door.region, bids_max)?;
     drop(bytes);

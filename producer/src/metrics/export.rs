@@ -43,12 +43,17 @@ impl Exporter {
             "Entries a shard refused for its rate",
             series.shard_throttled.clone(),
         );
-        registry.register_with_unit(
-            "buffering",
-            "From taking a record's oldest bid to its being stored",
-            Unit::Seconds,
-            series.buffering_s.clone(),
+        registry.register(
+            "shard_retried_entries",
+            "Entries sent again to a shard",
+            series.shard_retried.clone(),
         );
+        for (name, help, histogram) in [
+            ("buffering", "From taking a record's oldest bid to its first being sent", &series.buffering_s),
+            ("delivery", "From taking a record's oldest bid to its being stored", &series.delivery_s),
+        ] {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        }
         registry.register("record_bids", "Bids of a record", series.record_bids.clone());
         registry.register_with_unit(
             "bid",
@@ -138,8 +143,9 @@ mod tests {
         metrics.held.store(2, Ordering::Relaxed);
         metrics.lag_ms.store(1_500, Ordering::Relaxed);
         let shard = ShardId("shardId-000000000003".to_owned());
-        let stored = Stored { shard_id: shard.clone(), bids: 3, bytes: 60, waited_ms: 12 };
-        metrics.series.on_events(&Events { stored: vec![stored], throttled: vec![Some(shard), None] });
+        let stored = Stored { shard_id: shard.clone(), bids: 3, bytes: 60, buffered_ms: 3, waited_ms: 12 };
+        let (throttled, retried) = (vec![Some(shard.clone()), None], vec![Some(shard); 2]);
+        metrics.series.on_events(&Events { stored: vec![stored], throttled, retried });
         metrics.series.on_request(Way::Bids, 429);
         let text = Exporter::new(&metrics).text();
         for line in [
@@ -150,7 +156,11 @@ mod tests {
             "producer_shard_bids_total{shard=\"shardId-000000000003\"} 3",
             "producer_shard_bytes_total{shard=\"shardId-000000000003\"} 60",
             "producer_shard_throttled_entries_total{shard=\"-\"} 1",
-            "producer_buffering_seconds_bucket{le=\"0.02\"} 1",
+            "producer_shard_retried_entries_total{shard=\"shardId-000000000003\"} 2",
+            "producer_buffering_seconds_bucket{le=\"0.002\"} 0",
+            "producer_buffering_seconds_bucket{le=\"0.004\"} 1",
+            "producer_delivery_seconds_bucket{le=\"0.01\"} 0",
+            "producer_delivery_seconds_bucket{le=\"0.02\"} 1",
             "producer_record_bids_bucket{le=\"4.0\"} 1",
             "producer_bid_bytes_bucket{le=\"18.0\"} 0",
             "producer_bid_bytes_bucket{le=\"20.0\"} 1",

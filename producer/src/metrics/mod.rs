@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use schemas::exit;
 use serde::Serialize;
 
-pub use self::series::{Series, Way};
+pub use self::series::{Series, ShardLabel, Way};
 
 /// Counters since the start, for whoever looks while the producer runs.
 ///
@@ -127,15 +127,23 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sent, accepted, refused, expired, undelivered, unknown, records, bytes, .. } = self;
-        let Self { retries, throttled, resends, .. } = self;
+        let Self { sent, accepted, refused, expired, undelivered, unknown, throttled, .. } = self;
+        let [records, bytes] =
+            [(self.records, "record", "records"), (self.bytes, "byte", "bytes")].map(counted);
+        let [retries, resends] =
+            [(self.retries, "retry", "retries"), (self.resends, "bid", "bids")].map(counted);
         write!(
             f,
             "sent {sent}, accepted {accepted}, refused {refused}, expired {expired}, undelivered {undelivered}, \
-             unknown {unknown}, in {records} records of {bytes} bytes; {retries} retries, {throttled} throttled, \
-             {resends} bids sent again after a wrong shard"
+             unknown {unknown}, in {records} of {bytes}; {retries}, {throttled} throttled, {resends} sent again \
+             after a wrong shard"
         )
     }
+}
+
+/// A count with its noun.
+fn counted((count, one, many): (u64, &str, &str)) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]
@@ -149,5 +157,27 @@ mod tests {
         };
         assert_eq!([code(0, 0, 0, 0), code(1, 0, 0, 0), code(0, 1, 0, 0)], [0, 1, 1]);
         assert_eq!([code(1, 0, 1, 0), code(0, 1, 0, 1)], [69, 69]);
+    }
+
+    #[test]
+    fn one_is_one_and_all_else_are_many() {
+        let one = Summary {
+            sent: 1,
+            accepted: 1,
+            records: 1,
+            bytes: 1,
+            retries: 1,
+            resends: 1,
+            ..Summary::default()
+        };
+        assert_eq!(
+            one.to_string(),
+            "sent 1, accepted 1, refused 0, expired 0, undelivered 0, unknown 0, in 1 record of 1 byte; 1 retry, \
+             0 throttled, 1 bid sent again after a wrong shard"
+        );
+        let none = Summary::default().to_string();
+        assert!(none.ends_with(
+            "in 0 records of 0 bytes; 0 retries, 0 throttled, 0 bids sent again after a wrong shard"
+        ));
     }
 }

@@ -65,8 +65,12 @@ pub struct Series {
     pub shard_bytes: Family<ShardLabel, Counter>,
     /// Entries that a shard refused for its rate.
     pub shard_throttled: Family<ShardLabel, Counter>,
-    /// From taking a record's oldest bid to its being stored, in s.
+    /// Entries sent again to a shard.
+    pub shard_retried: Family<ShardLabel, Counter>,
+    /// From taking a record's oldest bid to its first being sent, in s.
     pub buffering_s: Histogram,
+    /// From taking a record's oldest bid to its being stored, in s.
+    pub delivery_s: Histogram,
     /// Bids of a record.
     pub record_bids: Histogram,
     /// Bytes of a record by its bids.
@@ -82,8 +86,10 @@ impl Default for Series {
             shard_bids: Family::default(),
             shard_bytes: Family::default(),
             shard_throttled: Family::default(),
-            // 5 ms to 41 s, 1 to 4,096 bids, and bytes between a dense block and a bid alone.
-            buffering_s: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            shard_retried: Family::default(),
+            // 1 ms to 8 s and 5 ms to 41 s, 1 to 4,096 bids, and bytes between a dense block and a bid alone.
+            buffering_s: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            delivery_s: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
             record_bids: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             bid_bytes: Histogram::new([
                 14.0, 16.0, 18.0, 20.0, 24.0, 32.0, 48.0, 64.0, 80.0, 95.0, 128.0, 176.0,
@@ -95,19 +101,24 @@ impl Default for Series {
 
 impl Series {
     pub(crate) fn on_events(&self, events: &Events) {
-        for Stored { shard_id, bids, bytes, waited_ms } in &events.stored {
+        for Stored { shard_id, bids, bytes, buffered_ms, waited_ms } in &events.stored {
             let label = ShardLabel { shard: shard_id.0.clone() };
             let (bids, bytes) = (wide(*bids), wide(*bytes));
             self.shard_records.get_or_create(&label).inc();
             self.shard_bids.get_or_create(&label).inc_by(bids);
             self.shard_bytes.get_or_create(&label).inc_by(bytes);
-            self.buffering_s.observe(Duration::from_millis(*waited_ms).as_secs_f64());
+            self.buffering_s.observe(Duration::from_millis(*buffered_ms).as_secs_f64());
+            self.delivery_s.observe(Duration::from_millis(*waited_ms).as_secs_f64());
             self.record_bids.observe(statistic(bids));
             self.bid_bytes.observe(statistic(bytes / bids.max(1)));
         }
-        for shard in &events.throttled {
-            let shard = shard.as_ref().map_or("-", |shard| shard.0.as_str()).to_owned();
-            self.shard_throttled.get_or_create(&ShardLabel { shard }).inc();
+        for (shards, counter) in
+            [(&events.throttled, &self.shard_throttled), (&events.retried, &self.shard_retried)]
+        {
+            for shard in shards {
+                let shard = shard.as_ref().map_or("-", |shard| shard.0.as_str()).to_owned();
+                counter.get_or_create(&ShardLabel { shard }).inc();
+            }
         }
     }
 

@@ -75,6 +75,11 @@ impl Process {
         line.trim().strip_suffix(" kB")?.parse().ok()
     }
 
+    /// Its standard input, which is open as long as this is held.
+    pub(super) fn input(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
     pub(super) fn end(&mut self) -> (ExitStatus, String) {
         drop(self.child.stdin.take());
         let mut log = String::new();
@@ -90,7 +95,8 @@ impl Drop for Process {
     }
 }
 
-fn summary(path: &Path) -> serde_json::Value {
+/// The summary that a producer left.
+pub(super) fn summary(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
@@ -210,19 +216,37 @@ async fn sigterm_while_kinesis_is_away_ends_in_time_and_names_every_bid() {
 }
 
 /// What may be wrong with a line: the field that is blamed, and the change that makes it so.
-const BAD: [(&str, &str, &str); 12] = [
+const BAD: [(&str, &str, &str); 17] = [
     ("line", "{", "["),
     ("line", "}", ""),
+    ("line", "\"bid_id\":", "\"bid_id\""),
+    ("line", ",\"slot_id\"", "\"slot_id\""),
+    ("line", "}", "}}"),
     ("bid_id", "\"bid_id\":\"", "\"bid_id\":\"x"),
     ("slot_id", "\"slot_id\":\"", "\"slot_id\":\"-"),
     ("account_id", "\"account_id\"", "\"account_id\":null,\"bid_id\""),
     ("amount", "\"amount\":\"", "\"amount\":\"-"),
     ("amount", "\"amount\":\"", "\"amount\":\"0.00000"),
+    ("amount", "\"amount\":\"", "\"amount\":\"100000000000000"),
     ("latency_ms", "\"latency_ms\":", "\"latency_ms\":-"),
+    ("latency_ms", "{", "{\"latency_ms\":1,"),
     ("quality_score", "\"quality_score\":", "\"quality_score\":7"),
     ("timestamp", "\"timestamp\":\"", "\"timestamp\":\"yesterday "),
     ("region", "{", "{\"region\":\"us-east-1\","),
     ("colour", "{", "{\"colour\":\"red\","),
+];
+/// Spoils a line.
+type Spoil = fn(&mut Vec<u8>);
+/// What no text can say: bytes that are none, a line beyond the longest, and one that lacks a field.
+const WORSE: [(&str, Spoil); 3] = [
+    ("line", |line| line[9] = 0xFF),
+    ("line", |line| line.splice(0..0, [b' '; 16 * 1_024]).for_each(drop)),
+    ("quality_score", |line| {
+        let text = String::from_utf8(std::mem::take(line)).unwrap();
+        let (before, rest) = text.split_once("\"quality_score\":").unwrap();
+        let (_, after) = rest.split_once(',').unwrap();
+        *line = format!("{before}{after}").into_bytes();
+    }),
 ];
 const LINES: u64 = 1_000_000;
 
@@ -238,6 +262,9 @@ fn write_lines(path: &Path) -> BTreeMap<u64, &'static str> {
         if let Some((field, from, to)) = BAD.get(kind) {
             let text = String::from_utf8(std::mem::take(&mut line)).unwrap();
             line = text.replacen(from, to, 1).into_bytes();
+            bad.insert(number, *field);
+        } else if let Some((field, spoil)) = WORSE.get(kind - BAD.len()) {
+            spoil(&mut line);
             bad.insert(number, *field);
         }
         out.write_all(&line).unwrap();
@@ -283,7 +310,7 @@ async fn a_million_lines_are_counted_exactly_in_flat_memory() {
     let summary = summary(Path::new(&json));
     let count = |name: &str| summary[name].as_u64().unwrap();
     let refused = u64::try_from(bad.len()).unwrap();
-    assert_eq!(refused, LINES / 100 * u64::try_from(BAD.len()).unwrap());
+    assert_eq!(refused, LINES / 100 * u64::try_from(BAD.len() + WORSE.len()).unwrap());
     assert_eq!((count("sent"), count("refused"), count("accepted")), (LINES, refused, LINES - refused));
     let told = std::fs::read_to_string(&rejects).unwrap();
     let mut found = BTreeMap::new();

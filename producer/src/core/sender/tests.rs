@@ -1,6 +1,8 @@
 //! A model stream answers a sender: entries are stored or not, replies are lost, shards split. The checker knows what
 //! the model stored and nothing of how the sender works.
 
+mod away;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -286,6 +288,8 @@ fn a_lost_reply_is_sent_again_never_assumed() {
     let place = stream.store(&again.entries[0]);
     sender.on_replies(again.id, Ok(vec![Reply::Stored(place)]), at(50), &mut || 0.5);
     assert_eq!((sender.poll_answers().len(), sender.held(), sender.counts().retries), (2, 0, 1));
+    let Events { stored, retried, .. } = sender.poll_events();
+    assert_eq!((stored[0].buffered_ms, stored[0].waited_ms, retried.len()), (10, 50, 1));
 }
 
 #[test]

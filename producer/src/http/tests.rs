@@ -1,0 +1,90 @@
+//! Limits on time and connections, with callers that say nothing.
+
+use runtime::shutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::source::Source;
+
+/// Short, since every test waits for it to pass.
+const SHORT: Duration = Duration::from_millis(50);
+/// As good as for ever.
+const LONG: Duration = Duration::from_secs(600);
+/// When a test gives up.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A door that takes bids nobody delivers; it closes with the trigger.
+async fn open(patience: Patience, connections_max: usize) -> (SocketAddr, shutdown::Trigger, Source) {
+    let listen = Listen {
+        address: "127.0.0.1:0".parse().unwrap(),
+        token_file: None,
+        body_bytes_max: 65_536,
+        connections_max,
+        patience,
+    };
+    let metrics = Arc::new(Metrics::default());
+    let (handle, source) = Handle::new(1_048_576);
+    let door = Door {
+        region: "eu-central-1".parse().unwrap(),
+        token: None,
+        handle,
+        body_bytes_max: listen.body_bytes_max,
+        patience,
+        connections: Arc::new(Semaphore::new(connections_max)),
+        exporter: Exporter::new(&metrics),
+        metrics,
+    };
+    let listener = bind(&listen).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (trigger, stop) = shutdown::channel();
+    tokio::spawn(serve(listener, Arc::new(door), [stop.clone(), stop]));
+    (address, trigger, source)
+}
+
+/// Says this and reads what comes back until the connection ends.
+async fn said(address: SocketAddr, text: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(DEADLINE, socket.read_to_string(&mut answer)).await;
+    read.expect("the connection is ended in time").unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_in_time_ends_its_connection() {
+    let (address, _trigger, _source) = open(Patience { head: SHORT, body: LONG }, 8).await;
+    for half in ["", "POST /v1/bids HTTP/1.1\r\nhost: edge\r\n"] {
+        let answer = said(address, half).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    let between = said(address, "GET /health HTTP/1.1\r\nhost: edge\r\n\r\n").await;
+    assert!(
+        between.starts_with("HTTP/1.1 200"),
+        "silence after an answer ends the connection too: {between}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_in_time_is_408_and_gives_back_its_memory() {
+    let (address, _trigger, _source) = open(Patience { head: LONG, body: SHORT }, 8).await;
+    let kind = "content-type: application/x-ndjson";
+    let half = format!(
+        "POST /v1/bids HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n{kind}\r\ncontent-length: 65536\r\n\r\n{{"
+    );
+    // The buffer has room for sixteen such bodies at once.
+    for _ in 0..20 {
+        let answer = said(address, &half).await;
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("send it faster"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_most_connections_a_caller_waits_until_one_ends() {
+    let (address, _trigger, _source) = open(Patience { head: SHORT, body: LONG }, 1).await;
+    let silent = TcpStream::connect(address).await.unwrap();
+    let answer = said(address, "GET /health HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let ended = std::io::Read::read(&mut silent.into_std().unwrap(), &mut [0]);
+    assert_eq!(ended.ok(), Some(0), "answered only after the other connection was ended");
+}
