@@ -81,10 +81,17 @@ impl Stream {
 
     /// Age and retention, as they were last known; none when the service never said.
     pub async fn facts(&self) -> Option<Facts> {
-        let known = *self.facts.lock().expect("no holder panics");
-        if let Some((facts, _)) = known.filter(|(_, at)| at.elapsed() < FACTS_FOR) {
-            return Some(facts);
-        }
+        let known = {
+            let mut known = self.facts.lock().expect("no holder panics");
+            if let Some((facts, at)) = &mut *known {
+                if at.elapsed() < FACTS_FOR {
+                    return Some(*facts);
+                }
+                // One caller asks again; the others go on with what is known.
+                *at = Instant::now();
+            }
+            *known
+        };
         self.describe().await.or(known.map(|(facts, _)| facts))
     }
 
