@@ -21,4 +21,3 @@ pub mod runs;
 pub mod sim;
 pub mod up;
 pub mod view;
-pub mod when;

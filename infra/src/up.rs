@@ -63,7 +63,7 @@ async fn serve(options: &Up, folder: &Path, environment: &str, shutdown: &Shutdo
     write!(out, "{environment}")
         .and_then(|()| {
             let source = source.display();
-            writeln!(out, "# engines run until interrupted; in another shell: source {source}")
+            writeln!(out, "# ready; engines run until interrupted; in another shell: source {source}")
         })
         .and_then(|()| out.flush())
         .map_err(lost)?;

@@ -64,8 +64,8 @@ impl Error {
             Self::Window { .. } | Self::Usage(_) | Self::Env(_) | Self::Expose(ExposeError::NoToken(_)) => {
                 exit::USAGE
             }
-            Self::Expose(ExposeError::Listen { .. }) => exit::IO,
             Self::Call { failure, .. } => failure.exit_code(),
+            Self::Expose(ExposeError::Listen { .. }) => exit::UNAVAILABLE,
             Self::Output(_) => exit::IO,
             Self::Fault { .. } => exit::SOFTWARE,
         }

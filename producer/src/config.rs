@@ -59,13 +59,14 @@ pub struct Config {
     /// The table with the agreed geometry; with it, bids that cannot make their window any more are refused.
     #[arg(long, env = "AGGREGATES_TABLE")]
     pub table: Option<String>,
-    /// Lines that were not accepted, with their reasons, as NDJSON.
+    /// Lines that were not accepted, with their reasons, as NDJSON. Over HTTP each caller is told instead, and only what
+    /// was taken and not delivered stands here too.
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
     /// The bids that were taken, with their regions, as NDJSON.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// The summary, as JSON.
+    /// The summary, as JSON; `-` for standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

@@ -372,11 +372,12 @@ impl Drive {
         self.check(flushed);
         let summary = self.metrics.summary();
         if let Some(mut output) = self.summary.take() {
-            let text = serde_json::to_vec_pretty(&summary).expect("numbers are JSON");
+            let mut text = serde_json::to_vec_pretty(&summary).expect("numbers are JSON");
+            text.push(b'\n');
             let written = output.write(&text).and_then(|()| output.flush());
             self.check(written);
         }
-        tracing::info!(?summary, "done");
+        tracing::info!(%summary, "done");
         self.failure.map_or(Ok(summary), Err)
     }
 }

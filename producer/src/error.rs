@@ -27,6 +27,14 @@ pub enum Error {
         /// What the service said.
         failure: Failure,
     },
+    /// The address is taken or not ours.
+    #[error("address {address} cannot be listened on: {source}; give another address with --listen")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The reason.
+        source: std::io::Error,
+    },
     /// The configuration does not hold together.
     #[error("{message}")]
     Usage {
@@ -67,6 +75,7 @@ impl Error {
         match self {
             Self::Usage { .. } | Self::Missing { .. } | Self::Env(_) => exit::USAGE,
             Self::Stream { failure, .. } => failure.exit_code(),
+            Self::Listen { .. } => exit::UNAVAILABLE,
             Self::Agreed(error) => error.exit_code(),
             Self::Io { .. } => exit::IO,
         }

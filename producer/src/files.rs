@@ -40,13 +40,18 @@ impl Files {
             input,
             rejects: open("file of refused lines", &config.rejects)?,
             record: open("record", &config.record)?,
-            summary: open("summary", &config.json)?,
+            summary: open("summary", &config.json.as_deref().map(or_stdout))?,
         };
         for output in [&mut files.rejects, &mut files.record, &mut files.summary].into_iter().flatten() {
             output.empty()?;
         }
         Ok(files)
     }
+}
+
+/// Standard output for `-`.
+fn or_stdout(path: &Path) -> PathBuf {
+    if path.as_os_str() == "-" { PathBuf::from("/dev/stdout") } else { path.to_owned() }
 }
 
 /// What the input is called in a failure.

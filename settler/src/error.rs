@@ -70,9 +70,9 @@ impl Error {
             | Self::Env(_)
             | Self::Refused { .. } => exit::USAGE,
             Self::Call { failure, .. } => failure.exit_code(),
-            Self::Unreachable { .. } => exit::UNAVAILABLE,
+            Self::Unreachable { .. } | Self::Expose(ExposeError::Listen { .. }) => exit::UNAVAILABLE,
             Self::Input(_) => exit::FOUND,
-            Self::Expose(ExposeError::Listen { .. }) | Self::Io(_) => exit::IO,
+            Self::Io(_) => exit::IO,
         }
     }
 }

@@ -18,8 +18,8 @@ pub struct Release {
     /// The slot.
     #[arg(long)]
     pub slot: SlotId,
-    /// Start of the window, as the item says it: 2026-11-23T21:20:10.000Z.
-    #[arg(long)]
+    /// Start of the window, as RFC 3339 or as psql prints it.
+    #[arg(long, value_parser = runtime::when::parse)]
     pub window: Millis,
 }
 

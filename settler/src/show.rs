@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 pub(crate) async fn start(config: &Config, metrics: &Arc<Metrics>, shutdown: &Shutdown) -> Result<(), Error> {
     let Some(address) = config.listen else { return Ok(()) };
     let door = Door::open(address, config.token.as_deref()).await?;
+    let address = door.address().unwrap_or(address);
     tracing::info!(%address, "metrics are shown at /metrics, health at /health");
     let mut registry = Registry::default();
     metrics.register(&mut registry);

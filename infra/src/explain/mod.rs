@@ -38,7 +38,7 @@ pub struct Explain {
     /// The settlement's id, or the slot's when a window follows.
     id: uuid::Uuid,
     /// The start of the window, as RFC 3339 or as psql prints it.
-    #[arg(value_parser = crate::when::parse)]
+    #[arg(value_parser = runtime::when::parse)]
     window: Option<Millis>,
     /// Writes the explanation as JSON to this file, `-` for standard output.
     #[arg(long, value_name = "FILE")]
@@ -122,7 +122,12 @@ pub async fn run(options: Explain) -> anyhow::Result<()> {
     let agreed = agreed.map_err(Failure::from)?;
     let item = item(&place, &slot, window).await?;
     if item.is_none() && rows.settlements.is_empty() {
-        return Err(Failure::found(format!("no auction of slot {slot} in window {window} is known")).into());
+        let every = agreed.geometry.window_ms;
+        let starts = agreed.geometry.window_start(window);
+        return Err(Failure::found(format!(
+            "no auction of slot {slot} in window {window} is known; windows start every {every} ms, the one of that time at {starts}"
+        ))
+        .into());
     }
     let explanation = explain((slot, window), item.as_ref(), &rows, &agreed);
     match json {

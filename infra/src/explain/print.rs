@@ -21,6 +21,9 @@ impl Explanation {
         for (region, bids) in &self.regions {
             writeln!(out, "  {region:<24} {bids:>10} bids")?;
         }
+        if let Some(error) = &self.held_error {
+            writeln!(out, "held: {error}")?;
+        }
         self.decision(out)?;
         writeln!(out, "candidates")?;
         for one in &self.candidates {
@@ -52,10 +55,8 @@ impl Explanation {
                 let reason = self.no_sale_reason.as_deref().unwrap_or("no reason was kept");
                 writeln!(out, "not sold: {reason}, at {at}")?;
             }
-            (None, ..) => match &self.held_error {
-                Some(error) => writeln!(out, "held: {error}")?,
-                None => writeln!(out, "not decided yet")?,
-            },
+            (None, ..) if self.held_error.is_some() => {}
+            (None, ..) => writeln!(out, "not decided yet")?,
         }
         writeln!(out, "  settlement {}", self.settlement_id)
     }

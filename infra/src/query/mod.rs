@@ -11,6 +11,7 @@ use schemas::ids::{Region, SlotId};
 use schemas::time::Millis;
 
 use self::rows::Format;
+use crate::failure::Failure;
 use crate::output::lost;
 use crate::place::{Names, Place};
 
@@ -47,7 +48,7 @@ enum Path {
     /// The busiest slots of the latest windows, or of one.
     Hot {
         /// The start of a window, as RFC 3339 or as psql prints it.
-        #[arg(long, value_parser = crate::when::parse)]
+        #[arg(long, value_parser = runtime::when::parse)]
         window: Option<Millis>,
         /// How many of the latest closed windows.
         #[arg(long, default_value_t = 5, conflicts_with = "window", value_parser = clap::value_parser!(u64).range(1..=1_000))]
@@ -61,10 +62,10 @@ enum Path {
 #[derive(Args, Clone, Copy, Debug)]
 struct Between {
     /// The first window's start, as RFC 3339 or as psql prints it.
-    #[arg(long, value_parser = crate::when::parse)]
+    #[arg(long, value_parser = runtime::when::parse)]
     from: Option<Millis>,
     /// The last window's start, as RFC 3339 or as psql prints it.
-    #[arg(long, value_parser = crate::when::parse)]
+    #[arg(long, value_parser = runtime::when::parse)]
     to: Option<Millis>,
 }
 
@@ -73,6 +74,12 @@ struct Between {
 /// # Errors
 /// A [`crate::failure::Failure`] when the table cannot be read or the output be written.
 pub async fn run(options: Query) -> anyhow::Result<()> {
+    if let Path::Windows { between, .. } | Path::Regions { between, .. } = &options.path
+        && let Between { from: Some(from), to: Some(to) } = between
+        && from > to
+    {
+        return Err(Failure::usage(format!("--from {from} is later than --to {to}")).into());
+    }
     let place = Place::from_env(options.names).await?;
     let table = paths::Table { client: &place.clients.dynamodb, name: &place.names.table };
     let rows = match options.path {

@@ -56,7 +56,7 @@ impl Report {
             ("settled p50, ms", self.settle_latency_ms_p50.to_string()),
             ("settled p99, ms", self.settle_latency_ms_p99.to_string()),
             ("conflicts", self.conflicts.to_string()),
-            ("  injected", self.conflicts_injected.to_string()),
+            ("injected by engine", self.conflicts_injected.to_string()),
             ("retries", self.retries.to_string()),
             ("resolved", self.resolved.to_string()),
             ("resolution rate", format!("{:.4}", self.resolution_rate)),

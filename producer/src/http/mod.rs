@@ -121,9 +121,7 @@ impl Door {
 /// When another program listens there or it is not one of this machine.
 pub(crate) async fn bind(listen: &Listen) -> Result<TcpListener, Error> {
     let bound = TcpListener::bind(listen.address).await;
-    let listener = bound.map_err(|source| Error::Usage {
-        message: format!("address {} cannot be listened on: {source}; give --listen another", listen.address),
-    })?;
+    let listener = bound.map_err(|source| Error::Listen { address: listen.address, source })?;
     let address = listener.local_addr().map_err(|source| Error::io("no local address", source))?;
     tracing::info!(%address, "listening");
     Ok(listener)

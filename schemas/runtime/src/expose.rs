@@ -42,10 +42,12 @@ pub struct Exposed {
 #[derive(Debug, thiserror::Error)]
 pub enum ExposeError {
     /// Beyond loopback without a token.
-    #[error("{0} is reachable from elsewhere, so a token is needed: give one, or listen on 127.0.0.1")]
+    #[error(
+        "{0} is reachable from elsewhere, so a token is needed: set METRICS_TOKEN, or listen on 127.0.0.1"
+    )]
     NoToken(SocketAddr),
     /// The address is taken or not ours.
-    #[error("{address} cannot be listened on: {source}")]
+    #[error("{address} cannot be listened on: {source}; give another address with --listen")]
     Listen {
         /// The address.
         address: SocketAddr,

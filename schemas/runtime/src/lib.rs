@@ -12,3 +12,4 @@ pub mod expose;
 pub mod failure;
 pub mod shutdown;
 pub mod telemetry;
+pub mod when;

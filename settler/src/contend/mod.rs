@@ -82,6 +82,12 @@ pub struct Line {
 /// # Errors
 /// When the ledger cannot be used, or a file cannot be written.
 pub async fn contend(options: &Contend) -> Result<(), Error> {
+    if let Some(path) = options.plot.iter().find(|path| !plot::is_drawable(path)) {
+        return Err(Error::Usage(format!(
+            "--plot {}: a plot is a file that ends in .svg or .png",
+            path.display()
+        )));
+    }
     let connection = options.ledger.connect().await?;
     crate::schema::apply(&connection).await?;
     let prize = if options.prize == "auction" { Prize::Auction } else { Prize::Account };
@@ -101,9 +107,12 @@ pub async fn contend(options: &Contend) -> Result<(), Error> {
             lines.push(line);
         }
     }
-    let mut out = std::io::stdout();
-    let written = table::print(&mut out, options.ledger.name(), &options.prize, &lines);
-    written.map_err(|error| Error::Io(format!("standard output: {error}")))?;
+    // Where JSON goes to standard output nothing else does.
+    if options.json.as_deref() != Some("-".as_ref()) {
+        let mut out = std::io::stdout();
+        let written = table::print(&mut out, options.ledger.name(), &options.prize, &lines);
+        written.map_err(|error| Error::Io(format!("standard output: {error}")))?;
+    }
     for path in &options.plot {
         plot::draw(path, &options.prize, &lines)
             .map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))?;

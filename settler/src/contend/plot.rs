@@ -25,6 +25,11 @@ const COLOURS: [RGBColor; 6] = [
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
+/// Whether a file of this name can be drawn.
+pub(super) fn is_drawable(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "svg" || extension == "png")
+}
+
 /// Draws it into a file whose name ends in `.svg` or `.png`.
 pub(super) fn draw(path: &Path, prize: &str, lines: &[Line]) -> Result<(), Failed> {
     match path.extension().and_then(|extension| extension.to_str()) {
