@@ -141,7 +141,8 @@ impl Engines {
 /// Less room than this on a disk is none: PostgreSQL extends a file by more.
 const ROOM_BYTES_MIN: u64 = 1_048_576;
 
-fn is_full(folder: &Path) -> bool {
+/// Whether the disk of a folder has no room left.
+pub(crate) fn is_full(folder: &Path) -> bool {
     let room = rustix::fs::statvfs(folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     room.is_ok_and(|bytes| bytes < ROOM_BYTES_MIN)
 }

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use runtime::shutdown::{self, Shutdown};
 
-use crate::engines::{Engines, Keep, Ports, hold};
+use crate::engines::{Engines, Keep, Ports, hold, is_full};
 use crate::failure::Failure;
 use crate::interrupt::Signals;
 use crate::local::kinesis::Limits;
@@ -67,8 +68,32 @@ async fn serve(options: &Up, folder: &Path, environment: &str, shutdown: &Shutdo
         })
         .and_then(|()| out.flush())
         .map_err(lost)?;
-    shutdown.wait().await;
+    tokio::select! {
+        () = shutdown.wait() => {}
+        () = watch_room(folder) => {}
+    }
     Ok(())
+}
+
+/// Between two looks at how much room is left.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Says once when the disk is full, and once when it is not any more. Never ends.
+async fn watch_room(folder: &Path) {
+    let mut was_full = false;
+    loop {
+        let is_full = is_full(folder);
+        match (was_full, is_full) {
+            (false, true) => {
+                let folder = folder.display();
+                tracing::error!(%folder, "the disk is full: engines refuse writes until there is room; make some");
+            }
+            (true, false) => tracing::info!("the disk has room again"),
+            _ => {}
+        }
+        was_full = is_full;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Writes the environment whole or not at all, readable by its owner alone: it holds the ledger's password.

@@ -58,6 +58,8 @@ fn call(what: &str) -> impl FnOnce(Failure) -> Error {
 
 async fn show(leases: &Leases, stream: &Stream, asked: &Asked) -> Result<Covered, Error> {
     let mut rows = leases.all().await.map_err(call(&format!("table {}", leases.table)))?;
+    // Whether the stream answers at all is found out once, not by waiting for each of its shards.
+    stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
     rows.sort_unstable_by_key(|row| (row.range.start, row.shard_id.clone()));
     let now = runtime::clock::now();
     let mut out = std::io::stdout().lock();

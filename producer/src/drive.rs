@@ -11,6 +11,7 @@ use aws_sdk_kinesis::Client;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
 use runtime::shutdown::{self, Shutdown};
+use runtime::told::Told;
 use runtime::{agreed, chance, clock};
 use tokio::task::{JoinError, JoinSet};
 
@@ -168,6 +169,7 @@ struct Drive {
     metrics: Arc<Metrics>,
     started: Instant,
     summary: Option<Output>,
+    told: Told,
 }
 
 impl Drive {
@@ -206,6 +208,7 @@ impl Drive {
             metrics,
             started: Instant::now(),
             summary: files.summary,
+            told: Told::default(),
         })
     }
 
@@ -332,6 +335,7 @@ impl Drive {
     fn on_replied(&mut self, replied: Result<Replied, JoinError>) {
         let (id, replies) = joined(replied);
         let now = self.now();
+        put::tell(&replies, &self.stream, &self.told);
         self.sender.on_replies(id, replies, now, &mut chance::unit);
         if let Some(refusal) = self.sender.refusal() {
             let error = Error::stream(&self.stream, refusal.clone());

@@ -6,6 +6,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use runtime::failure::{Failure, classify};
+use runtime::told::Told;
 use schemas::ids::ShardId;
 
 use crate::core::delivery::{Place, Reply, Request};
@@ -22,6 +23,19 @@ pub async fn put(client: Client, stream: String, request: Request) -> (u64, Resu
         .map_err(|error| classify(&error))
         .inspect_err(|failure| tracing::debug!(%failure, entries = request.entries.len(), "request failed"));
     (request.id, replies)
+}
+
+/// Says now and then that records are not taken; throttled ones are normal life.
+pub(crate) fn tell(replies: &Result<Vec<Reply>, Failure>, stream: &str, told: &Told) {
+    match replies {
+        Err(failure) if failure.is_transient() && told.may_tell() => {
+            tracing::warn!(stream, %failure, "kinesis does not take records, tried again; check that it answers");
+        }
+        Ok(replies) if replies.contains(&Reply::Unknown) && told.may_tell() => {
+            tracing::warn!(stream, "kinesis failed to store records, tried again");
+        }
+        _ => {}
+    }
 }
 
 /// The request as the client sends it.

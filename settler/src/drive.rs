@@ -11,6 +11,7 @@ use runtime::backoff::Backoff;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
 use runtime::shutdown::Shutdown;
+use runtime::told::Told;
 use schemas::ids::SettlementId;
 use schemas::item::Outcome;
 
@@ -28,6 +29,8 @@ use crate::runner::Runner;
 
 /// Shortest pause between two looks at an outbox that was empty.
 const IDLE_MIN: Duration = Duration::from_millis(20);
+/// Longest pause while the outbox does not answer.
+const IDLE_AWAY: Duration = Duration::from_secs(2);
 /// Marks in flight at once, of one batch.
 const MARKS: usize = 32;
 /// Between two tries of a mark.
@@ -54,7 +57,7 @@ pub async fn run(
     tracing::info!(worker, ledger = config.ledger.name(), "settler started");
     let mut order: Vec<u32> = (0..agreed.outbox_buckets).collect();
     let outbox = Outbox { client: clients.dynamodb, table: config.table.clone(), agreed };
-    let settler = Settler { config, outbox, pool, worker, metrics, shutdown };
+    let settler = Settler { config, outbox, pool, worker, metrics, shutdown, told: Told::default() };
     let mut idle = IDLE_MIN;
     while !settler.shutdown.requested() {
         order.shuffle(&mut rand::rng());
@@ -66,7 +69,9 @@ pub async fn run(
             () = settler.shutdown.wait() => {}
             () = tokio::time::sleep(idle) => {}
         }
-        idle = (idle * 2).min(Duration::from_millis(settler.config.idle_ms));
+        let is_away = settler.metrics.outbox_away.load(Ordering::Relaxed) > 0;
+        let longest = if is_away { IDLE_AWAY } else { Duration::from_millis(settler.config.idle_ms) };
+        idle = (idle * 2).min(longest);
     }
     let contention = serde_json::to_string(&settler.metrics.contention()).unwrap_or_default();
     tracing::info!(worker = settler.worker, contention, "settler stopped");
@@ -80,6 +85,7 @@ struct Settler {
     worker: String,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
+    told: Told,
 }
 
 impl Settler {
@@ -107,7 +113,12 @@ impl Settler {
             }
             Err(failure) => {
                 self.metrics.outbox_away.store(1, Ordering::Relaxed);
-                tracing::warn!(%failure, bucket, "outbox could not be read");
+                let table = &self.outbox.table;
+                if self.told.may_tell() {
+                    tracing::warn!(%failure, table, bucket, "outbox cannot be read, tried again; check that DynamoDB answers");
+                } else {
+                    tracing::debug!(%failure, table, bucket, "outbox cannot be read, tried again");
+                }
                 return Ok(0);
             }
         };

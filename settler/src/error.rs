@@ -29,6 +29,16 @@ pub enum Error {
         /// What is known.
         reason: String,
     },
+    /// The ledger is there and knows no such user, password or database.
+    #[error(
+        "{ledger} lets nobody in that way: {reason}; check user, password and database of DSQL_ENDPOINT and DSQL_USER, or of DATABASE_URL"
+    )]
+    NotLetIn {
+        /// The ledger's name.
+        ledger: &'static str,
+        /// Its words.
+        reason: String,
+    },
     /// The ledger refused a statement for good.
     #[error("the ledger refused {what}: {reason}")]
     Refused {
@@ -68,6 +78,7 @@ impl Error {
             | Self::Usage(_)
             | Self::Schema(_)
             | Self::Env(_)
+            | Self::NotLetIn { .. }
             | Self::Refused { .. } => exit::USAGE,
             Self::Call { failure, .. } => failure.exit_code(),
             Self::Unreachable { .. } | Self::Expose(ExposeError::Listen { .. }) => exit::UNAVAILABLE,

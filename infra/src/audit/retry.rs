@@ -1,6 +1,6 @@
 //! Reading calls tried again under full jitter: every call of the audit only reads, so trying again is harmless.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use runtime::backoff::Backoff;
@@ -11,6 +11,8 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Durati
 /// Attempts in a row that may fail; together they wait for about half a minute.
 const ATTEMPTS_MAX: u32 = 16;
 
+/// How long a service may answer nothing that is clear before that is told.
+const SILENT_MAX: Duration = Duration::from_secs(20);
 /// Attempts in a row that may find nobody listening: a service that is not there is not waited for.
 const UNREACHABLE_MAX: u32 = 4;
 
@@ -20,7 +22,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     F: Future<Output = Result<T, SdkError<E>>>,
 {
-    let mut attempt = 0;
+    let (mut attempt, began) = (0, Instant::now());
     loop {
         match call().await {
             Ok(answer) => return Ok(answer),
@@ -30,7 +32,8 @@ where
                     Failure::Unreachable { .. } => UNREACHABLE_MAX,
                     _ => ATTEMPTS_MAX,
                 };
-                if !failure.is_transient() || attempt >= most {
+                let is_silent = matches!(failure, Failure::Unknown { .. }) && began.elapsed() >= SILENT_MAX;
+                if !failure.is_transient() || attempt >= most || is_silent {
                     return Err(failure);
                 }
                 // A throttled read is how a shard shares itself out; the rest is worth a word.

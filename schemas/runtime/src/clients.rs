@@ -43,7 +43,9 @@ impl Clients {
             }
         }
         let config = loader().load().await;
-        if config.region().is_none() {
+        let region = config.region().map(Region::as_ref).unwrap_or_default();
+        let of_a_region = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if region.is_empty() || !region.bytes().all(of_a_region) {
             return Err(EnvError::NoRegion);
         }
         credentials(&config).await?;
@@ -82,8 +84,18 @@ pub enum EnvError {
         /// What it says.
         value: String,
     },
+    /// An endpoint with a user or a password, which is not shown.
+    #[error(
+        "{variable} holds a user or a password, which no endpoint takes; leave only scheme, host and port"
+    )]
+    UserInEndpoint {
+        /// The variable.
+        variable: &'static str,
+    },
     /// Nothing says which region.
-    #[error("no region: set AWS_REGION; beside `exchange up`, source its env file")]
+    #[error(
+        "no region: set AWS_REGION to one such as eu-central-1; beside `exchange up`, source its env file"
+    )]
     NoRegion,
     /// Nothing to sign calls with.
     #[error(
@@ -94,6 +106,9 @@ pub enum EnvError {
 }
 
 fn check_endpoint(variable: &'static str, value: &str) -> Result<(), EnvError> {
+    if value.contains('@') {
+        return Err(EnvError::UserInEndpoint { variable });
+    }
     let is_url = value.parse::<hyper::Uri>().is_ok_and(|url| {
         matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
     });
@@ -105,7 +120,15 @@ async fn credentials(config: &aws_config::SdkConfig) -> Result<(), EnvError> {
         return Err(EnvError::NoCredentials("no way to find any is set up".to_owned()));
     };
     match tokio::time::timeout(CREDENTIALS_WITHIN, provider.provide_credentials()).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(found)) => {
+            let parts =
+                [found.access_key_id(), found.secret_access_key(), found.session_token().unwrap_or_default()];
+            if parts.iter().all(|part| part.bytes().all(|byte| byte.is_ascii_graphic())) {
+                return Ok(());
+            }
+            let reason = "those that were found hold a character that none has, such as a line's end";
+            Err(EnvError::NoCredentials(reason.to_owned()))
+        }
         Ok(Err(error)) => Err(EnvError::NoCredentials(error.to_string())),
         Err(_) => {
             let seconds = CREDENTIALS_WITHIN.as_secs();
@@ -152,6 +175,9 @@ mod tests {
         {
             assert_eq!(check_endpoint("AWS_ENDPOINT_URL", url), Ok(()));
         }
+        let secret =
+            check_endpoint("AWS_ENDPOINT_URL", "http://user:secret@localhost:1").unwrap_err().to_string();
+        assert!(!secret.contains("secret@"), "{secret}");
         for other in ["", "notaurl", "localhost:4567", "ftp://localhost", "http://", "/path", "http://:4567"]
         {
             let refused = check_endpoint("AWS_ENDPOINT_URL_KINESIS", other).unwrap_err().to_string();

@@ -22,6 +22,8 @@ use crate::shutdown::Shutdown;
 
 /// Connections at once: a scraper and some people.
 const CONNECTIONS_MAX: usize = 32;
+/// What a token beyond loopback has at least.
+const TOKEN_BYTES_MIN: usize = 16;
 /// How long a client may take to send its request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection may live: nobody needs one that long, and shutting down waits for none.
@@ -43,7 +45,7 @@ pub struct Exposed {
 pub enum ExposeError {
     /// Beyond loopback without a token.
     #[error(
-        "{0} is reachable from elsewhere, so a token is needed: set METRICS_TOKEN, or listen on 127.0.0.1"
+        "{0} is reachable from elsewhere, so a token of at least 16 characters is needed: set METRICS_TOKEN, or listen on 127.0.0.1"
     )]
     NoToken(SocketAddr),
     /// The address is taken or not ours.
@@ -70,7 +72,8 @@ impl Door {
     /// See [`ExposeError`].
     pub async fn open(address: SocketAddr, token: Option<&str>) -> Result<Self, ExposeError> {
         let token = token.filter(|token| !token.is_empty()).map(Arc::from);
-        if token.is_none() && !address.ip().is_loopback() {
+        let length = token.as_ref().map_or(0, |token: &Arc<str>| token.len());
+        if length < TOKEN_BYTES_MIN && !address.ip().is_loopback() {
             return Err(ExposeError::NoToken(address));
         }
         let listener = TcpListener::bind(address).await;

@@ -12,4 +12,5 @@ pub mod expose;
 pub mod failure;
 pub mod shutdown;
 pub mod telemetry;
+pub mod told;
 pub mod when;

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 /// What is logged when `RUST_LOG` says nothing.
 const FILTER_DEFAULT: &str =
-    "info,aws_config=error,aws_smithy_runtime=warn,hyper=warn,tokio_postgres=warn,dynoxide=warn";
+    "info,aws_config=error,aws_smithy_runtime=warn,hyper=warn,tokio_postgres=warn,dynoxide=error";
 
 /// Starts logging for this process; a second call changes nothing.
 pub fn init(default_filter: Option<&str>) {

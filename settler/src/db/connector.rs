@@ -108,15 +108,41 @@ impl Connector {
     pub async fn connect(self: &Arc<Self>) -> Result<Connection, Error> {
         let made = tokio::time::timeout(CONNECT_TIMEOUT, async {
             match &self.way {
-                Way::StandIn(config) => connect(config, NoTls).await.map_err(|error| chain(&error)),
+                Way::StandIn(config) => connect(config, NoTls).await.map_err(|error| Refusal::of(&error)),
                 Way::Dsql(dsql) => dsql.connect().await,
             }
         });
-        let made = made.await.unwrap_or_else(|_| Err("connecting timed out".to_owned()));
-        let (client, driver) = made.map_err(|reason| Error::Unreachable { ledger: self.name, reason })?;
+        let made = made.await.unwrap_or_else(|_| Err(Refusal::Away("connecting timed out".to_owned())));
+        let (client, driver) = made.map_err(|refusal| match refusal {
+            Refusal::Away(reason) => Error::Unreachable { ledger: self.name, reason },
+            Refusal::NotLetIn(reason) => Error::NotLetIn { ledger: self.name, reason },
+        })?;
         let retire_at = Instant::now() + retire_after(runtime::chance::unit());
         let is_plain = matches!(self.way, Way::StandIn(_));
         Ok(Connection { client, statements: None, retire_at, driver, connector: Arc::clone(self), is_plain })
+    }
+}
+
+/// Why there is no connection.
+enum Refusal {
+    /// Nobody answered, or not now.
+    Away(String),
+    /// The server answered, and knows no such user, password or database.
+    NotLetIn(String),
+}
+
+/// Classes of SQLSTATE that say so (PostgreSQL manual, "PostgreSQL Error Codes"): invalid authorization, and invalid
+/// catalog name.
+const NOT_LET_IN: [&str; 2] = ["28", "3D"];
+
+impl Refusal {
+    fn of(error: &tokio_postgres::Error) -> Self {
+        let code = error.code().map_or("", |code| code.code());
+        if NOT_LET_IN.iter().any(|class| code.starts_with(class)) {
+            Self::NotLetIn(chain(error))
+        } else {
+            Self::Away(chain(error))
+        }
     }
 }
 
@@ -162,14 +188,15 @@ impl Dsql {
         })
     }
 
-    async fn connect(&self) -> Result<(Client, Driver), String> {
+    async fn connect(&self) -> Result<(Client, Driver), Refusal> {
         let token = if self.user == ADMIN {
             self.tokens.db_connect_admin_auth_token(&self.sdk).await
         } else {
             self.tokens.db_connect_auth_token(&self.sdk).await
         };
-        let token =
-            token.map_err(|error| format!("no token could be signed: {error}; check the AWS credentials"))?;
+        let token = token.map_err(|error| {
+            Refusal::Away(format!("no token could be signed: {error}; check the AWS credentials"))
+        })?;
         let mut config = tokio_postgres::Config::new();
         config.host(&self.host).port(self.port).user(&self.user).dbname(DATABASE).password(token.as_str());
         config.ssl_mode(SslMode::Require).connect_timeout(CONNECT_TIMEOUT).application_name("exchange");
@@ -183,7 +210,7 @@ impl Dsql {
                     return Ok(made);
                 }
                 // It spoke, so TLS was not the trouble.
-                Err(error) if error.as_db_error().is_some() => return Err(chain(&error)),
+                Err(error) if error.as_db_error().is_some() => return Err(Refusal::of(&error)),
                 // Asking first verifies no less, so trying it gives nothing away.
                 Err(error) => failures.push(format!(
                     "TLS {}: {}",
@@ -192,14 +219,16 @@ impl Dsql {
                 )),
             }
         }
-        Err(failures.join("; "))
+        Err(Refusal::Away(failures.join("; ")))
     }
 }
 
 fn host_and_port(endpoint: &str) -> Result<(&str, u16), Error> {
-    let Some((host, port)) = endpoint.rsplit_once(':') else { return Ok((endpoint, PORT)) };
-    match port.parse() {
-        Ok(port) if !host.is_empty() && !host.contains(['/', ':']) => Ok((host, port)),
+    let (host, port) =
+        endpoint.rsplit_once(':').map_or((endpoint, Ok(PORT)), |(host, port)| (host, port.parse()));
+    let of_a_host = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    match port {
+        Ok(port) if !host.is_empty() && host.bytes().all(of_a_host) => Ok((host, port)),
         _ => Err(Error::Usage(format!("DSQL_ENDPOINT {endpoint} is not a host, or a host and a port"))),
     }
 }
@@ -272,6 +301,8 @@ mod tests {
             ("abc.dsql.eu-central-1.on.aws", 5432)
         );
         assert_eq!(host_and_port("localhost:6543").unwrap(), ("localhost", 6543));
-        assert!(host_and_port("localhost:").is_err() && host_and_port("https://host:1").is_err());
+        for other in ["", "localhost:", "https://host:1", "a b", "x^y", "häuser.de", "x%zz", "[::1]:5432"] {
+            assert!(host_and_port(other).is_err(), "{other}");
+        }
     }
 }
