@@ -57,6 +57,16 @@ fn what_is_absent_or_away_is_named_with_what_to_do() {
     let away = run(local.environed(&mut audit).env("AWS_ENDPOINT_URL_KINESIS", &nowhere));
     away.says(UNAVAILABLE, &["stream bids cannot be read", &format!("AWS_ENDPOINT_URL_KINESIS={nowhere}")]);
     assert!(!away.stderr.contains("dispatch failure"), "{away:?}");
+
+    let (user, server) = local.variable("DATABASE_URL").rsplit_once('@').unwrap();
+    let user = user.rsplit_once(':').unwrap().0;
+    let mut audit = exchange(&["audit"]);
+    let stranger = local.environed(&mut audit).env("DATABASE_URL", format!("{user}:secret@{server}"));
+    let stranger = run(stranger);
+    stranger.says(USAGE, &["lets nobody in that way", "DATABASE_URL"]);
+    assert!(!stranger.stderr.contains("secret"), "{stranger:?}");
+    let mut audit = exchange(&["audit"]);
+    run(local.environed(&mut audit).env("DSQL_ENDPOINT", "a b")).says(USAGE, &["DSQL_ENDPOINT a b"]);
 }
 
 #[test]
