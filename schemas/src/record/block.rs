@@ -166,26 +166,37 @@ fn read(bytes: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Result<(), Brok
     let slot_ids = body.slot_ids.read(slots, &[])?;
     let runs = runs(&body.slot_more.read(slots)?, bids)?;
     let times = times(body.start, &body.time_steps.read(bids)?, &runs);
-    let rows = Rows {
-        account_ids: body.account_ids.read(accounts, &[])?,
-        account_refs: body.account_refs.read(bids)?,
-        regions: body.regions.split(COMMA).take(bids).map(|code| code.parse().ok()).collect(),
-        region_refs: body.region_refs.read(bids)?,
-        amounts: body.amounts.read(bids)?,
-        latencies: body.latencies.read(bids)?,
-        qualities: body.qualities.read(bids)?,
-        bid_ids: body.bid_ids.read(bids, &times)?,
-        times,
-    };
-    items.reserve(bids);
-    let (mut row, mut seen) = (0, 0);
-    for (slot_id, run) in slot_ids.into_iter().zip(runs) {
-        let slot_id = SlotId::from_bytes(slot_id);
-        for row in row..row + run {
-            items.push(rows.bid(row, slot_id, &mut seen));
-        }
-        row += run;
+    let regions: Vec<Option<Region>> =
+        body.regions.split(COMMA).take(bids).map(|code| code.parse().ok()).collect();
+    let accounts = Accounts { ids: body.account_ids.read(accounts, &[])?, seen: 0 };
+    let mut dictionaries = Dictionaries { accounts, regions };
+    let bid_ids = body.bid_ids.read(bids, &times)?;
+    let (account_refs, region_refs) = (body.account_refs.read(bids)?, body.region_refs.read(bids)?);
+    let (amounts, latencies) = (body.amounts.read(bids)?, body.latencies.read(bids)?);
+    let qualities = body.qualities.read(bids)?;
+    let mut slots = Vec::with_capacity(bids);
+    for (slot, run) in slot_ids.into_iter().zip(runs) {
+        slots.extend(std::iter::repeat_n(slot, run));
     }
+    let ids = slots.iter().zip(&bid_ids);
+    let references = account_refs.iter().zip(&region_refs);
+    let numbers = amounts.iter().zip(&latencies).zip(&qualities).zip(&times);
+    // All have a value per bid, so that one length is looked at for all of them.
+    items.extend(ids.zip(references).zip(numbers).map(|((ids, references), numbers)| {
+        let (account_id, region) = dictionaries.look(*references.0, *references.1)?;
+        let (((amount, latency_ms), quality), event_time) = numbers;
+        let values = Values {
+            bid_id: BidId::from_bytes(*ids.1),
+            slot_id: SlotId::from_bytes(*ids.0),
+            account_id,
+            region,
+            amount: *amount,
+            latency_ms: *latency_ms,
+            quality: *quality,
+            event_time: *event_time,
+        };
+        values.check()
+    }));
     Ok(())
 }
 
@@ -214,46 +225,37 @@ fn times(start: u64, steps: &[u64], runs: &[usize]) -> Vec<u64> {
     times
 }
 
-/// All columns, each of one value per bid, and the dictionaries.
-struct Rows {
-    account_ids: Vec<[u8; 16]>,
-    account_refs: Vec<u64>,
+/// What bids refer to.
+struct Dictionaries {
+    accounts: Accounts,
+    /// None where the text is no code.
     regions: Vec<Option<Region>>,
-    region_refs: Vec<u64>,
-    times: Vec<u64>,
-    amounts: Vec<u64>,
-    latencies: Vec<u64>,
-    qualities: Vec<u64>,
-    bid_ids: Vec<[u8; 16]>,
 }
 
-impl Rows {
-    /// One bid; `seen` counts the accounts that have appeared.
+struct Accounts {
+    ids: Vec<[u8; 16]>,
+    /// Those that have appeared.
+    seen: usize,
+}
+
+impl Dictionaries {
+    /// The next bid's account and region.
     #[inline]
-    fn bid(&self, row: usize, slot_id: SlotId, seen: &mut usize) -> Result<Bid, Rejected> {
-        let account = match self.account_refs[row] {
-            0 => {
-                *seen += 1;
-                *seen - 1
-            }
-            place => usize::try_from(place - 1).unwrap_or(usize::MAX),
-        };
-        let region = usize::try_from(self.region_refs[row]).ok().and_then(|place| self.regions.get(place));
+    fn look(&mut self, account: u64, region: u64) -> Result<(AccountId, Region), Rejected> {
+        let account = self.accounts.look(account);
+        let region = usize::try_from(region).ok().and_then(|place| self.regions.get(place));
         let region = region.copied().flatten().ok_or(Rejected::because("the region is no region code"))?;
-        let account_id = self
-            .account_ids
-            .get(account)
-            .ok_or(Rejected { region: Some(region), reason: "the account is not in the dictionary" })?;
-        let values = Values {
-            bid_id: BidId::from_bytes(self.bid_ids[row]),
-            slot_id,
-            account_id: AccountId::from_bytes(*account_id),
-            region,
-            amount: self.amounts[row],
-            latency_ms: self.latencies[row],
-            quality: self.qualities[row],
-            event_time: self.times[row],
-        };
-        values.check()
+        let none = Rejected { region: Some(region), reason: "the account is not in the dictionary" };
+        Ok((account.ok_or(none)?, region))
+    }
+}
+
+impl Accounts {
+    #[inline]
+    fn look(&mut self, reference: u64) -> Option<AccountId> {
+        let is_next = reference == 0;
+        let place = if is_next { self.seen } else { usize::try_from(reference - 1).unwrap_or(usize::MAX) };
+        self.seen += usize::from(is_next);
+        self.ids.get(place).copied().map(AccountId::from_bytes)
     }
 }

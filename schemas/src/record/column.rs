@@ -90,28 +90,29 @@ impl Column<'_> {
 
     /// All `count` values.
     pub(super) fn read(&self, count: usize) -> Result<Vec<u64>, Broken> {
-        let value = |base: u64, step: u64, offset: u64| base.wrapping_add(step.wrapping_mul(offset));
-        match self {
-            Column::Same(value) => Ok(vec![*value; count]),
+        let (base, step, values) = match self {
+            Column::Same(value) => return Ok(vec![*value; count]),
             Column::Packed { base, step, width, offsets } => {
                 let width = checked_width(*width, 64, offsets, count)?;
-                Ok((0..count).map(|i| value(*base, *step, bits::value_at(offsets, width, i))).collect())
+                (*base, *step, bits::unpack(offsets, width, count))
             }
             Column::Split { base, step, width, low, high, middle } => {
                 let width = checked_width(*width, 48, low, count)?;
-                let high = high.read(count)?;
-                let middle = middle.as_ref().map(|plane| plane.read(count)).transpose()?;
-                let top = |i: usize| match &middle {
-                    Some(middle) => u64::from(high[i]) << 8 | u64::from(middle[i]),
-                    None => u64::from(high[i]),
-                };
-                let offset = |i: usize| match width {
-                    0 => top(i),
-                    width => top(i) << width | bits::value_at(low, width, i),
-                };
-                Ok((0..count).map(|i| value(*base, *step, offset(i))).collect())
+                let mut values = bits::unpack(low, width, count);
+                let planes = [middle.as_ref(), Some(high)].into_iter().flatten();
+                for (plane, shift) in planes.zip((width..).step_by(8)) {
+                    for (value, byte) in values.iter_mut().zip(plane.read(count)?.iter()) {
+                        *value |= u64::from(*byte) << shift;
+                    }
+                }
+                (*base, *step, values)
             }
-        }
+        };
+        Ok(if step == 1 {
+            values.into_iter().map(|offset| base.wrapping_add(offset)).collect()
+        } else {
+            values.into_iter().map(|offset| base.wrapping_add(step.wrapping_mul(offset))).collect()
+        })
     }
 }
 
