@@ -11,7 +11,7 @@ use schemas::bid::{Bid, RankKey, score};
 use schemas::geometry::Geometry;
 use schemas::ids::{AccountId, Region, ShardId, SlotId};
 use schemas::item::{Aggregate, Candidate, RegionStats, State};
-use schemas::money::{Money, Price};
+use schemas::money::Money;
 use schemas::time::Millis;
 
 use super::index::{place, wide};
@@ -22,20 +22,31 @@ use super::standing::{Regions, Standings};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Offer<'a> {
     pub(super) bid: &'a Bid,
-    pub(super) score: u128,
+    /// The score, or the highest number when it is above that: a lower one is a lower score.
+    pub(super) low: u64,
     pub(super) geometry: &'a Geometry,
     record: &'a Record<'a>,
     sub_sequence: u32,
 }
 
+#[inline]
+fn low(score: u128) -> u64 {
+    u64::try_from(score).unwrap_or(u64::MAX)
+}
+
 impl<'a> Offer<'a> {
+    #[inline]
     pub(super) fn new(
         bid: &'a Bid,
         (record, sub_sequence): (&'a Record<'a>, u32),
         geometry: &'a Geometry,
     ) -> Self {
-        let score = score(geometry.ranking, bid.amount, bid.quality);
-        Self { bid, score, geometry, record, sub_sequence }
+        let low = low(score(geometry.ranking, bid.amount, bid.quality));
+        Self { bid, low, geometry, record, sub_sequence }
+    }
+
+    fn score(&self) -> u128 {
+        score(self.geometry.ranking, self.bid.amount, self.bid.quality)
     }
 
     /// The bid as it is kept.
@@ -96,13 +107,11 @@ struct Leader {
 #[repr(C, align(64))]
 pub(super) struct Auction {
     pub(super) slot_id: SlotId,
-    /// A lower score cannot become a leader.
-    bar: u128,
-    pub(super) bids: u64,
-    /// Distinct accounts.
-    pub(super) bidders: u64,
-    amount_min: Price,
     pub(super) regions: Regions,
+    /// Distinct accounts.
+    pub(super) bidders: u32,
+    /// A lower score cannot become a leader.
+    bar: u64,
     /// Best first, one per account, one more than become candidates.
     leaders: Vec<Leader>,
     /// Their bids, in no order.
@@ -115,11 +124,9 @@ impl Auction {
     pub(super) fn new(slot_id: SlotId) -> Self {
         Self {
             slot_id,
-            bar: 0,
-            bids: 0,
-            bidders: 0,
-            amount_min: Price::MAX,
             regions: Regions::default(),
+            bidders: 0,
+            bar: 0,
             leaders: Vec::new(),
             kept: Vec::new(),
             copies: Vec::new(),
@@ -129,9 +136,7 @@ impl Auction {
     /// Takes a bid that was not seen before.
     #[inline]
     pub(super) fn on_bid(&mut self, offer: &Offer<'_>, places: &mut Places) {
-        self.bids += 1;
-        self.amount_min = self.amount_min.min(offer.bid.amount);
-        if offer.score >= self.bar {
+        if offer.low >= self.bar {
             self.lead(offer, places);
         }
     }
@@ -164,9 +169,9 @@ impl Auction {
             self.leaders[at] = self.leaders[better];
             at = better;
         }
-        self.leaders[at] = Leader { score: offer.score, account_id, kept };
+        self.leaders[at] = Leader { score: offer.score(), account_id, kept };
         if let Some(last) = self.leaders.get(length - 1) {
-            self.bar = last.score;
+            self.bar = low(last.score);
         }
     }
 
@@ -174,7 +179,7 @@ impl Auction {
     #[inline]
     fn is_before(&self, offer: &Offer<'_>, at: usize) -> bool {
         let leader = &self.leaders[at];
-        match offer.score.cmp(&leader.score) {
+        match offer.score().cmp(&leader.score) {
             Ordering::Greater => true,
             Ordering::Less => false,
             Ordering::Equal => offer.rank() < self.kept[wide(leader.kept)].rank(offer.geometry),
@@ -197,16 +202,18 @@ impl Auction {
         let next = self.leaders.get(candidates);
         let regions: std::collections::BTreeMap<Region, RegionStats> =
             standings.close(self.regions, places).collect();
-        let highest = regions.values().map(|stats| stats.amount_max).max();
+        let (lowest, highest) =
+            (standings.amount_min(self.regions), regions.values().map(|stats| stats.amount_max).max());
+        let counted = "an auction that is closed counted a bid";
         Aggregate {
             slot_id: self.slot_id,
             window_start: start,
             window_end: geometry.window_end(start),
-            bids: self.bids,
-            bidders: self.bidders,
+            bids: regions.values().map(|stats| stats.bids).sum(),
+            bidders: u64::from(self.bidders),
             amount_sum: Money(regions.values().map(|stats| stats.amount_sum.0).sum()),
-            amount_min: self.amount_min,
-            amount_max: highest.expect("an auction that is closed counted a bid"),
+            amount_min: lowest.expect(counted),
+            amount_max: highest.expect(counted),
             duplicates: self.copies.iter().map(|(_, copies)| copies).sum(),
             regions,
             candidates: self.leading().take(candidates).map(|placed| placed.candidate(places)).collect(),

@@ -9,9 +9,10 @@ use schemas::record::Rejected;
 use schemas::time::Millis;
 
 use super::auction::Offer;
-use super::judge::{Judge, Known, Refused, Verdict};
+use super::index::{place, wide};
+use super::judge::{Judge, Refused, Verdict};
 use super::mark::Record;
-use super::window::{Spot, Tables, Window};
+use super::window::{Tables, Window};
 
 /// Which single bids are kept for analysts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,25 +25,18 @@ pub enum BidEvents {
     All,
 }
 
-/// What became of a bid, and whether it was the first copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entered {
-    Counted,
-    Copy,
-    Not(Verdict),
+/// What became of the bids of a record: how many were counted, how many were copies of one that was, and each other.
+#[derive(Debug, Default)]
+pub(super) struct Entered {
+    pub(super) counted: u64,
+    pub(super) copies: u64,
+    /// By place in the record, ascending.
+    pub(super) others: Vec<(u32, Verdict)>,
 }
 
 /// Bids that are looked at before they are counted: enough for memory to answer many at once, few enough that what
 /// was fetched for the first is still there for the last.
-pub(super) const BATCH: usize = 32;
-
-/// Where a bid belongs.
-#[derive(Clone, Copy, Debug, Default)]
-struct Aim {
-    start: Millis,
-    /// Where in that window, when its slot had an auction there.
-    spot: Option<Spot>,
-}
+pub(super) const BATCH: usize = 64;
 
 /// Open windows.
 #[derive(Debug)]
@@ -58,82 +52,86 @@ impl Book {
         Self { windows: BTreeMap::new(), events, spare: Tables::default() }
     }
 
-    /// Says where each bid of a batch belongs, and fetches what counting it will touch.
-    #[inline]
-    fn aim(&self, geometry: &Geometry, bids: &[Result<Bid, Rejected>]) -> [Aim; BATCH] {
-        let mut aims = [Aim::default(); BATCH];
-        let mut looks = [None; BATCH];
-        let (mut start, mut end, mut window, mut looked) = (Millis(0), Millis(0), None, 0_u32);
-        for ((aim, look), bid) in aims.iter_mut().zip(&mut looks).zip(bids) {
-            let Ok(bid) = bid else { continue };
-            // Neighbours lie in the same window, and a division costs more than a comparison.
-            if window.is_none() || bid.event_time < start || bid.event_time >= end {
-                start = geometry.window_start(bid.event_time);
-                end = geometry.window_end(start);
-                window = self.windows.get(&start).filter(|window| !window.auctions.is_empty());
-            }
-            aim.start = start;
-            if let Some(window) = window {
-                *look = Some((window, window.tags(bid)));
-            }
-        }
-        for (window, tags) in looks.iter().flatten() {
-            looked ^= window.touch(tags);
-        }
-        for ((aim, look), bid) in aims.iter_mut().zip(&looks).zip(bids) {
-            if let (Some((window, tags)), Ok(bid)) = (look, bid) {
-                aim.spot = window.find(bid, *tags);
-            }
-        }
-        // What is looked at is not used; that it is looked at is the use.
-        std::hint::black_box(looked);
-        aims
-    }
-
-    /// Judges the next bids of a record, at most [`BATCH`], at a clock, and counts those that are in time. The first
-    /// has the place `from` in the record. `touched` is called with each window that takes bids.
-    #[inline]
-    pub(super) fn on_batch(
+    /// Judges the bids of a record at a clock, and counts those that are in time. `touched` is called with each window
+    /// that takes bids.
+    pub(super) fn on_record(
         &mut self,
         judge: &mut Judge,
-        bids: &[Result<Bid, Rejected>],
-        (record, from): (&Record<'_>, u32),
+        items: &[Result<Bid, Rejected>],
+        record: &Record<'_>,
         clock: Millis,
         touched: impl Fn(&mut Window),
-    ) -> [Entered; BATCH] {
+    ) -> Entered {
         let geometry = judge.geometry;
-        let aims = self.aim(&geometry, bids);
-        let mut entered = [Entered::Not(Verdict::Refused(Refused::Rejected)); BATCH];
-        let mut open: Option<(Millis, &mut Window)> = None;
-        for (((bid, aim), entered), sub_sequence) in bids.iter().zip(&aims).zip(&mut entered).zip(from..) {
-            let Ok(bid) = bid else { continue };
-            let known = if aim.spot.is_some() { Known::Yes } else { Known::No };
-            let verdict = judge.verdict(bid, aim.start, clock, known);
-            if verdict != Verdict::Taken {
-                *entered = Entered::Not(verdict);
+        let mut entered = Entered::default();
+        let mut from = 0;
+        while let Some(first) = items.get(wide(from)) {
+            let Ok(first) = first else {
+                entered.others.push((from, Verdict::Refused(Refused::Rejected)));
+                from += 1;
                 continue;
-            }
+            };
             // Neighbours lie in the same window.
+            let start = geometry.window_start(first.event_time);
+            let times = start..geometry.window_end(start);
+            let same = |item: &&Result<Bid, Rejected>| {
+                item.as_ref().is_ok_and(|bid| times.contains(&bid.event_time))
+            };
+            let rest = &items[wide(from)..];
+            let run = rest.iter().take(BATCH).take_while(same).count();
+            self.on_run((judge, clock), (start, &rest[..run]), (record, from), &touched, &mut entered);
+            from += place(run);
+        }
+        entered
+    }
+
+    /// The next bids of a record, at most [`BATCH`], all valid and all of one window. The first has the place `from`.
+    #[inline]
+    fn on_run(
+        &mut self,
+        (judge, clock): (&mut Judge, Millis),
+        (start, bids): (Millis, &[Result<Bid, Rejected>]),
+        (record, from): (&Record<'_>, u32),
+        touched: &impl Fn(&mut Window),
+        entered: &mut Entered,
+    ) {
+        let geometry = judge.geometry;
+        let mut spots = [None; BATCH];
+        if let Some(window) = self.windows.get(&start) {
+            window.find(bids, &mut spots);
+        }
+        let is_open = judge.is_open(start, clock);
+        let mut open: Option<&mut Window> = None;
+        for ((bid, spot), at) in bids.iter().flatten().zip(spots).zip(from..) {
+            // Most are: what has an auction here is no stray.
+            let is_taken = spot.is_some() && is_open && !geometry.early(bid.event_time, clock);
+            if !is_taken {
+                let verdict = judge.verdict(bid, start, clock, spot.is_some());
+                if verdict != Verdict::Taken {
+                    entered.others.push((at, verdict));
+                    continue;
+                }
+            }
             let window = match open {
-                Some((start, window)) if start == aim.start => window,
-                _ => {
-                    let window = self.windows.entry(aim.start);
+                Some(window) => window,
+                None => {
+                    let window = self.windows.entry(start);
                     let window = window.or_insert_with(|| Window::with(std::mem::take(&mut self.spare)));
                     touched(window);
                     window
                 }
             };
-            let spot = aim.spot.unwrap_or_else(|| window.find_or_make(bid, record));
-            *entered = Entered::Copy;
-            if window.count(&spot, &Offer::new(bid, (record, sub_sequence), &geometry)) {
-                *entered = Entered::Counted;
+            let spot = spot.unwrap_or_else(|| window.find_or_make(bid, record));
+            if window.count(&spot, &Offer::new(bid, (record, at), &geometry)) {
+                entered.counted += 1;
                 if self.events == BidEvents::All {
                     window.bids.push(*bid);
                 }
+            } else {
+                entered.copies += 1;
             }
-            open = Some((aim.start, window));
+            open = Some(window);
         }
-        entered
     }
 
     /// Takes out the oldest window that the clock has passed.

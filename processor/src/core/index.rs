@@ -1,17 +1,31 @@
 //! Finds things by hash: where each lies in a list that its owner keeps.
 //!
-//! An entry is eight bytes whatever the size of the things, and a search most often reads one cache line. The things
-//! themselves stand one after another, so a new one is written where the last was. Never compares things itself: a tag
-//! only says where to look, and the owner says whether it is the same.
+//! An entry is nine bytes whatever the size of the things, and a search most often reads one cache line, all of it at
+//! once. The things themselves stand one after another, so a new one is written where the last was. Never compares
+//! things itself: a tag only says where to look, and the owner says whether it is the same.
 
 use schemas::ids::{Region, SequenceNumber};
 
-/// Entries of the smallest index that holds something; as with all others a power of two.
-const ENTRIES_MIN: usize = 16;
+/// Entries that are searched at once: with their marks they fill a cache line.
+const WIDTH: usize = 7;
+/// Buckets of the smallest index that holds something; as with all others a power of two.
+const BUCKETS_MIN: usize = 2;
+/// The lowest bit of every byte.
+const LOWEST: u64 = u64::from_ne_bytes([1; 8]);
+/// The highest bit of every entry's byte.
+const HIGHEST: u64 = LOWEST << 7 >> 8;
 
 /// What a thing's hash is cut down to; its highest bits say where a search begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tag(u32);
+
+impl Tag {
+    /// Eight bits of it, never zero, which marks what is free.
+    #[inline]
+    fn mark(self) -> u64 {
+        u64::from(self.0 & 0xFF | 1)
+    }
+}
 
 /// What a search for a thing that was to stand in its list came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +36,44 @@ pub(super) enum Put {
     New,
 }
 
-/// Places by tag; open addressing, searched upwards. At most one of `PART` entries is filled: two where memory is much,
-/// more where it is little and a long search would cost more than a wide table.
+/// Places by tag; filled from the front.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Bucket {
+    /// One byte for each entry, the first one's lowest.
+    marks: u64,
+    tags: [u32; WIDTH],
+    places: [u32; WIDTH],
+}
+
+impl Bucket {
+    /// The highest bit of the byte of each entry with this mark, and at times of others behind it. All are compared at
+    /// once, so no branch depends on where it stands.
+    #[inline]
+    fn matching(&self, mark: u64) -> u64 {
+        let differ = self.marks ^ (mark * LOWEST);
+        differ.wrapping_sub(LOWEST) & !differ & HIGHEST
+    }
+
+    /// Entries that are filled.
+    #[inline]
+    fn filled(&self) -> usize {
+        8 - wide(self.marks.leading_zeros() / 8)
+    }
+
+    fn put(&mut self, tag: Tag, place: u32) {
+        let at = self.filled();
+        self.marks |= tag.mark() << (8 * at);
+        (self.tags[at], self.places[at]) = (tag.0, place);
+    }
+}
+
+/// Places by tag, in buckets that are searched upwards when full. At most one of `PART` entries is filled: two where
+/// memory is much, more where it is little and a second bucket would cost more than a wide table.
 #[derive(Debug, Default)]
 pub(super) struct Index<const PART: usize> {
-    /// Tag, and place plus one; zero when free. As many as a power of two, or none.
-    entries: Vec<[u32; 2]>,
+    /// As many as a power of two, or none.
+    buckets: Vec<Bucket>,
     /// Things so far, which is the next one's place.
     length: u32,
     /// By how much a tag is shifted to where its search begins.
@@ -35,11 +81,13 @@ pub(super) struct Index<const PART: usize> {
 }
 
 /// A place as an index into a list.
+#[inline]
 pub(super) fn wide(place: u32) -> usize {
     usize::try_from(place).expect("32 bits fit")
 }
 
 /// The place behind the last of so many things.
+#[inline]
 pub(super) fn place(length: usize) -> u32 {
     u32::try_from(length).expect("a window holds fewer than 2^32 of anything")
 }
@@ -50,17 +98,25 @@ impl<const PART: usize> Index<PART> {
         wide(tag.0.wrapping_shr(self.shift))
     }
 
-    /// The place of the same thing, or the free entry where the search ended.
+    /// The place of the same thing, or the bucket with a free entry where the search ended.
     #[inline]
     fn search(&self, tag: Tag, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
-        let Some(last) = self.entries.len().checked_sub(1) else { return Err(0) };
+        let Some(last) = self.buckets.len().checked_sub(1) else { return Err(0) };
         let mut at = self.home(tag);
         loop {
-            match self.entries[at] {
-                [_, 0] => return Err(at),
-                [other, next] if other == tag.0 && same(next - 1) => return Ok(next - 1),
-                _ => at = (at + 1) & last,
+            let bucket = &self.buckets[at];
+            let mut matching = bucket.matching(tag.mark());
+            while matching != 0 {
+                let entry = wide(matching.trailing_zeros() / 8);
+                if bucket.tags[entry] == tag.0 && same(bucket.places[entry]) {
+                    return Ok(bucket.places[entry]);
+                }
+                matching &= matching - 1;
             }
+            if bucket.filled() < WIDTH {
+                return Err(at);
+            }
+            at = (at + 1) & last;
         }
     }
 
@@ -73,44 +129,54 @@ impl<const PART: usize> Index<PART> {
     /// The place of the same thing; when there is none, the next place is its own from now on.
     #[inline]
     pub(super) fn find_or_put(&mut self, tag: Tag, same: impl Fn(u32) -> bool) -> Put {
-        if wide(self.length) * PART >= self.entries.len() {
+        if wide(self.length) * PART >= self.buckets.len() * WIDTH {
             self.grow();
         }
         match self.search(tag, same) {
             Ok(found) => Put::Found(found),
-            Err(free) => {
+            Err(bucket) => {
+                self.buckets[bucket].put(tag, self.length);
                 self.length = self.length.checked_add(1).expect("a window holds fewer than 2^32 of anything");
-                self.entries[free] = [tag.0, self.length];
                 Put::New
             }
         }
     }
 
+    /// Where a thing most likely is, by its tag alone.
+    #[inline]
+    pub(super) fn guess(&self, tag: Tag) -> Option<u32> {
+        let bucket = self.buckets.get(self.home(tag))?;
+        let matching = bucket.matching(tag.mark());
+        (matching != 0).then(|| bucket.places[wide(matching.trailing_zeros() / 8)])
+    }
+
     /// Reads where a search for a tag begins, so that it is near when it is searched.
     #[inline]
     pub(super) fn touch(&self, tag: Tag) -> u32 {
-        self.entries.get(self.home(tag)).map_or(0, |[_, next]| *next)
+        self.buckets.get(self.home(tag)).map_or(0, |bucket| bucket.tags[0])
     }
 
     #[cold]
     fn grow(&mut self) {
-        let entries = (self.entries.len() * 2).max(ENTRIES_MIN);
-        let old = std::mem::replace(&mut self.entries, vec![[0; 2]; entries]);
-        self.shift = u32::BITS - entries.trailing_zeros();
-        for [tag, next] in old.into_iter().filter(|[_, next]| *next != 0) {
-            let free = self.search(Tag(tag), |_| false).expect_err("nothing is the same");
-            self.entries[free] = [tag, next];
+        let buckets = (self.buckets.len() * 2).max(BUCKETS_MIN);
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
+        self.shift = u32::BITS - buckets.trailing_zeros();
+        for bucket in &old {
+            for (tag, place) in bucket.tags.into_iter().zip(bucket.places).take(bucket.filled()) {
+                let home = self.search(Tag(tag), |_| false).expect_err("nothing is the same");
+                self.buckets[home].put(Tag(tag), place);
+            }
         }
     }
 
     /// Takes everything out and keeps the memory.
     pub(super) fn clear(&mut self) {
-        self.entries.fill([0; 2]);
+        self.buckets.fill(Bucket::default());
         self.length = 0;
     }
 }
 
-/// Hashes chained from a slot to its accounts, regions and bids: what is equal hashes alike, and no memory is needed
+/// Hashes chained from a slot to its accounts and bids: what is equal hashes alike, and no memory is needed
 /// for any of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chain(u64);
@@ -148,6 +214,18 @@ impl Key {
     pub(super) fn begin(self, id: &[u8; 16]) -> Chain {
         Chain(MIXERS[2] ^ self.0.rotate_left(32)).id(id, self)
     }
+
+    /// A region.
+    #[inline]
+    pub(super) fn region(self, region: &Region) -> Chain {
+        let [first, second, third] = region.words();
+        Chain(fold(fold(first ^ MIXERS[2], second ^ self.0) ^ third, MIXERS[1]))
+    }
+
+    /// Two numbers.
+    pub(super) fn pair(self, first: u32, second: u32) -> Chain {
+        Chain(fold((u64::from(first) << 32 | u64::from(second)) ^ self.0, MIXERS[1]))
+    }
 }
 
 impl Chain {
@@ -157,13 +235,6 @@ impl Chain {
         let id = u128::from_le_bytes(*id);
         let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("64 bits");
         Chain(fold(half(id) ^ self.0, half(id >> 64) ^ key.0))
-    }
-
-    /// The chain with a region behind it.
-    #[inline]
-    pub(super) fn region(self, region: &Region, key: Key) -> Chain {
-        let [first, second, third] = region.words();
-        Chain(fold(fold(first ^ self.0, second ^ key.0) ^ third, MIXERS[1]))
     }
 
     /// What an index takes.

@@ -127,10 +127,14 @@ impl Judge {
         Self { geometry, range, closed_through, owned: HashMap::default() }
     }
 
+    /// Whether a window is open: its bids are taken when they are neither stray nor early.
+    pub(super) fn is_open(&self, start: Millis, clock: Millis) -> bool {
+        !self.geometry.passed(start, clock.max(self.closed_through))
+    }
+
     /// Judges a bid in a window at a clock. `known` says that its slot has an auction here, so it is no stray.
-    #[inline]
-    pub(super) fn verdict(&mut self, bid: &Bid, start: Millis, clock: Millis, known: Known) -> Verdict {
-        if known == Known::No && !self.owns(&bid.slot_id) && !mutant::is(Mutant::StrayKept) {
+    pub(super) fn verdict(&mut self, bid: &Bid, start: Millis, clock: Millis, known: bool) -> Verdict {
+        if !known && !self.owns(&bid.slot_id) && !mutant::is(Mutant::StrayKept) {
             Verdict::Refused(Refused::Stray)
         } else if self.geometry.early(bid.event_time, clock) && !mutant::is(Mutant::EarlyKept) {
             Verdict::Refused(Refused::Early)
@@ -159,11 +163,4 @@ impl Judge {
     pub(super) fn of_tail(self) -> Self {
         if mutant::is(Mutant::TailKeepsStrays) { Self { range: HashRange::ALL, ..self } } else { self }
     }
-}
-
-/// Whether a slot has an auction already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    Yes,
-    No,
 }

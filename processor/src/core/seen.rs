@@ -56,11 +56,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Takes a bid in; a copy changes nothing. `pair` is the place of its pair, when that was found before.
+    /// Takes a bid in; a copy changes nothing.
     #[inline]
-    pub(super) fn enter(&mut self, auction: u32, bid: &Bid, pair: Option<u32>, tags: Tags) -> Entry {
+    pub(super) fn enter(&mut self, auction: u32, bid: &Bid, tags: Tags) -> Entry {
         let new = Pair { auction, account: *bid.account_id.as_bytes(), first: *bid.bid_id.as_bytes() };
-        match pair.map_or_else(|| self.put_pair(new, tags.pair), Put::Found) {
+        match self.put_pair(new, tags.pair) {
             Put::Found(pair) => self.put_further(pair, new.first, tags.bid),
             Put::New => Entry::NewBidder,
         }
@@ -88,20 +88,22 @@ impl Seen {
         Entry::NewBid
     }
 
-    /// Begins to fetch what entering a bid will look at.
+    /// Begins to fetch where a bid and its pair are looked for.
     #[inline]
     pub(super) fn touch(&self, tags: Tags) -> u32 {
         self.pair_index.touch(tags.pair) ^ self.further_index.touch(tags.bid)
     }
 
-    /// The place of a bid's pair.
+    /// Where a bid's pair most likely is.
     #[inline]
-    pub(super) fn find(&self, auction: u32, account: &AccountId, tags: Tags) -> Option<u32> {
-        let same = |at: u32| {
-            let pair = &self.pairs[wide(at)];
-            pair.auction == auction && pair.account == *account.as_bytes()
-        };
-        self.pair_index.find(tags.pair, same)
+    pub(super) fn guess(&self, tags: Tags) -> Option<u32> {
+        self.pair_index.guess(tags.pair)
+    }
+
+    /// Begins to fetch a pair.
+    #[inline]
+    pub(super) fn touch_pair(&self, pair: u32) -> u32 {
+        self.pairs[wide(pair)].auction
     }
 
     /// Bids.
@@ -179,10 +181,9 @@ mod tests {
         let mut seen = Seen::default();
         let mut enter = |auction: u8, bid: Bid| {
             let tags = tags(auction, &bid);
-            let pair = seen.find(auction.into(), &bid.account_id, tags);
-            let entry = seen.enter(auction.into(), &bid, pair, tags);
-            // Whether its pair was found before makes no difference, and a copy is one however often it comes.
-            assert_eq!(seen.enter(auction.into(), &bid, None, tags), Entry::Copy);
+            let entry = seen.enter(auction.into(), &bid, tags);
+            // A copy is one however often it comes.
+            assert_eq!(seen.enter(auction.into(), &bid, tags), Entry::Copy);
             entry
         };
         assert_eq!(enter(0, bid(1, 1)), Entry::NewBidder);

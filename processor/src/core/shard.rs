@@ -11,9 +11,10 @@ use schemas::lease::{Beginning, Checkpoint, Lease};
 use schemas::record::Decoded;
 use schemas::time::Millis;
 
-use super::book::{BATCH, BidEvents, Book, Entered};
+use super::book::{BidEvents, Book};
 use super::closed::{Closed, Closer};
 use super::cut::Cut;
+use super::index::wide;
 use super::judge::{Judge, Judged, Refused, Sample, Verdict};
 use super::mark::{Mark, Record};
 use super::mutant::{self, Mutant};
@@ -89,7 +90,6 @@ impl ShardMachine {
         self.at.clock = before.max(arrival);
         self.cut.on_clock(&self.agreed.geometry, self.at.clock);
         let closed = self.close_passed(before);
-        let mut judged = Judged::default();
         self.records += 1;
         let record = Record { shard_id: &self.shard_id, sequence, number: self.records };
         // At a shard's beginning the first record's own clock is the same to a replay, and says when it began.
@@ -100,23 +100,19 @@ impl ShardMachine {
             window.first.get_or_insert_with(mark);
         };
         let (geometry, clock) = (self.agreed.geometry, self.at.clock);
-        let mut from = 0;
-        for batch in decoded.items.chunks(BATCH) {
-            let entered = self.book.on_batch(&mut self.judge, batch, (&record, from), clock, touch);
-            for (item, entered) in batch.iter().zip(entered) {
-                match entered {
-                    Entered::Counted => judged.counted += 1,
-                    Entered::Copy => judged.duplicates += 1,
-                    Entered::Not(Verdict::Replayed | Verdict::Taken) => judged.replayed += 1,
-                    Entered::Not(Verdict::Refused(refused)) => {
-                        let sample = Sample::of(refused, item, from);
-                        judged.refuse(sample);
-                        let own = geometry.window_start(item.as_ref().map_or(clock, |bid| bid.event_time));
-                        count(refusals(&mut self.book, &self.judge, clock, own), &sample, touch);
-                    }
-                }
-                from += 1;
-            }
+        let entered = self.book.on_record(&mut self.judge, &decoded.items, &record, clock, touch);
+        let (counted, duplicates) = (entered.counted, entered.copies);
+        let mut judged = Judged { counted, duplicates, ..Judged::default() };
+        for (at, verdict) in entered.others {
+            let Verdict::Refused(refused) = verdict else {
+                judged.replayed += 1;
+                continue;
+            };
+            let item = &decoded.items[wide(at)];
+            let sample = Sample::of(refused, item, at);
+            judged.refuse(sample);
+            let own = geometry.window_start(item.as_ref().map_or(clock, |bid| bid.event_time));
+            count(refusals(&mut self.book, &self.judge, clock, own), &sample, touch);
         }
         self.at.checkpoint = Checkpoint::After(sequence.clone());
         (closed, judged)

@@ -10,7 +10,7 @@ use schemas::lease::{Beginning, Checkpoint, Tail};
 use schemas::record::Decoded;
 use schemas::time::Millis;
 
-use super::book::{BATCH, BidEvents, Book};
+use super::book::{BidEvents, Book};
 use super::cut::Cut;
 use super::judge::Judge;
 use super::mark::Record;
@@ -172,9 +172,7 @@ impl Replay {
         }
         self.records += 1;
         let record = Record { shard_id: &self.tail.shard_id, sequence, number: self.records };
-        for (batch, from) in decoded.items.chunks(BATCH).zip((0..).step_by(BATCH)) {
-            self.book.on_batch(&mut self.judge, batch, (&record, from), self.clock, |_window| {});
-        }
+        self.book.on_record(&mut self.judge, &decoded.items, &record, self.clock, |_window| {});
         self.from = Checkpoint::After(sequence.clone());
     }
 }

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use schemas::bid::Bid;
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::{Region, SlotId};
+use schemas::record::Rejected;
 
 use super::auction::{Auction, Offer};
+use super::book::BATCH;
 use super::index::{Index, Key, Put, Tag, place, wide};
 use super::mark::{Mark, Places, Record};
 use super::seen::{self, Entry, Seen};
@@ -25,19 +27,19 @@ pub(super) struct Tables {
 
 /// Where to look for what a bid belongs to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tags {
+struct Tags {
     slot: Tag,
-    standing: Tag,
     seen: seen::Tags,
+    /// The region's number, when it has one.
+    region: Option<u32>,
 }
 
 /// Where a bid belongs, as far as that was there when it was looked for, and where to look for the rest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     auction: u32,
-    pair: Option<u32>,
     standing: Option<u32>,
-    tags: Tags,
+    seen: seen::Tags,
 }
 
 /// Refused bids of one region in one window.
@@ -91,27 +93,54 @@ impl Window {
 
     /// Where to look for a bid, as long as this window has auctions.
     #[inline]
-    pub(super) fn tags(&self, bid: &Bid) -> Tags {
+    fn tags(&self, bid: &Bid) -> Tags {
         let slot = self.key.begin(bid.slot_id.as_bytes());
         let pair = slot.id(bid.account_id.as_bytes(), self.key);
         let seen = seen::Tags { pair: pair.tag(), bid: pair.id(bid.bid_id.as_bytes(), self.key).tag() };
-        Tags { slot: slot.tag(), standing: slot.region(&bid.region, self.key).tag(), seen }
+        let region = self.standings.names.find(&bid.region, self.key);
+        Tags { slot: slot.tag(), seen, region }
     }
 
-    /// Begins to fetch what [`Window::find`] will look at.
+    /// Where each of some bids belongs, when its slot has an auction here, and fetches what counting it will touch.
+    ///
+    /// Memory is asked in rounds of few instructions each, so that it answers for all bids at once.
     #[inline]
-    pub(super) fn touch(&self, tags: &Tags) -> u32 {
-        self.tables.seen.touch(tags.seen)
+    pub(super) fn find(&self, bids: &[Result<Bid, Rejected>], spots: &mut [Option<Spot>; BATCH]) {
+        if self.auctions.is_empty() {
+            return;
+        }
+        let seen = &self.tables.seen;
+        let mut tags = [Tags::default(); BATCH];
+        let mut looked = 0;
+        for (tags, bid) in tags.iter_mut().zip(bids.iter().flatten()) {
+            *tags = self.tags(bid);
+        }
+        for tags in &tags[..bids.len()] {
+            looked ^= seen.touch(tags.seen);
+        }
+        let mut pairs = [None; BATCH];
+        for (((spot, pair), tags), bid) in
+            spots.iter_mut().zip(&mut pairs).zip(&tags).zip(bids.iter().flatten())
+        {
+            *spot = self.spot(bid, tags);
+            *pair = seen.guess(tags.seen);
+        }
+        for (spot, pair) in spots.iter().zip(&pairs).take(bids.len()) {
+            looked ^= pair.map_or(0, |pair| seen.touch_pair(pair));
+            looked ^= spot.and_then(|spot| spot.standing).map_or(0, |at| self.standings.touch(at));
+        }
+        // What is looked at is not used; that it is looked at is the use.
+        std::hint::black_box(looked);
     }
 
-    /// Where a bid belongs, when its slot has an auction here.
     #[inline]
-    pub(super) fn find(&self, bid: &Bid, tags: Tags) -> Option<Spot> {
+    fn spot(&self, bid: &Bid, tags: &Tags) -> Option<Spot> {
         let same = |at: u32| self.auctions[wide(at)].slot_id == bid.slot_id;
         let auction = self.tables.slots.find(tags.slot, same)?;
-        let pair = self.tables.seen.find(auction, &bid.account_id, tags.seen);
-        let standing = self.standings.find(auction, &bid.region, tags.standing);
-        Some(Spot { auction, pair, standing, tags })
+        let regions = &self.auctions[wide(auction)].regions;
+        let find = |region| self.standings.find((auction, regions), region, self.key);
+        let standing = tags.region.and_then(find);
+        Some(Spot { auction, standing, seen: tags.seen })
     }
 
     /// Where a bid of a record belongs; its auction is made when there is none.
@@ -122,7 +151,7 @@ impl Window {
         }
         let tags = self.tags(bid);
         let auction = self.put(Auction::new(bid.slot_id), tags.slot);
-        Spot { auction, pair: None, standing: None, tags }
+        Spot { auction, standing: None, seen: tags.seen }
     }
 
     /// The place of a slot's auction: the one that stands, or else this one.
@@ -140,8 +169,8 @@ impl Window {
     /// Counts a bid where it belongs; `false` when it is a copy.
     #[inline]
     pub(super) fn count(&mut self, spot: &Spot, offer: &Offer<'_>) -> bool {
-        let (at, tags) = (spot.auction, &spot.tags);
-        let entry = self.tables.seen.enter(at, offer.bid, spot.pair, tags.seen);
+        let at = spot.auction;
+        let entry = self.tables.seen.enter(at, offer.bid, spot.seen);
         let auction = &mut self.auctions[wide(at)];
         match entry {
             Entry::Copy => {
@@ -152,8 +181,10 @@ impl Window {
             Entry::NewBid => {}
         }
         auction.on_bid(offer, &mut self.places);
-        let standing = (spot.standing, tags.standing);
-        self.standings.on_bid((at, &mut auction.regions), offer, standing, &mut self.places);
+        match spot.standing.or_else(|| self.standings.look((at, &auction.regions), offer.bid, self.key)) {
+            Some(standing) => self.standings.on_bid(standing, offer, &mut self.places),
+            None => self.standings.on_first((at, &mut auction.regions), offer, self.key, &mut self.places),
+        }
         true
     }
 
@@ -176,10 +207,9 @@ impl Window {
                 continue;
             }
             let (slot, next) = (key.begin(auction.slot_id.as_bytes()), place(self.auctions.len()));
-            let tag = |region: &Region| slot.region(region, key).tag();
             auction.shift_places(offset);
             auction.regions =
-                self.standings.take_moved((next, auction.regions), &other.standings, offset, tag);
+                self.standings.take_moved((next, auction.regions), &other.standings, offset, key);
             moved.push(Some(self.put(auction, slot.tag())));
         }
         for (auction, account, bid) in other.tables.seen.iter() {

@@ -243,6 +243,10 @@ impl World {
     }
 }
 
+/// Most often one of three; of the others an auction may have more than it finds by itself.
 fn region(rng: &mut Rng) -> Region {
-    rng.pick(&["us-east-1", "eu-central-1", "sa-east-1"]).parse().unwrap()
+    match rng.percent(70) {
+        true => rng.pick(&["us-east-1", "eu-central-1", "sa-east-1"]).parse().unwrap(),
+        false => format!("region-{}", rng.below(9)).parse().unwrap(),
+    }
 }
