@@ -162,7 +162,9 @@ fn of_kinesis(error: &kinesis::Error) -> Failure {
     match error {
         kinesis::Error::InUse { .. } => in_use("kinesis", "--kinesis-port", error),
         kinesis::Error::NotLoopback { .. } => Failure::usage(sentence("kinesis", error, "")),
-        kinesis::Error::Io { .. } => Failure::io(sentence("kinesis", error, "")),
+        kinesis::Error::Damaged { .. } | kinesis::Error::Io { .. } => {
+            Failure::io(sentence("kinesis", error, ""))
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use schemas::ids::Region;
 use schemas::keys;
 use schemas::record::Envelope;
 
+use crate::error::Error;
 use crate::generator::{GeneratorConfig, Mixed, Share};
 use crate::http::{Listen, Patience};
 use crate::source::Source;
@@ -94,40 +95,40 @@ pub struct Http {
 #[command(next_help_heading = "Generated load")]
 pub struct Load {
     /// Seconds of load; 30 unless a count is given.
-    #[arg(long)]
+    #[arg(long, requires = "generate")]
     pub duration: Option<u64>,
     /// Number of bids.
-    #[arg(long)]
+    #[arg(long, requires = "generate")]
     pub count: Option<u64>,
     /// Number of slots.
-    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, requires = "generate", default_value_t = 200, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub slots: u32,
     /// Number of accounts.
-    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, requires = "generate", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub accounts: u32,
     /// The seed: the same one gives the same bids but for their times.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, requires = "generate", default_value_t = 1)]
     pub seed: u64,
     /// NEXMark's skew: all but one in N bids go to the hot slot of the moment; 1 for none.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, requires = "generate", value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=10_000))]
     pub hot_slots: u32,
     /// NEXMark's skew: all but one in N bids come from the hot account of the moment; 1 for none.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, requires = "generate", value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=10_000))]
     pub hot_accounts: u32,
     /// Share of bids sent twice, 0 to 1.
-    #[arg(long, value_name = "SHARE", default_value = "0")]
+    #[arg(long, requires = "generate", value_name = "SHARE", default_value = "0")]
     pub duplicates: Share,
     /// Share of bids dated ten minutes ago.
-    #[arg(long, value_name = "SHARE", default_value = "0")]
+    #[arg(long, requires = "generate", value_name = "SHARE", default_value = "0")]
     pub late: Share,
     /// Share of bids dated ten minutes ahead.
-    #[arg(long, value_name = "SHARE", default_value = "0")]
+    #[arg(long, requires = "generate", value_name = "SHARE", default_value = "0")]
     pub early: Share,
     /// Share of lines that are no bid.
-    #[arg(long, value_name = "SHARE", default_value = "0")]
+    #[arg(long, requires = "generate", value_name = "SHARE", default_value = "0")]
     pub invalid: Share,
     /// Regions that bid, with their weights and how far their clocks are ahead, in ms: us-east-1=6,eu-west-1=3@-400.
-    #[arg(long, value_name = "REGION=WEIGHT@SKEW", value_delimiter = ',')]
+    #[arg(long, requires = "generate", value_name = "REGION=WEIGHT@SKEW", value_delimiter = ',')]
     pub mix: Vec<Mixed>,
 }
 
@@ -149,13 +150,15 @@ impl Config {
     }
 
     /// Where the bids come from, unless they come in over HTTP.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        match (self.generate, &self.input) {
-            (Some(rate), _) => Source::Generate(self.load.at(rate)),
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for load that cannot be made.
+    pub fn source(&self) -> Result<Source, Error> {
+        Ok(match (self.generate, &self.input) {
+            (Some(rate), _) => Source::Generate(self.load.at(rate).check()?),
             (None, Some(path)) if path.as_os_str() != "-" => Source::File(path.clone()),
             (None, _) => Source::Stdin,
-        }
+        })
     }
 }
 
@@ -179,5 +182,25 @@ impl Load {
             invalid: self.invalid,
             mix: self.mix.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_load_is_generated_is_said_only_where_some_is() {
+        let parse =
+            |more: &[&str]| Config::try_parse_from(["producer", "--region", "eu-1"].iter().chain(more));
+        let load = parse(&["--generate", "5", "--duplicates", "0.1", "--count", "3"]).unwrap();
+        assert!(matches!(load.source(), Ok(Source::Generate(load)) if load.count == Some(3)));
+        assert!(matches!(parse(&[]).unwrap().source(), Ok(Source::Stdin)));
+        for ignored in [["--duplicates", "0.1"], ["--count", "3"], ["--slots", "200"], ["--mix", "eu-1=2"]] {
+            let refused = parse(&ignored).unwrap_err().to_string();
+            assert!(refused.contains("--generate"), "{refused}");
+        }
+        let whole = parse(&["--generate", "5", "--late", "0.6", "--early", "0.6"]).unwrap();
+        assert!(matches!(whole.source(), Err(Error::Usage { .. })));
     }
 }

@@ -49,7 +49,7 @@ pub async fn run(
     metrics: Arc<Metrics>,
 ) -> Result<Summary, Error> {
     let Some(listen) = config.listen() else {
-        return run_from(config.source(), config, clients, shutdown, metrics).await;
+        return run_from(config.source()?, config, clients, shutdown, metrics).await;
     };
     let (handle, source) = Handle::new(config.buffer_bytes);
     let files = Files::open(&source, &config)?;

@@ -145,7 +145,7 @@ mod tests {
     fn opened(arguments: &[&str]) -> Result<Files, Error> {
         let config =
             Config::try_parse_from(["producer", "--region", "eu-west-1"].iter().chain(arguments)).unwrap();
-        Files::open(&config.source(), &config)
+        Files::open(&config.source()?, &config)
     }
 
     fn told(arguments: &[&str]) -> (u8, String) {

@@ -16,6 +16,8 @@ use schemas::money::{BasisPoints, Money, Price};
 use schemas::time::Millis;
 use uuid::Uuid;
 
+use crate::error::Error;
+
 const SLOTS: Uuid = Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0010);
 const ACCOUNTS: Uuid = Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0020);
 /// How far off a bid is dated that is meant to be late or early: further than any sensible grace.
@@ -120,6 +122,24 @@ impl Default for GeneratorConfig {
             invalid: Share(0),
             mix: Vec::new(),
         }
+    }
+}
+
+impl GeneratorConfig {
+    /// Checks that the shares are parts of one whole: every piece of load is one of them, or a good bid.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when they are more than one.
+    pub fn check(self) -> Result<Self, Error> {
+        let shares = [self.duplicates, self.late, self.early, self.invalid];
+        let sum: u32 = shares.iter().map(|share| u32::from(share.0)).sum();
+        if sum <= 10_000 {
+            return Ok(self);
+        }
+        let sum = Money(i128::from(sum));
+        let message =
+            format!("--duplicates, --late, --early and --invalid are {sum} together; they may be at most 1");
+        Err(Error::Usage { message })
     }
 }
 
@@ -292,6 +312,20 @@ mod tests {
         change(&mut config);
         let mut generator = Generator::new(config, region.parse().unwrap());
         (0..10_000).map(|_| generator.next(Millis(OFF_MS * 2))).collect()
+    }
+
+    #[test]
+    fn shares_are_parts_of_one_whole() {
+        let share = |text: &str| text.parse().unwrap();
+        let load = |late, early| GeneratorConfig {
+            late: share(late),
+            early: share(early),
+            ..GeneratorConfig::default()
+        };
+        assert!(load("0.4", "0.6").check().is_ok());
+        let refused = load("0.4", "0.6001").check().unwrap_err();
+        assert_eq!(refused.exit_code(), schemas::exit::USAGE);
+        assert!(refused.to_string().contains("1.0001 together"), "{refused}");
     }
 
     #[test]

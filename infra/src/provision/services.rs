@@ -66,13 +66,16 @@ fn outlives(geometry: &GeometryItem, retention_ms: u64) -> Result<(), Failure> {
 /// Makes the stream, waits for it and answers its retention in ms.
 async fn stream(place: &Place, shards: i32) -> anyhow::Result<u64> {
     let (client, name) = (&place.clients.kinesis, &place.names.stream);
-    match client.create_stream().stream_name(name).shard_count(shards).send().await {
-        Ok(_) => tracing::info!(stream = name, shards, "stream made"),
+    let was_there = match client.create_stream().stream_name(name).shard_count(shards).send().await {
+        Ok(_) => {
+            tracing::info!(stream = name, shards, "stream made");
+            false
+        }
         Err(error) => match classify(&error) {
-            failure if failure.code() == "ResourceInUseException" => {}
+            failure if failure.code() == "ResourceInUseException" => true,
             failure => return Err(sentence(&format!("stream {name} cannot be made"), &failure).into()),
         },
-    }
+    };
     let deadline = tokio::time::Instant::now() + READY_WITHIN;
     loop {
         let answer = client.describe_stream_summary().stream_name(name).send().await;
@@ -81,6 +84,14 @@ async fn stream(place: &Place, shards: i32) -> anyhow::Result<u64> {
         let summary = summary.stream_description_summary().context("a stream without a summary")?;
         let status = summary.stream_status();
         if status == &StreamStatus::Active {
+            let open = summary.open_shard_count();
+            if was_there && open != shards {
+                tracing::warn!(
+                    stream = name,
+                    open_shards = open,
+                    "the stream was there and keeps its shards; --shards is for a new one, UpdateShardCount changes one"
+                );
+            }
             return Ok(u64::try_from(summary.retention_period_hours()).unwrap_or(0) * 3_600_000);
         }
         if tokio::time::Instant::now() > deadline {

@@ -46,6 +46,17 @@ fn an_environment_that_leads_nowhere_is_usage_and_what_is_wrong_is_named() {
 }
 
 #[test]
+fn a_stream_log_that_is_none_is_told_once_with_its_folder() {
+    let dir = folder();
+    let log = dir.path().join("kinesis");
+    std::fs::create_dir_all(&log).expect("a folder");
+    std::fs::write(log.join("operations.log"), "nothing that this engine wrote").expect("a file");
+    let up = run(&mut exchange(&["up", "--dir", text(dir.path()), "--kinesis-port", "0"]));
+    up.says(IO, &[text(&log), "is not a stream log of this version", "move it away"]);
+    assert_eq!(up.stderr.matches("is not a stream log").count(), 1, "{up:?}");
+}
+
+#[test]
 fn what_is_absent_or_away_is_named_with_what_to_do() {
     let local = Local::start();
     local.exchange(&["audit"]).says(USAGE, &["table bid_aggregates", "exchange provision"]);

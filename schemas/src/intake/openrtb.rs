@@ -31,6 +31,7 @@ pub struct Read {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with an id and seatbid")]
 struct Response<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
@@ -43,6 +44,7 @@ struct Response<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with a seat and its bids")]
 struct SeatBid<'a> {
     #[serde(borrow)]
     seat: Option<Cow<'a, str>>,
@@ -51,6 +53,7 @@ struct SeatBid<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with an id, an impid and a price")]
 struct RtbBid<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
@@ -64,6 +67,7 @@ struct RtbBid<'a> {
 
 /// What OpenRTB has no field for.
 #[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
 struct Ext<'a> {
     #[serde(borrow)]
     slot_id: Option<&'a RawValue>,
@@ -232,7 +236,9 @@ mod tests {
         let euro = read(RESPONSE.replace("USD", "EUR").as_bytes(), region());
         assert_eq!(euro.unwrap_err().field, "cur");
         assert_eq!(all(r#"{"id":"r","nbr":2}"#), []);
-        assert_eq!(read(b"[]", region()).unwrap_err().field, "body");
+        let list = read(b"[]", region()).unwrap_err();
+        assert_eq!(list.field, "body");
+        assert!(list.reason.contains("expected an object with an id and seatbid"), "{}", list.reason);
     }
 
     proptest! {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::engine::Engine;
 pub use self::faults::Faults;
+use self::journal::Damage;
 pub use self::model::Limits;
 use self::shared::Shared;
 
@@ -86,6 +87,12 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
+    /// What stands in the folder is no stream log, or one that is damaged.
+    #[error("{what}")]
+    Damaged {
+        /// The folder, what is wrong with it, and what to do.
+        what: String,
+    },
     /// Listening failed for another reason, or the folder cannot be used.
     #[error("{what}")]
     Io {
@@ -126,7 +133,10 @@ pub async fn start(options: KinesisOptions) -> Result<KinesisHandle, Error> {
         let mut engine = Engine::open(dir.as_deref(), limits, settle_ms).map_err(|damage| {
             let dir = dir.unwrap_or_default();
             let what = format!("the stream log in {} {damage}", dir.display());
-            Error::Io { what, source: std::io::Error::other(damage) }
+            match damage {
+                Damage::Io(source) => Error::Io { what, source },
+                Damage::Foreign | Damage::At { .. } => Error::Damaged { what },
+            }
         })?;
         engine.tick(runtime::clock::now().0);
         Ok(engine)
