@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use schemas::exit;
@@ -77,22 +76,22 @@ struct Read {
     json: Option<PathBuf>,
 }
 
-/// Runs the command line and says how it ended.
-pub async fn main() -> ExitCode {
+/// Runs the command line and answers the exit code.
+pub async fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
         }
     };
     let command = cli.command.unwrap_or(Command::Demo(cli.demo));
     runtime::telemetry::init(matches!(command, Command::Demo(_)).then_some("error"));
     match run(command).await {
-        Ok(()) => ExitCode::from(exit::DONE),
+        Ok(()) => exit::DONE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "exchange: {error:#}");
-            ExitCode::from(exit_code(&error))
+            exit_code(&error)
         }
     }
 }

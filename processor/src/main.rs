@@ -10,21 +10,24 @@ use processor::{Config, Error, Metrics, admin};
 use runtime::{clients::Clients, shutdown, telemetry};
 use schemas::exit;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    runtime::process::run(work())
+}
+
+async fn work() -> u8 {
     let config = match Config::try_parse() {
         Ok(config) => config,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
         }
     };
     telemetry::init(config.command.is_some().then_some("warn"));
     match run(config).await {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "processor: {error}");
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
     }
 }

@@ -9,13 +9,16 @@ use producer::{Config, Metrics, progress};
 use runtime::{clients::Clients, shutdown, telemetry};
 use schemas::exit;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    runtime::process::run(work())
+}
+
+async fn work() -> u8 {
     let config = match Config::try_parse() {
         Ok(config) => config,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
         }
     };
     telemetry::init(None);
@@ -34,9 +37,8 @@ async fn main() -> ExitCode {
     if ended.is_ok() || summary.sent > 0 {
         let _ = writeln!(out, "producer: {summary}");
     }
-    let code = ended.map(|summary| summary.exit_code()).unwrap_or_else(|error| {
+    ended.map(|summary| summary.exit_code()).unwrap_or_else(|error| {
         let _ = writeln!(out, "producer: {error}");
         error.exit_code()
-    });
-    ExitCode::from(code)
+    })
 }

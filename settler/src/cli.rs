@@ -1,7 +1,6 @@
 //! The command line of `settler`: without a command it settles.
 
 use std::io::Write;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
@@ -31,21 +30,21 @@ enum Command {
     Contend(Box<Contend>),
 }
 
-/// Runs the command line and says how it ended.
-pub async fn main() -> ExitCode {
+/// Runs the command line and answers the exit code.
+pub async fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
         }
     };
     telemetry::init(None);
     match run(cli).await {
-        Ok(()) => ExitCode::from(exit::DONE),
+        Ok(()) => exit::DONE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "settler: {error}");
-            ExitCode::from(error.exit_code())
+            error.exit_code()
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    settler::cli::main().await
+fn main() -> ExitCode {
+    runtime::process::run(settler::cli::main())
 }

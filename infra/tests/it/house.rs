@@ -152,6 +152,18 @@ fn the_top_level_is_what_was_agreed() {
     }
 }
 
+/// So that a panic ends every one of them with the code of a fault of ours, not with Rust's own 101.
+#[test]
+fn every_binary_runs_where_a_panic_has_an_exit_code() {
+    for room in ["producer", "processor", "settler", "infra"] {
+        let main = std::fs::read_to_string(root().join(room).join("src/main.rs")).expect("a main");
+        assert!(main.contains("\nfn main() -> ExitCode {\n    runtime::process::run("), "{room}");
+        let mut texts = Vec::new();
+        sources(&root().join(room).join("src"), &mut texts);
+        assert!(texts.iter().all(|text| !text.contains("tokio::main")), "{room} has a runtime of its own");
+    }
+}
+
 #[test]
 fn sdk_crates_come_without_default_features_and_bincode_is_pinned() {
     let manifest = manifest(".");

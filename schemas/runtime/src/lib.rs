@@ -1,4 +1,4 @@
-//! Effects every stage shares: clients, clock, chance, back-off, shutdown, telemetry, metrics over HTTP.
+//! Effects every stage shares: clients, clock, chance, back-off, shutdown, telemetry, metrics over HTTP, exit codes.
 //!
 //! What is absent: any business rule. A module stands here when two stages use it.
 
@@ -10,6 +10,7 @@ pub mod clients;
 pub mod clock;
 pub mod expose;
 pub mod failure;
+pub mod process;
 pub mod shutdown;
 pub mod telemetry;
 pub mod told;
