@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::choose::{Evidence, Verdict, choose};
 use super::rows::{
-    Auction, Cause, Change, Decided, Direction, EntryRow, EvidenceRow, Reads, SettlementRow, Snapshot, Writes,
+    Auction, Booked, Cause, Change, Decided, Direction, EntryRow, EvidenceRow, Reads, SettlementRow,
+    Snapshot, Writes,
 };
 
 /// The account that deposits come from; it has entries and no row.
@@ -217,18 +218,17 @@ fn decide(writes: &mut Writes, auction: &Auction, verdict: &Verdict, evidence: V
 
 fn deposit_plan(deposit: &Deposit, seen: &Snapshot) -> Result<Plan, String> {
     let entries = deposit.entries();
-    let booked: Vec<_> =
-        entries.iter().filter_map(|(id, _, account)| Some((seen.entries.get(id)?, account))).collect();
-    if let Some((first, _)) = booked.first() {
-        let same = booked.iter().all(|(booked, account)| {
-            booked.account == **account && booked.amount == Money::from(deposit.amount)
-        });
-        if booked.len() == entries.len() && same {
+    let [debit, credit] = entries.map(|(id, ..)| seen.entries.get(&id));
+    if let Some(stands) = credit.or(debit) {
+        let is_mine = |booked: Option<&Booked>, account| {
+            booked.is_some_and(|one| one.account == account && one.amount == Money::from(deposit.amount))
+        };
+        if is_mine(debit, CASH) && is_mine(credit, deposit.account) {
             return Ok(Plan { writes: Writes::default(), done: Done::DepositedBefore });
         }
         return Err(format!(
-            "the id {} was used for a deposit of {} before; give this one an id of its own",
-            deposit.id, first.amount
+            "the id {} was used for a deposit of {} to account {} before; give this one an id of its own",
+            deposit.id, stands.amount, stands.account
         ));
     }
     let Some(account) = seen.accounts.get(&deposit.account) else {

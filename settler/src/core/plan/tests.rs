@@ -132,6 +132,11 @@ fn an_id_that_was_used_for_another_deposit_is_refused() {
     }
     let before = job.plan(&snapshot, Pricing::First, Millis(9)).unwrap();
     assert!(before.done == Done::DepositedBefore && before.writes.is_empty());
-    let other = Job::Deposit(Deposit { amount: Price::from_units(9).unwrap(), ..deposit });
-    assert!(other.plan(&snapshot, Pricing::First, Millis(9)).unwrap_err().contains("id of its own"));
+    // Another amount, and another account: either is another deposit, and the one that stands is named.
+    let amount = Price::from_units(9).unwrap();
+    for other in [Deposit { amount, ..deposit }, Deposit { account: id(1), ..deposit }] {
+        let refused = Job::Deposit(other).plan(&snapshot, Pricing::First, Millis(9)).unwrap_err();
+        let stands = format!("used for a deposit of 0.0008 to account {} before", id(0));
+        assert!(refused.contains(&stands) && refused.contains("id of its own"), "{refused}");
+    }
 }
