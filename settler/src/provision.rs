@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::attempt::failure;
-use crate::core::attempt::{Failure, Meaning};
+use crate::core::attempt::{Failure, LOST, Meaning};
 pub use crate::core::plan::CASH;
 use crate::core::plan::{Deposit, Done, Job};
 use crate::core::transaction::{End, Rules};
@@ -26,6 +26,8 @@ const ROWS: usize = 500;
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(2) };
 /// Tries of such a statement.
 const TRIES: u32 = 12;
+/// How long one of them may go unanswered.
+pub(crate) const STATEMENT_WITHIN: Duration = Duration::from_secs(60);
 /// New connections a second for a command that needs one.
 const CONNECTS_PER_SECOND: u32 = 10;
 
@@ -57,19 +59,26 @@ pub(crate) fn refused(what: &str, failure: &Failure) -> Error {
     Error::Refused { what: what.to_owned(), reason: format!("{} ({})", failure.text, failure.sqlstate) }
 }
 
-/// Runs a statement that is a transaction of its own and harmless to repeat, until it is done.
+/// Runs a statement that is a transaction of its own and harmless to repeat, until it is done; each try within `within`,
+/// because the ledger itself keeps no deadline.
 pub(crate) async fn again<T>(
+    ledger: &'static str,
     what: &str,
+    within: Duration,
     mut run: impl AsyncFnMut() -> Result<T, tokio_postgres::Error>,
 ) -> Result<T, Error> {
+    let unreachable = |reason| Error::Unreachable { ledger, reason };
     let mut attempt = 0;
     loop {
-        let told = match run().await {
-            Ok(done) => return Ok(done),
-            Err(error) => failure(&error),
+        let told = match tokio::time::timeout(within, run()).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => failure(&error),
+            Err(_) => return Err(unreachable(format!("{what}: no answer within {} s", within.as_secs()))),
         };
-        let may_pass = matches!(told.meaning, Meaning::Conflict | Meaning::Slower)
-            || (told.meaning == Meaning::Unknown && told.sqlstate != "lost");
+        if told.sqlstate == LOST {
+            return Err(unreachable(format!("{what}: {}", told.text)));
+        }
+        let may_pass = matches!(told.meaning, Meaning::Conflict | Meaning::Slower | Meaning::Unknown);
         if !may_pass || attempt >= TRIES {
             return Err(refused(what, &told));
         }
@@ -84,7 +93,8 @@ async fn execute(
     sql: &str,
     columns: &[&(dyn ToSql + Sync)],
 ) -> Result<(), Error> {
-    again(what, async || connection.client.execute(sql, columns).await.map(|_| ())).await
+    let run = async || connection.client.execute(sql, columns).await.map(|_| ());
+    again(connection.ledger(), what, STATEMENT_WITHIN, run).await
 }
 
 /// Makes accounts that are not known yet; what a known one holds is never changed.
@@ -152,4 +162,18 @@ pub async fn deposit(
         });
     }
     booked.expect("a job of one part ends once")
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::exit;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_statement_that_is_never_answered_is_given_up() {
+        let never = async || std::future::pending::<Result<(), tokio_postgres::Error>>().await;
+        let given_up = again("the ledger", "slots", Duration::from_millis(10), never).await.unwrap_err();
+        assert_eq!(given_up.exit_code(), exit::UNAVAILABLE, "{given_up}");
+    }
 }

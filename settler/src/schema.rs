@@ -13,16 +13,16 @@ use tokio_postgres::SimpleQueryMessage;
 use crate::attempt::failure;
 use crate::db::Connection;
 use crate::error::Error;
-use crate::provision::{again, refused};
+use crate::provision::{STATEMENT_WITHIN, again};
 
 /// How long the indexes of an empty ledger may take; those of a full one are waited for when this is run again.
 const INDEX_WITHIN: Duration = Duration::from_secs(300);
 /// Between two looks whether an index is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-const COLUMNS: &str = "SELECT table_name::text, column_name::text, data_type::text, numeric_precision::int, \
+pub(crate) const COLUMNS: &str = "SELECT table_name::text, column_name::text, data_type::text, numeric_precision::int, \
      numeric_scale::int, is_nullable::text FROM information_schema.columns WHERE table_schema = current_schema()";
-const INDEX: &str = "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+pub(crate) const INDEX: &str = "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
      JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = $1 AND n.nspname = current_schema()";
 
 /// Makes what is missing, and waits until indexes are ready.
@@ -63,14 +63,15 @@ async fn one(connection: &Connection, migration: &Migration) -> Result<Option<St
             _ => None,
         }))
     };
-    let made = again(&what, async || match run(migration.statement).await {
-        // A PostgreSQL without the local engine before it does not know ASYNC; the index is the same without it.
-        Err(error) if is_async && failure(&error).sqlstate == "42601" => {
-            run(&migration.statement.replacen(" ASYNC ", " ", 1)).await
-        }
-        Err(error) if MADE_MEANWHILE.contains(&failure(&error).sqlstate.as_str()) => Ok(None),
-        other => other,
-    });
+    let made =
+        again(connection.ledger(), &what, STATEMENT_WITHIN, async || match run(migration.statement).await {
+            // A PostgreSQL without the local engine before it does not know ASYNC; the index is the same without it.
+            Err(error) if is_async && failure(&error).sqlstate == "42601" => {
+                run(&migration.statement.replacen(" ASYNC ", " ", 1)).await
+            }
+            Err(error) if MADE_MEANWHILE.contains(&failure(&error).sqlstate.as_str()) => Ok(None),
+            other => other,
+        });
     let job = made.await?;
     tracing::debug!(number = migration.number, name = migration.name, "migration applied");
     Ok(job)
@@ -83,13 +84,15 @@ async fn index(connection: &Connection, name: &str, job: Option<String>) -> Resu
         // The id is DSQL's own, 26 letters and digits; anything else is not put into a statement.
         if !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             let call = format!("CALL sys.wait_for_job('{job}')");
-            again(&what, async || connection.client.batch_execute(&call).await).await?;
+            let wait = async || connection.client.batch_execute(&call).await;
+            let waiting = format!("index {name} is not ready, run provision again to wait on");
+            again(connection.ledger(), &waiting, INDEX_WITHIN, wait).await?;
         }
     }
     let deadline = Instant::now() + INDEX_WITHIN;
     loop {
-        let rows = connection.client.query(INDEX, &[&name]).await;
-        let rows = rows.map_err(|error| refused(&what, &failure(&error)))?;
+        let look = async || connection.client.query(INDEX, &[&name]).await;
+        let rows = again(connection.ledger(), &what, STATEMENT_WITHIN, look).await?;
         if rows.first().is_some_and(|row| row.get::<_, bool>(0)) {
             return Ok(());
         }
@@ -113,8 +116,8 @@ enum Missing {
 
 /// Compares the tables that stand with those of the migrations.
 async fn check(connection: &Connection, missing: Missing) -> Result<(), Error> {
-    let rows = connection.client.query(COLUMNS, &[]).await;
-    let rows = rows.map_err(|error| refused("reading its own schema", &failure(&error)))?;
+    let look = async || connection.client.query(COLUMNS, &[]).await;
+    let rows = again(connection.ledger(), "reading its own schema", STATEMENT_WITHIN, look).await?;
     let mut found: BTreeMap<String, Vec<Column>> = BTreeMap::new();
     for row in &rows {
         let data_type: String = row.get(2);

@@ -101,6 +101,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("insert accounts", INSERT_ACCOUNTS),
     ("upsert slots", UPSERT_SLOTS),
     ("insert run", INSERT_RUN),
+    ("read columns", crate::schema::COLUMNS),
+    ("read index", crate::schema::INDEX),
 ];
 
 /// The statements of an attempt, prepared.

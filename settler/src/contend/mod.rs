@@ -24,7 +24,7 @@ pub use self::race::{Outcome, Prize, Race};
 use crate::core::jitter::Strategy;
 use crate::db::Ledger;
 use crate::error::Error;
-use crate::provision::again;
+use crate::provision::{STATEMENT_WITHIN, again};
 use crate::statements::INSERT_RUN;
 
 /// Options of `settler contend`.
@@ -168,7 +168,7 @@ async fn write_down(
     let outcome = serde_json::to_string(line).unwrap_or_default();
     let id = Uuid::from_u64_pair(runtime::chance::seed(), runtime::chance::seed());
     let (began, ended) = (began.to_string(), runtime::clock::now().to_string());
-    again("a row of simulation_runs", async || {
+    again(connection.ledger(), "a row of simulation_runs", STATEMENT_WITHIN, async || {
         let columns: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
             [&id, &"contend", &0_i64, &parameters, &outcome, &began, &ended];
         connection.client.execute(INSERT_RUN, &columns).await.map(|_| ())

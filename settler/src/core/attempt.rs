@@ -51,12 +51,15 @@ impl Origin {
     }
 }
 
+/// What stands in a code's place when the connection went away before an answer.
+pub const LOST: &str = "lost";
+
 /// Why an attempt did not end well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What it means.
     pub meaning: Meaning,
-    /// The code, `lost` for a connection that went away, `away` for one that was never made.
+    /// The code, [`LOST`] for a connection that went away, `away` for one that was never made.
     pub sqlstate: String,
     /// What was said.
     pub text: String,
@@ -74,7 +77,7 @@ impl Failure {
     /// An answer that never came.
     #[must_use]
     pub fn lost(text: String) -> Self {
-        Self { meaning: Meaning::Unknown, sqlstate: "lost".to_owned(), text, origin: Origin::Genuine }
+        Self { meaning: Meaning::Unknown, sqlstate: LOST.to_owned(), text, origin: Origin::Genuine }
     }
 
     /// A connection that was never made.

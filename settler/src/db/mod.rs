@@ -127,6 +127,12 @@ impl Connection {
         Arc::clone(&self.connector)
     }
 
+    /// What every page and log calls the ledger at its other end.
+    #[must_use]
+    pub fn ledger(&self) -> &'static str {
+        self.connector.name()
+    }
+
     /// The statements of an attempt, prepared the first time.
     pub(crate) async fn statements(&mut self) -> Result<Statements, tokio_postgres::Error> {
         if let Some(statements) = &self.statements {

@@ -1,9 +1,12 @@
 //! Schema and statements: what the settler really sends passes the local DSQL, and the linter of the real one.
 
+use std::time::Duration;
+
 use infra::local::dsql::Injection;
+use settler::provision::{NewSlot, slots};
 use settler::statements::{ALL, BEGIN, COMMIT, ROLLBACK};
 
-use super::world::{World, blocks};
+use super::world::{DEADLINE, World, account, blocks, slot};
 
 #[tokio::test]
 async fn every_statement_passes_the_linter_and_the_local_dsql() {
@@ -60,6 +63,71 @@ async fn the_schema_is_made_by_many_at_once_and_through_conflicts() {
     }
     assert!(world.dsql.injected().conflicts > 0);
     world.dsql.set_injection(Injection::default());
+    world.stop().await;
+}
+
+/// The job that builds an index is waited for; when an earlier run began it, the index itself is.
+#[tokio::test]
+async fn an_index_is_waited_for_until_it_is_ready() {
+    let world = World::start().await;
+    let connection = world.connect().await;
+    let postgres = world.postgres().await;
+    let jobs = "CREATE TABLE waited (job_id text);
+        CREATE OR REPLACE PROCEDURE sys.wait_for_job(job_id text) LANGUAGE sql AS 'INSERT INTO waited VALUES (job_id)';
+        DROP INDEX financial_ledger_by_account";
+    postgres.batch_execute(jobs).await.unwrap();
+    settler::provision::schema(&connection).await.unwrap();
+    assert_eq!(world.count("SELECT count(*) FROM waited WHERE length(job_id) = 26").await, 1);
+
+    let valid = async |word| {
+        let set = format!(
+            "UPDATE pg_index SET indisvalid = {word} WHERE indexrelid = 'financial_ledger_by_account'::regclass"
+        );
+        postgres.batch_execute(&set).await.unwrap();
+    };
+    valid("false").await;
+    let making = settler::provision::schema(&connection);
+    tokio::pin!(making);
+    let early = tokio::time::timeout(Duration::from_secs(1), &mut making).await;
+    assert!(early.is_err(), "it does not end before the index is ready: {early:?}");
+    valid("true").await;
+    tokio::time::timeout(DEADLINE, making).await.expect("it ends then").unwrap();
+    world.stop().await;
+}
+
+/// A provisioning whose connection breaks says that the ledger is away, and is run again.
+#[tokio::test]
+async fn provisioning_is_run_again_until_it_is_through() {
+    let world = World::start().await;
+    let new = |number| NewSlot {
+        slot_id: slot(number),
+        publisher: account(number),
+        floor: schemas::money::Money(1),
+    };
+    let all: Vec<NewSlot> = (1..=1_200).map(new).collect();
+    let run = async || -> Result<(), settler::Error> {
+        let connection = world.ledger().connect().await?;
+        settler::provision::schema(&connection).await?;
+        slots(&connection, &all).await
+    };
+    let mut broken = 0;
+    // Lost for certain, and then now and then, in the middle of anything.
+    for lost_per_mille in [1_000, 40] {
+        let (lost_request_per_mille, lost_reply_per_mille) = (lost_per_mille, lost_per_mille);
+        let injection =
+            Injection { seed: 2, lost_request_per_mille, lost_reply_per_mille, ..Injection::default() };
+        world.dsql.set_injection(injection);
+        while let Err(error) = run().await {
+            assert_eq!(error.exit_code(), schemas::exit::UNAVAILABLE, "{error}");
+            broken += 1;
+            if lost_per_mille == 1_000 {
+                break;
+            }
+        }
+    }
+    world.dsql.set_injection(Injection::default());
+    assert!(broken > 0, "nothing was lost on the way");
+    assert_eq!(world.count("SELECT count(*) FROM ad_slots").await, 1_200);
     world.stop().await;
 }
 
