@@ -9,7 +9,7 @@ use crate::attempt::failure;
 use crate::core::attempt::{Attempt, Meaning, occ_code};
 use crate::core::plan::{Done, Job};
 use crate::core::transaction::{End, Ended};
-use crate::db::{Connection, chain};
+use crate::db::{Connection, Pool};
 use crate::statements::INSERT_CONFLICTS;
 
 /// How many of these were conflicts.
@@ -38,43 +38,92 @@ fn new_id(of: &SettlementId) -> Uuid {
     Uuid::new_v5(&of.0, &runtime::chance::seed().to_be_bytes())
 }
 
-/// Writes them. They are evidence, not truth: a failure is logged and settling goes on.
-pub async fn record(connection: &Connection, worker: &str, ended: &Ended, at: Millis) {
+/// Writes them, on `connection` while that lasts and on another when it is gone: what an attempt met must not be lost
+/// to the next fault. They are evidence, not truth: when it cannot be done in time that is logged, and settling goes on.
+pub async fn record(pool: &Pool, connection: Option<&Connection>, worker: &str, ended: &Ended, at: Millis) {
     if ended.attempts.is_empty() {
         return;
     }
-    let batch = batch_id(&ended.job);
-    let all = &ended.attempts;
-    let seed = Uuid::from_u64_pair(runtime::chance::seed(), runtime::chance::seed());
-    let events: Vec<Uuid> =
-        (0_u64..).take(all.len()).map(|n| Uuid::new_v5(&seed, &n.to_be_bytes())).collect();
-    let numbers: Vec<i64> = all.iter().map(|one| i64::from(one.number)).collect();
-    let codes: Vec<&str> = all.iter().map(|one| one.failure.sqlstate.as_str()).collect();
-    let occ: Vec<Option<&str>> = all.iter().map(|one| occ_code(&one.failure.text)).collect();
-    let origins: Vec<&str> = all.iter().map(|one| one.failure.origin.as_str()).collect();
-    let delays: Vec<i64> =
-        all.iter().map(|one| i64::try_from(one.delay.as_millis()).unwrap_or(i64::MAX)).collect();
+    let rows = Rows::of(ended);
     let (is_resolved, at) = (resolved(&ended.end), at.to_string());
-    let columns: [&(dyn ToSql + Sync); 10] =
-        [&batch, &worker, &is_resolved, &at, &events, &numbers, &codes, &occ, &origins, &delays];
-    let written = async {
-        let mut tries = 1;
-        loop {
-            match connection.client.execute(INSERT_CONFLICTS, &columns).await {
-                // The rows of an attempt have keys of their own, so what was done after all is not done twice.
-                Err(error) if tries < TRIES_MAX && failure(&error).meaning == Meaning::Conflict => tries += 1,
-                other => return other,
-            }
-        }
+    let columns: [&(dyn ToSql + Sync); 10] = [
+        &rows.batch,
+        &worker,
+        &is_resolved,
+        &at,
+        &rows.events,
+        &rows.numbers,
+        &rows.codes,
+        &rows.occ,
+        &rows.origins,
+        &rows.delays,
+    ];
+    let told = match tokio::time::timeout(WITHIN, written(pool, connection, &columns)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(reason)) => reason,
+        Err(_) => "no answer in time".to_owned(),
     };
-    match tokio::time::timeout(WITHIN, written).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(error = chain(&error), "conflict events not written"),
-        Err(_) => tracing::warn!("conflict events not written in time"),
+    tracing::warn!(error = told, attempts = ended.attempts.len(), "conflict events not written");
+}
+
+/// Writes until it is done. The rows have keys of their own, so what was done after all is not done twice.
+async fn written(
+    pool: &Pool,
+    connection: Option<&Connection>,
+    columns: &[&(dyn ToSql + Sync)],
+) -> Result<(), String> {
+    let mut lent = connection.filter(|connection| !connection.is_spent());
+    let mut own = None;
+    for _ in 0..TRIES_MAX {
+        if lent.is_none() && own.is_none() {
+            own = Some(pool.take().await.map_err(|error| error.to_string())?);
+        }
+        let Some(connection) = lent.or(own.as_ref()) else { continue };
+        let told = match connection.client.execute(INSERT_CONFLICTS, columns).await {
+            Ok(_) => {
+                own.into_iter().for_each(|connection| pool.give_back(connection));
+                return Ok(());
+            }
+            Err(error) => failure(&error),
+        };
+        match told.meaning {
+            Meaning::Conflict => {}
+            Meaning::Unknown => (lent, own) = (None, None),
+            _ => return Err(format!("{} ({})", told.text, told.sqlstate)),
+        }
+    }
+    Err("too many tries".to_owned())
+}
+
+/// The columns, one value for each attempt.
+struct Rows<'a> {
+    batch: Uuid,
+    events: Vec<Uuid>,
+    numbers: Vec<i64>,
+    codes: Vec<&'a str>,
+    occ: Vec<Option<&'a str>>,
+    origins: Vec<&'a str>,
+    delays: Vec<i64>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(ended: &'a Ended) -> Self {
+        let all = &ended.attempts;
+        let seed = Uuid::from_u64_pair(runtime::chance::seed(), runtime::chance::seed());
+        let delay = |one: &Attempt| i64::try_from(one.delay.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            batch: batch_id(&ended.job),
+            events: (0_u64..).take(all.len()).map(|n| Uuid::new_v5(&seed, &n.to_be_bytes())).collect(),
+            numbers: all.iter().map(|one| i64::from(one.number)).collect(),
+            codes: all.iter().map(|one| one.failure.sqlstate.as_str()).collect(),
+            occ: all.iter().map(|one| occ_code(&one.failure.text)).collect(),
+            origins: all.iter().map(|one| one.failure.origin.as_str()).collect(),
+            delays: all.iter().map(delay).collect(),
+        }
     }
 }
 
-/// How often writing them is tried when it meets conflicts itself.
-const TRIES_MAX: u32 = 8;
+/// How often writing them is tried when it meets conflicts and lost answers itself.
+const TRIES_MAX: u32 = 32;
 /// How long writing them may take.
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);

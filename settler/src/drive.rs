@@ -131,9 +131,8 @@ impl Settler {
         let mut runner = Runner::new(&self.pool, Job::Settle(batch), rules, Some(&self.shutdown));
         while let Some(ended) = runner.next().await {
             self.count(&ended);
-            if let Some(connection) = runner.connection() {
-                conflicts::record(connection, &self.worker, &ended, runtime::clock::now()).await;
-            }
+            let now = runtime::clock::now();
+            conflicts::record(&self.pool, runner.connection(), &self.worker, &ended, now).await;
             left += self.ended(ended).await?;
         }
         Ok(left)

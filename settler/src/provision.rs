@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::attempt::failure;
+use crate::conflicts;
 use crate::core::attempt::{Failure, LOST, Meaning};
 pub use crate::core::plan::CASH;
 use crate::core::plan::{Deposit, Done, Job};
@@ -151,6 +152,7 @@ pub async fn deposit(
     let mut runner = Runner::new(&pool, job, Rules::default(), None);
     let mut booked = None;
     while let Some(ended) = runner.next().await {
+        conflicts::record(&pool, runner.connection(), "deposit", &ended, runtime::clock::now()).await;
         booked = Some(match ended.end {
             End::Done(done) => Ok(done == Done::Deposited),
             End::Refused(reason) => Err(Error::Input(reason)),

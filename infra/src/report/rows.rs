@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use schemas::attr::Attrs;
+use settler::core::attempt::{Meaning, meaning};
 use tokio_postgres::{Client, Row};
 
 use super::{LiveNumbers, Report};
@@ -16,8 +17,10 @@ const CONFLICTS: &str = "SELECT sqlstate, resolved, origin, count(*) FROM confli
 const ENTRIES: &str = "SELECT direction, sum(amount)::text FROM financial_ledger GROUP BY direction";
 const RUNS: &str = "SELECT outcome, floor(extract(epoch FROM started_at) * 1000)::bigint, \
     floor(extract(epoch FROM finished_at) * 1000)::bigint FROM simulation_runs WHERE kind = $1";
-/// SQLSTATEs that are conflicts: that of Aurora DSQL, and those in which PostgreSQL and a derived key say the same.
-const CONFLICT_STATES: [&str; 4] = ["40001", "40P01", "55P03", "23505"];
+/// Whether the settler took this SQLSTATE for a conflict: what it counts and what is reported here are one thing.
+pub(super) fn is_conflict(sqlstate: &str) -> bool {
+    meaning(sqlstate) == Meaning::Conflict
+}
 
 async fn rows(db: &Client, statement: &str) -> anyhow::Result<Vec<Row>> {
     db.query(statement, &[]).await.with_context(|| format!("the ledger refused: {statement}"))
@@ -87,7 +90,7 @@ pub(super) async fn contention(db: &Client, report: &mut Report) -> anyhow::Resu
         let (sqlstate, resolved) = (row.try_get::<_, String>(0)?, row.try_get::<_, bool>(1)?);
         let (origin, attempts) = (row.try_get::<_, String>(2)?, count(&row, 3)?);
         report.retries += attempts;
-        if CONFLICT_STATES.contains(&sqlstate.as_str()) {
+        if is_conflict(&sqlstate) {
             report.conflicts += attempts;
             report.resolved += if resolved { attempts } else { 0 };
             report.conflicts_injected += if origin == "injected" { attempts } else { 0 };

@@ -6,7 +6,7 @@ use schemas::item::{HotSlots, RegionTotals};
 use schemas::money::Price;
 use schemas::time::Millis;
 
-use super::rows::percentile;
+use super::rows::{is_conflict, percentile};
 use super::*;
 
 fn totals(region: &str, bids: u64, ttl: u64) -> Attrs {
@@ -80,4 +80,10 @@ fn a_person_sees_a_dash_where_nobody_knows() {
     let printed = String::from_utf8(printed).unwrap();
     assert!(printed.contains("bids sent                        12"), "{printed}");
     assert!(printed.contains("bids accepted                     -"), "{printed}");
+}
+
+#[test]
+fn conflicts_are_those_of_dsql_of_postgresql_of_a_derived_key_and_of_the_guard() {
+    assert!(["40001", "40P01", "55P03", "23505", "22012"].into_iter().all(is_conflict));
+    assert!(!["XX000", "lost", "away", "54000", "53400"].into_iter().any(is_conflict));
 }

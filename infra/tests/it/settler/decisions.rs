@@ -267,6 +267,34 @@ async fn every_injected_conflict_is_written_down_as_such_and_resolved() {
     world.stop().await;
 }
 
+/// What an attempt met is written down although the ledger loses answers and requests, that of writing it down too.
+#[tokio::test]
+async fn no_attempt_is_left_out_when_answers_are_lost() {
+    let world = World::start().await;
+    world.provision(8, 1_000_000, 8).await;
+    let injection = Injection {
+        seed: 11,
+        conflict_per_mille: 300,
+        lost_reply_per_mille: 150,
+        lost_request_per_mille: 30,
+        ..Injection::default()
+    };
+    world.dsql.set_injection(injection);
+    for n in 0..64 {
+        world.pend(&auction(1 + n % 8, 1 + u64::try_from(n).unwrap(), &[(1 + n % 8, 16)])).await;
+    }
+    let running = Running::with(&world, &["--batch", "4", "--connects-per-second", "100"]);
+    world.until_outbox_is_empty().await;
+    let contention = running.stop().await.contention();
+    world.dsql.set_injection(Injection::default());
+    let rows = world.count("SELECT count(*) FROM conflict_events").await;
+    let lost = world.count("SELECT count(*) FROM conflict_events WHERE sqlstate = 'lost'").await;
+    assert_eq!(u64::try_from(rows).unwrap(), contention.retries, "{contention:?}");
+    assert!(lost > 0 && contention.conflicts > 0, "{lost} {contention:?}");
+    world.assert_the_ledger_is_right().await;
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_settled_and_what_it_took_is_shown_to_whoever_asks() {
     let world = World::start().await;
