@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Parser;
 use schemas::keys;
 
+use crate::core::transaction::Rules;
 use crate::db::Ledger;
 
 /// Emits winners to the ledger.
@@ -35,6 +36,9 @@ pub struct Config {
     /// Where `GET /metrics` and `GET /health` are answered; beyond loopback a token is needed.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// How a batch is run; what the winner pays is what was agreed.
+    #[arg(skip)]
+    pub rules: Rules,
     /// The token that requests must bring as `Authorization: Bearer TOKEN`.
     #[arg(long, env = "METRICS_TOKEN", hide_env_values = true)]
     pub token: Option<String>,

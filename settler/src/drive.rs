@@ -127,7 +127,7 @@ impl Settler {
             return Ok(0);
         }
         let (batch, mut left) = self.readable(pending).await;
-        let rules = Rules { pricing: self.outbox.agreed.geometry.pricing, ..Rules::default() };
+        let rules = Rules { pricing: self.outbox.agreed.geometry.pricing, ..self.config.rules };
         let mut runner = Runner::new(&self.pool, Job::Settle(batch), rules, Some(&self.shutdown));
         while let Some(ended) = runner.next().await {
             self.count(&ended);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use infra::local::dsql::{self, DsqlOptions, Injection};
+use infra::local::dsql::Injection;
 use runtime::shutdown;
 use schemas::item::{Aggregate, Outcome, State};
 use schemas::money::Price;
@@ -19,28 +19,33 @@ use uuid::Uuid;
 
 use super::world::{DEADLINE, World, account, auction, slot};
 
-struct Running {
-    trigger: shutdown::Trigger,
+pub(super) struct Running {
+    pub(super) trigger: shutdown::Trigger,
     task: JoinHandle<Result<(), Error>>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Running {
-    fn start(world: &World) -> Self {
+    pub(super) fn start(world: &World) -> Self {
         Self::with(world, &[])
     }
 
     fn with(world: &World, more: &[&str]) -> Self {
+        Self::by(world, more, Rules::default())
+    }
+
+    pub(super) fn by(world: &World, more: &[&str], rules: Rules) -> Self {
         let arguments = ["settler", "--worker", "test"].iter().chain(more);
         let mut config = Config::try_parse_from(arguments).unwrap();
         config.ledger = world.ledger();
+        config.rules = rules;
         let (trigger, asked) = shutdown::channel();
         let metrics = Arc::new(Metrics::default());
         let task = tokio::spawn(settler::run(config, world.clients.clone(), asked, Arc::clone(&metrics)));
         Self { trigger, task, metrics }
     }
 
-    async fn stop(self) -> Arc<Metrics> {
+    pub(super) async fn stop(self) -> Arc<Metrics> {
         self.trigger.trigger();
         self.task.await.unwrap().unwrap();
         self.metrics
@@ -132,22 +137,22 @@ async fn an_item_whose_row_carries_another_digest_is_held_and_the_row_stays() {
     world.stop().await;
 }
 
-/// Another settler inserts the same derived key and commits while ours waits for it.
-#[tokio::test]
-async fn two_inserts_of_one_derived_key_settle_once() {
-    let world = World::start().await;
-    world.provision(1, 1_000, 1).await;
-    let one = auction(1, 1, &[(1, 32)]);
-    let mut other = world.postgres().await;
+/// Another settler that has inserted the derived key and has not committed.
+pub(super) async fn decided_by_another<'a>(
+    other: &'a mut tokio_postgres::Client,
+    one: &Aggregate,
+) -> tokio_postgres::Transaction<'a> {
     let tx = other.transaction().await.unwrap();
     let id = Uuid::new_v5(&one.slot_id.0, one.window_start.to_string().as_bytes());
     let insert = "INSERT INTO settlements (settlement_id, slot_id, window_start, window_end, outcome, no_sale_reason, \
         aggregate_digest, settled_at) VALUES ($1, $2, '1970-01-01T00:00:01Z', '1970-01-01T00:00:02Z', 'NO_SALE', \
         'below_floor', $3, now())";
     tx.execute(insert, &[&id, &one.slot_id.0, &one.digest()]).await.unwrap();
-    world.pend(&one).await;
-    let running = Running::start(&world);
-    // Ours is at its insert when PostgreSQL says that it waits.
+    tx
+}
+
+/// Ours is at its insert when PostgreSQL says that it waits.
+pub(super) async fn until_it_waits(world: &World) {
     let watcher = world.postgres().await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO settlements%'";
     tokio::time::timeout(DEADLINE, async {
@@ -157,6 +162,19 @@ async fn two_inserts_of_one_derived_key_settle_once() {
     })
     .await
     .expect("ours comes to its insert");
+}
+
+/// Another settler inserts the same derived key and commits while ours waits for it.
+#[tokio::test]
+async fn two_inserts_of_one_derived_key_settle_once() {
+    let world = World::start().await;
+    world.provision(1, 1_000, 1).await;
+    let one = auction(1, 1, &[(1, 32)]);
+    let mut other = world.postgres().await;
+    let tx = decided_by_another(&mut other, &one).await;
+    world.pend(&one).await;
+    let running = Running::start(&world);
+    until_it_waits(&world).await;
     tx.commit().await.unwrap();
     world.until_outbox_is_empty().await;
     let metrics = running.stop().await;
@@ -203,37 +221,6 @@ async fn an_auction_that_the_ledger_refuses_is_held_alone_and_can_be_released() 
     settler::release::release(&release(5), &world.clients).await.unwrap();
     settle_all(&world).await;
     assert_eq!(world.item(&auctions[4]).await.unwrap().state, State::Settled);
-    world.assert_the_ledger_is_right().await;
-    world.stop().await;
-}
-
-#[tokio::test]
-async fn a_ledger_that_is_away_is_waited_for_and_the_backlog_drains() {
-    let mut world = World::start().await;
-    world.provision(4, 1_000_000, 4).await;
-    let running = Running::start(&world);
-    let first = auction(1, 1, &[(1, 16)]);
-    world.pend(&first).await;
-    world.until_outbox_is_empty().await;
-    // The ledger goes, and comes back at the same address.
-    let (listen, upstream) = (world.dsql.address(), world.postgres.as_ref().unwrap().database_url());
-    let here = dsql::start(DsqlOptions::before(upstream.clone())).await.unwrap();
-    std::mem::replace(&mut world.dsql, here).shutdown().await;
-    let auctions: Vec<_> =
-        (0..40).map(|n| auction(1 + n % 4, 2 + u64::try_from(n).unwrap(), &[(1 + n % 4, 16)])).collect();
-    for one in &auctions {
-        world.pend(one).await;
-    }
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(world.outbox_len().await, 40);
-    for one in &auctions {
-        assert_eq!(world.item(one).await.unwrap().ttl, None, "what is pending never expires");
-    }
-    let back = dsql::start(DsqlOptions { listen, ..DsqlOptions::before(upstream) }).await.unwrap();
-    std::mem::replace(&mut world.dsql, back).shutdown().await;
-    world.until_outbox_is_empty().await;
-    running.stop().await;
-    assert_eq!(world.count("SELECT count(*) FROM settlements").await, 41);
     world.assert_the_ledger_is_right().await;
     world.stop().await;
 }
