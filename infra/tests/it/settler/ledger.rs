@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use infra::local::dsql::Injection;
-use settler::provision::{NewSlot, slots};
+use schemas::money::Price;
+use settler::provision::{NewSlot, deposit, slots};
 use settler::statements::{ALL, BEGIN, COMMIT, ROLLBACK};
+use uuid::Uuid;
 
-use super::world::{DEADLINE, World, account, blocks, slot};
+use super::decisions::Running;
+use super::world::{DEADLINE, World, account, auction, blocks, checks, slot};
 
 #[tokio::test]
 async fn every_statement_passes_the_linter_and_the_local_dsql() {
@@ -128,6 +131,91 @@ async fn provisioning_is_run_again_until_it_is_through() {
     world.dsql.set_injection(Injection::default());
     assert!(broken > 0, "nothing was lost on the way");
     assert_eq!(world.count("SELECT count(*) FROM ad_slots").await, 1_200);
+    world.stop().await;
+}
+
+/// A check that never answers would hold nothing: each finds what is planted for it.
+#[tokio::test]
+async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
+    let world = World::start().await;
+    world.provision(4, 1_000, 4).await;
+    let (missing, rich) = ((77, 64), (3, 5_000));
+    for one in [
+        auction(1, 1, &[(1, 32)]),
+        auction(2, 1, &[missing, (2, 16)]),
+        auction(3, 1, &[rich, (4, 16)]),
+        auction(4, 1, &[missing]),
+    ] {
+        world.pend(&one).await;
+    }
+    let running = Running::start(&world);
+    world.until_outbox_is_empty().await;
+    running.stop().await;
+    let now = runtime::clock::now();
+    let amount = Price::from_units(64).unwrap();
+    deposit(&mut world.connect().await, account(1), amount, Uuid::from_u128(1), now).await.unwrap();
+    world.assert_the_ledger_is_right().await;
+
+    let client = world.postgres().await;
+    let plants = [
+        (
+            "two settlements",
+            "INSERT INTO settlements (settlement_id, slot_id, window_start, window_end, outcome, no_sale_reason, \
+             aggregate_digest, settled_at) SELECT gen_random_uuid(), slot_id, window_start, window_end, 'NO_SALE', \
+             'below_floor', aggregate_digest, settled_at FROM settlements LIMIT 1",
+        ),
+        (
+            "has two entries",
+            "DELETE FROM financial_ledger WHERE settlement_id IS NOT NULL AND direction = 'CREDIT'",
+        ),
+        (
+            "of every deposit, sum to zero",
+            "UPDATE financial_ledger SET amount = amount + 1 WHERE direction = 'CREDIT'",
+        ),
+        (
+            "of every deposit, sum to zero",
+            "DELETE FROM financial_ledger WHERE deposit_id IS NOT NULL AND direction = 'DEBIT'",
+        ),
+        ("is its clearing price", "UPDATE settlements SET clearing_price = clearing_price - 0.0001"),
+        (
+            "is its clearing price",
+            "UPDATE financial_ledger SET account_id = gen_random_uuid() WHERE direction = 'DEBIT'",
+        ),
+        (
+            "is its clearing price",
+            "UPDATE financial_ledger SET account_id = gen_random_uuid() WHERE direction = 'CREDIT'",
+        ),
+        (
+            "whole ledger sums",
+            "DELETE FROM financial_ledger WHERE deposit_id IS NOT NULL AND direction = 'DEBIT'",
+        ),
+        ("Balance = opening", "UPDATE enterprise_accounts SET balance = balance + 0.0001"),
+        ("Balance = opening", "DELETE FROM financial_ledger WHERE deposit_id IS NOT NULL"),
+        ("carry the versions", "UPDATE enterprise_accounts SET version = version + 1"),
+        ("carry the versions", "UPDATE financial_ledger SET account_version = 2 WHERE account_version = 1"),
+        ("below its limit", "UPDATE enterprise_accounts SET balance = -0.0001"),
+        (
+            "really could not pay",
+            "UPDATE ad_bids SET limit_seen = 1 WHERE passed_over = 'insufficient_funds'",
+        ),
+        ("did stand there", "UPDATE ad_bids SET balance_seen = balance_seen - 0.0001"),
+        ("did stand there", "UPDATE ad_bids SET version_seen = version_seen + 1"),
+        ("has its evidence", "DELETE FROM ad_bids WHERE passed_over IS NULL"),
+        ("has its evidence", "DELETE FROM ad_bids WHERE passed_over IS NOT NULL"),
+    ];
+    let checks = checks();
+    for (words, plant) in &plants {
+        let named: Vec<&String> = checks.iter().filter(|check| check.contains(words)).collect();
+        let [check] = named.as_slice() else { panic!("{words} names {} checks", named.len()) };
+        client.batch_execute("BEGIN").await.unwrap();
+        assert!(client.execute(*plant, &[]).await.unwrap() > 0, "{plant} plants nothing");
+        let found = client.query(check.as_str(), &[]).await.unwrap();
+        client.batch_execute("ROLLBACK").await.unwrap();
+        assert!(!found.is_empty(), "{plant} is not found by\n{check}");
+    }
+    for check in &checks {
+        assert!(plants.iter().any(|(words, _)| check.contains(words)), "nothing is planted for\n{check}");
+    }
     world.stop().await;
 }
 

@@ -200,7 +200,7 @@ pub(super) fn blocks() -> Vec<String> {
     blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
 }
 
-fn checks() -> Vec<String> {
+pub(super) fn checks() -> Vec<String> {
     blocks().into_iter().filter(|block| !block.contains("-- report\n")).collect()
 }
 
