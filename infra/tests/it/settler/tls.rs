@@ -1,9 +1,10 @@
 //! Aurora DSQL as the settler reaches it: TLS with certificate and host name verified, begun directly where that is
-//! offered. The other end is PostgreSQL behind a TLS door with certificates of the test's own.
+//! offered, and a token for each connection. The other end is PostgreSQL behind a TLS door with certificates of the
+//! test's own, which asks for a password and keeps it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::Region;
@@ -26,7 +27,11 @@ enum Offers {
     AfterAsking,
 }
 
+/// Who came and with which password.
+type Visitors = Arc<Mutex<Vec<(String, String)>>>;
+
 struct Door {
+    visitors: Visitors,
     address: SocketAddr,
     ca_file: PathBuf,
     postgres: PostgresHandle,
@@ -55,12 +60,14 @@ impl Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (acceptor, port) = (TlsAcceptor::from(Arc::new(config)), postgres.port());
+        let visitors = Visitors::default();
+        let book = Arc::clone(&visitors);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, acceptor.clone(), offers, port));
+                tokio::spawn(serve(client, acceptor.clone(), offers, port, Arc::clone(&book)));
             }
         });
-        Self { address, ca_file, postgres, task, _folder: folder }
+        Self { visitors, address, ca_file, postgres, task, _folder: folder }
     }
 
     async fn ledger(&self, host: &str) -> Ledger {
@@ -101,7 +108,7 @@ async fn trust(postgres: &PostgresHandle) {
     tokio::time::timeout(super::world::DEADLINE, let_in).await.unwrap();
 }
 
-async fn serve(mut client: TcpStream, acceptor: TlsAcceptor, offers: Offers, port: u16) {
+async fn serve(mut client: TcpStream, acceptor: TlsAcceptor, offers: Offers, port: u16, visitors: Visitors) {
     let mut first = [0];
     let _ = client.peek(&mut first).await;
     let begins_at_once = first == [0x16];
@@ -114,8 +121,30 @@ async fn serve(mut client: TcpStream, acceptor: TlsAcceptor, offers: Offers, por
         client.write_all(b"S").await.unwrap();
     }
     let Ok(mut client) = acceptor.accept(client).await else { return };
+    let startup = packet(&mut client).await;
+    // A password in the clear, as Aurora DSQL asks for the token.
+    client.write_all(b"R\0\0\0\x08\0\0\0\x03").await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), b'p');
+    let password = packet(&mut client).await;
+    let texts = |bytes: &[u8]| -> Vec<String> {
+        bytes.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    };
+    // After the length and the version come names and values.
+    let said = texts(&startup[8..]);
+    let user = said.iter().position(|name| name == "user").map(|at| said[at + 1].clone()).unwrap();
+    visitors.lock().unwrap().push((user, texts(&password[4..])[0].clone()));
     let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    server.write_all(&startup).await.unwrap();
     let _ = copy_bidirectional(&mut client, &mut server).await;
+}
+
+/// A length, which counts itself, and what it is the length of.
+async fn packet(client: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
+    let length = client.read_u32().await.unwrap();
+    let mut packet = length.to_be_bytes().to_vec();
+    packet.resize(usize::try_from(length).unwrap(), 0);
+    client.read_exact(&mut packet[4..]).await.unwrap();
+    packet
 }
 
 fn refused(result: Result<settler::db::Connection, Error>) -> String {
@@ -169,5 +198,36 @@ async fn a_server_without_tls_is_refused_as_aurora_dsql() {
     let mut ledger = door.ledger("localhost").await;
     ledger.dsql_endpoint = Some(format!("localhost:{}", door.postgres.port()));
     refused(ledger.connect().await);
+    door.close().await;
+}
+
+#[tokio::test]
+async fn every_connection_brings_a_token_of_its_own_for_its_role() {
+    let door = Door::open("localhost", Offers::Direct).await;
+    let url = door.postgres.database_url();
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("CREATE ROLE bookkeeper LOGIN").await.unwrap();
+    for (user, action) in [("admin", "Action=DbConnectAdmin&"), ("bookkeeper", "Action=DbConnect&")] {
+        let mut ledger = door.ledger("localhost").await;
+        ledger.dsql_user = user.to_owned();
+        let pool = ledger.pool(10).await.unwrap();
+        let first = pool.take().await.unwrap();
+        // A token is dated to the second.
+        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        let second = pool.take().await.unwrap();
+        for one in [&first, &second] {
+            let row = one.client.query_one("SELECT current_user::text", &[]).await.unwrap();
+            assert_eq!(row.get::<_, &str>(0), user);
+        }
+        let tokens = std::mem::take(&mut *door.visitors.lock().unwrap());
+        let [(one, first), (other, second)] = tokens.as_slice() else { panic!("{} came", tokens.len()) };
+        assert_eq!((one.as_str(), other.as_str()), (user, user));
+        for token in [first, second] {
+            let parts = ["localhost/?", action, "X-Amz-Signature=", "X-Amz-Expires=", "eu-central-1"];
+            assert!(token.starts_with(parts[0]) && parts.iter().all(|part| token.contains(part)), "{token}");
+        }
+        assert_ne!(first, second, "signed for each connection");
+    }
     door.close().await;
 }

@@ -183,6 +183,24 @@ fn what_one_transaction_cannot_hold_is_halved_before_it_is_sent() {
 }
 
 #[test]
+fn what_is_too_large_for_one_transaction_is_halved_before_it_is_sent() {
+    let long = |auction: Arc<Auction>| {
+        let mut aggregate = auction.aggregate.clone();
+        aggregate.candidates[0].shard_id = schemas::ids::ShardId("s".repeat(1 << 20));
+        Arc::new(Auction::of(aggregate))
+    };
+    let batch = auctions(&(0..16).collect::<Vec<_>>(), |number| number).into_iter().map(long).collect();
+    let mut machine = Transaction::new(Job::Settle(batch), Rules::default());
+    let ended = drive(&mut machine, |writes| {
+        let sent: usize =
+            writes.settlements.iter().map(|row| row.outcome.as_ref().unwrap().0.shard_id.0.len()).sum();
+        assert!(sent <= schemas::limits::DSQL_BYTES_MAX, "{sent} bytes of text alone");
+        Event::Committed
+    });
+    assert_eq!(sizes(&ended), [8, 8]);
+}
+
+#[test]
 fn an_overloaded_ledger_is_asked_more_slowly_than_one_that_conflicts() {
     let pause = |sqlstate| {
         let mut machine = Transaction::new(Job::Settle(auctions(&[1], |n| n)), Rules::default());
