@@ -118,11 +118,12 @@ async fn contention(world: &World) {
     );
     let connection = world.connect().await;
     let hops = Hops { mean_ms: 10, deviation_ms: 2 };
+    let (_never, stop) = shutdown::channel();
     for (workers, simulated) in [(10_u16, 39.0), (20, 100.0), (50, 333.0)] {
         let race = Race { prize: Prize::Account, workers, strategy: Strategy::Full };
         let (mut calls, mut most) = (0, 0);
         for _ in 0..20 {
-            let outcome = race.run(&world.ledger(), &connection, hops).await.unwrap();
+            let outcome = race.run(&world.ledger(), &connection, hops, &stop).await.unwrap();
             calls += outcome.tries.iter().sum::<u32>();
             most = most.max(outcome.tries.into_iter().max().unwrap());
         }

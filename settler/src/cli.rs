@@ -56,7 +56,11 @@ async fn run(cli: Cli) -> Result<(), Error> {
             let said = writeln!(std::io::stdout(), "released: slot {} at {}", options.slot, options.window);
             said.map_err(|error| Error::Io(format!("standard output: {error}")))
         }
-        Some(Command::Contend(options)) => contend(&options).await,
+        Some(Command::Contend(options)) => {
+            let (trigger, stop) = shutdown::channel();
+            tokio::spawn(shutdown::on_signals(trigger));
+            contend(&options, &stop).await
+        }
         None => {
             let (trigger, shutdown) = shutdown::channel();
             tokio::spawn(shutdown::on_signals(trigger));

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long a hop takes: |Normal(mean, deviation)|, as in AWS's simulator.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hops {
     /// Mean, in ms.
     pub mean_ms: u32,
@@ -40,7 +40,7 @@ impl Hops {
     }
 
     #[expect(clippy::float_arithmetic, reason = "chance of an experiment")]
-    fn draw(&self, random: &mut SmallRng) -> Duration {
+    pub(super) fn draw(&self, random: &mut SmallRng) -> Duration {
         // The sum of twelve uniform numbers is close to normal, with a deviation of one.
         let normal = (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
         let ms = f64::from(self.mean_ms) + f64::from(self.deviation_ms) * normal;

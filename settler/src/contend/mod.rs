@@ -2,13 +2,15 @@
 //!
 //! Every worker runs the settler's own transaction runner; only the spacing of attempts differs. Between a worker and
 //! the ledger every flight takes a hop, so that a fast local engine meets as much contention as a service far away.
-//! It writes accounts, slots and settlements of its own into the ledger it is pointed at: never point it at one that
-//! counts.
+//! It writes accounts, slots and settlements of its own into the ledger it is pointed at, and takes them away again:
+//! what stays is its row in `simulation_runs`. While it runs they stand there, so never point it at a ledger that counts.
 
 mod facts;
+mod grounds;
 mod hops;
 mod plot;
 mod race;
+mod simulator;
 mod table;
 
 use std::io::Write;
@@ -16,13 +18,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use runtime::shutdown::Shutdown;
 use schemas::time::Millis;
-use uuid::Uuid;
 
 pub use self::hops::Hops;
 pub use self::race::{Outcome, Prize, Race};
 use crate::core::jitter::Strategy;
-use crate::db::Ledger;
+use crate::db::{Connection, Ledger};
 use crate::error::Error;
 use crate::provision::{STATEMENT_WITHIN, again};
 use crate::statements::INSERT_RUN;
@@ -73,15 +75,15 @@ pub struct Line {
     pub attempts_max: u32,
     /// How many, of all workers of all races, would have been failed by a policy that stops after three tries more.
     pub beyond_three_retries: u32,
-    /// What AWS's simulator counted: calls and completion in ms.
-    pub simulated: Option<(u32, u32)>,
+    /// What AWS's simulator counts: calls and completion in ms.
+    pub simulated: Option<(f64, f64)>,
 }
 
-/// Runs the races, and says and writes what came out.
+/// Runs the races, and says and writes what came out; a stop leaves out what was not over.
 ///
 /// # Errors
 /// When the ledger cannot be used, or a file cannot be written.
-pub async fn contend(options: &Contend) -> Result<(), Error> {
+pub async fn contend(options: &Contend, stop: &Shutdown) -> Result<(), Error> {
     if let Some(path) = options.plot.iter().find(|path| !plot::is_drawable(path)) {
         return Err(Error::Usage(format!(
             "--plot {}: a plot is a file that ends in .svg or .png",
@@ -90,27 +92,30 @@ pub async fn contend(options: &Contend) -> Result<(), Error> {
     }
     let connection = options.ledger.connect().await?;
     crate::schema::apply(&connection).await?;
+    grounds::clear_left(&connection).await?;
     let prize = if options.prize == "auction" { Prize::Auction } else { Prize::Account };
     let hops = Hops { mean_ms: options.hop_ms, deviation_ms: options.hop_deviation_ms };
     let mut lines = Vec::new();
     for workers in &options.workers {
         for strategy in &options.strategies {
             let race = Race { prize, workers: *workers, strategy: *strategy };
-            let began = runtime::clock::now();
-            let mut outcomes = Vec::new();
-            for _ in 0..options.runs {
-                outcomes.push(race.run(&options.ledger, &connection, hops).await?);
+            match several(options, &connection, race, hops, stop).await {
+                Ok(line) => lines.push(line),
+                Err(error) if !stop.requested() => return Err(error),
+                Err(_) => {}
             }
-            let line = mean(&race, &outcomes);
-            write_down(&connection, options, &line, began).await?;
-            tracing::info!(%strategy, workers, calls = line.calls, completion_ms = line.completion_ms, "race over");
-            lines.push(line);
         }
     }
     // Where JSON goes to standard output nothing else does.
     if options.json.as_deref() != Some("-".as_ref()) {
         let mut out = std::io::stdout();
-        let written = table::print(&mut out, options.ledger.name(), &options.prize, &lines);
+        let written = table::print(
+            &mut out,
+            options.ledger.name(),
+            &options.prize,
+            &lines,
+            facts::why_none(prize, hops),
+        );
         written.map_err(|error| Error::Io(format!("standard output: {error}")))?;
     }
     for path in &options.plot {
@@ -121,6 +126,29 @@ pub async fn contend(options: &Contend) -> Result<(), Error> {
         Some(path) => write_json(path, &lines),
         None => Ok(()),
     }
+}
+
+/// Races of one kind, and their mean, written down.
+async fn several(
+    options: &Contend,
+    connection: &Connection,
+    race: Race,
+    hops: Hops,
+    stop: &Shutdown,
+) -> Result<Line, Error> {
+    let began = runtime::clock::now();
+    let mut outcomes = Vec::new();
+    for _ in 0..options.runs {
+        if stop.requested() {
+            return Err(Error::Input("stopped before the races were over".to_owned()));
+        }
+        outcomes.push(race.run(&options.ledger, connection, hops, stop).await?);
+    }
+    let line = mean(&race, hops, &outcomes);
+    write_down(connection, options, &line, began).await?;
+    let Line { strategy, workers, calls, completion_ms, .. } = &line;
+    tracing::info!(strategy, workers, calls, completion_ms, "race over");
+    Ok(line)
 }
 
 fn write_json(path: &std::path::Path, lines: &[Line]) -> Result<(), Error> {
@@ -134,7 +162,7 @@ fn write_json(path: &std::path::Path, lines: &[Line]) -> Result<(), Error> {
 }
 
 #[expect(clippy::float_arithmetic, reason = "means of counts that are shown, not money or time that is kept")]
-fn mean(race: &Race, outcomes: &[Outcome]) -> Line {
+fn mean(race: &Race, hops: Hops, outcomes: &[Outcome]) -> Line {
     let count = f64::from(u32::try_from(outcomes.len().max(1)).unwrap_or(u32::MAX));
     let tries = || outcomes.iter().flat_map(|one| &one.tries);
     let completion: Duration = outcomes.iter().map(|one| one.completion).sum();
@@ -145,12 +173,12 @@ fn mean(race: &Race, outcomes: &[Outcome]) -> Line {
         completion_ms: completion.as_secs_f64() * 1_000.0 / count,
         attempts_max: tries().copied().max().unwrap_or(0),
         beyond_three_retries: u32::try_from(tries().filter(|tries| **tries > 4).count()).unwrap_or(u32::MAX),
-        simulated: facts::simulated(race.strategy, race.workers),
+        simulated: facts::simulated(race, hops),
     }
 }
 
 async fn write_down(
-    connection: &crate::db::Connection,
+    connection: &Connection,
     options: &Contend,
     line: &Line,
     began: Millis,
@@ -166,7 +194,7 @@ async fn write_down(
     })
     .to_string();
     let outcome = serde_json::to_string(line).unwrap_or_default();
-    let id = Uuid::from_u64_pair(runtime::chance::seed(), runtime::chance::seed());
+    let id = grounds::random_id();
     let (began, ended) = (began.to_string(), runtime::clock::now().to_string());
     again(connection.ledger(), "a row of simulation_runs", STATEMENT_WITHIN, async || {
         let columns: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =

@@ -61,7 +61,7 @@ where
     let area = backend.into_drawing_area();
     area.fill(&WHITE).map_err(told)?;
     let most_workers = f64::from(lines.iter().map(|line| line.workers).max().unwrap_or(1));
-    let simulated = |line: &Line| line.simulated.map_or(0.0, |(calls, _)| f64::from(calls));
+    let simulated = |line: &Line| line.simulated.map_or(0.0, |(calls, _)| calls);
     let most_calls = lines.iter().map(|line| line.calls.max(simulated(line))).fold(1.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
         .caption(format!("Workers that race for one {prize}: attempts in all"), ("sans-serif", 20))
@@ -116,7 +116,7 @@ mod tests {
             completion_ms: 1.0,
             attempts_max: 3,
             beyond_three_retries: 0,
-            simulated: super::super::facts::simulated(strategy, workers),
+            simulated: Some((calls, 1.0)),
         };
         vec![line(Strategy::Full, 10, 41.0), line(Strategy::Full, 20, 99.0), line(Strategy::None, 10, 60.0)]
     }

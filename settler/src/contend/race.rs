@@ -1,27 +1,21 @@
 //! One race: workers that are connected and wait, and then all begin at once.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use runtime::backoff::Backoff;
-use schemas::ids::{AccountId, BidId, ShardId, SlotId};
-use schemas::item::{Aggregate, Candidate, State};
-use schemas::money::{BasisPoints, Money, Price};
-use schemas::time::Millis;
+use runtime::shutdown::Shutdown;
 use tokio::sync::Barrier;
-use uuid::Uuid;
 
+use super::grounds::Grounds;
 use super::hops::{Hops, relay};
 use crate::core::jitter::Strategy;
 use crate::core::plan::Job;
 use crate::core::rows::Auction;
-use crate::core::transaction::{End, Rules};
+use crate::core::transaction::{End, Ended, Rules};
 use crate::db::{Connection, Ledger, Pool};
 use crate::error::Error;
-use crate::provision::{NewAccount, NewSlot};
 use crate::runner::Runner;
 
 /// What they race for.
@@ -56,17 +50,31 @@ pub struct Outcome {
 /// New connections a second; a race needs all of its own before it starts.
 const CONNECTS_PER_SECOND: u32 = 100;
 
-fn id() -> Uuid {
-    Uuid::from_u64_pair(runtime::chance::seed(), runtime::chance::seed())
-}
-
 impl Race {
-    /// Runs it once, with accounts, slots and auctions of its own.
+    /// Runs it once, on rows of its own that are taken away again, however it ends.
     ///
     /// # Errors
-    /// When the ledger cannot be used, or a worker does not get through.
-    pub async fn run(&self, ledger: &Ledger, connection: &Connection, hops: Hops) -> Result<Outcome, Error> {
-        let auctions = self.provision(connection).await?;
+    /// When the ledger cannot be used, or a worker does not get through, as after a stop.
+    pub async fn run(
+        &self,
+        ledger: &Ledger,
+        connection: &Connection,
+        hops: Hops,
+        stop: &Shutdown,
+    ) -> Result<Outcome, Error> {
+        let grounds = Grounds::make(self, connection).await?;
+        let raced = self.race(ledger, grounds.auctions(self.workers), hops, stop).await;
+        let cleared = grounds.clear(connection).await;
+        raced.and_then(|outcome| cleared.map(|()| outcome))
+    }
+
+    async fn race(
+        &self,
+        ledger: &Ledger,
+        auctions: Vec<Arc<Auction>>,
+        hops: Hops,
+        stop: &Shutdown,
+    ) -> Result<Outcome, Error> {
         let (ledger, _relay) = behind(ledger, hops).await?;
         let pool = Arc::new(ledger.pool(CONNECTS_PER_SECOND).await?);
         self.connect(&pool).await?;
@@ -74,32 +82,39 @@ impl Race {
         let mut workers = tokio::task::JoinSet::new();
         for auction in auctions {
             let (pool, barrier, rules) = (Arc::clone(&pool), Arc::clone(&barrier), self.rules());
+            let stop = stop.clone();
             workers.spawn(async move {
                 barrier.wait().await;
                 let began = Instant::now();
-                let mut runner = Runner::new(&pool, Job::Settle(vec![auction]), rules, None);
+                let mut runner = Runner::new(&pool, Job::Settle(vec![auction]), rules, Some(&stop));
                 let ended = runner.next().await;
                 (ended, began.elapsed())
             });
         }
-        let mut outcome = Outcome { tries: Vec::new(), completion: Duration::ZERO };
+        let mut outcome = Ok(Outcome { tries: Vec::new(), completion: Duration::ZERO });
+        // All of them, also after one has failed: none may still write when the rows are taken away.
         while let Some(worker) = workers.join_next().await {
-            let (ended, took) = worker.map_err(|error| Error::Input(format!("a worker ended: {error}")))?;
-            match ended {
-                Some(ended) if matches!(ended.end, End::Done(_)) => {
-                    outcome.tries.push(ended.tries);
-                    outcome.completion = outcome.completion.max(took);
+            let told = match worker {
+                Ok((Some(Ended { end: End::Done(_), tries, .. }), took)) => {
+                    if let Ok(outcome) = &mut outcome {
+                        outcome.tries.push(tries);
+                        outcome.completion = outcome.completion.max(took);
+                    }
+                    continue;
                 }
-                other => return Err(Error::Input(format!("a worker did not get through: {other:?}"))),
-            }
+                Ok((ended, _)) => format!("a worker did not get through: {:?}", ended.map(|one| one.end)),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => format!("a worker ended: {error}"),
+            };
+            outcome = Err(Error::Input(told));
         }
-        Ok(outcome)
+        outcome
     }
 
     fn rules(&self) -> Rules {
         Rules {
             strategy: self.strategy,
-            backoff: Backoff { base: Duration::from_millis(5), cap: Duration::from_millis(2_000) },
+            backoff: self.strategy.backoff(),
             attempts_max: 100_000,
             deadline: Duration::from_secs(600),
             ..Rules::default()
@@ -117,26 +132,6 @@ impl Race {
         }));
         connections.await?.into_iter().for_each(|connection| pool.give_back(connection));
         Ok(())
-    }
-
-    async fn provision(&self, connection: &Connection) -> Result<Vec<Arc<Auction>>, Error> {
-        let buyer = AccountId(id());
-        let account = NewAccount {
-            account_id: buyer,
-            name: "contention experiment".to_owned(),
-            balance: Money(10_000_000),
-            credit_limit: Money(0),
-        };
-        crate::provision::accounts(connection, &[account]).await?;
-        let count = if self.prize == Prize::Account { self.workers } else { 1 };
-        let slots: Vec<SlotId> = (0..count).map(|_| SlotId(id())).collect();
-        let publisher = AccountId(id());
-        let rows: Vec<NewSlot> =
-            slots.iter().map(|slot_id| NewSlot { slot_id: *slot_id, publisher, floor: Money(1) }).collect();
-        crate::provision::slots(connection, &rows).await?;
-        let auctions: Vec<_> =
-            slots.iter().map(|slot| Arc::new(Auction::of(aggregate(*slot, buyer)))).collect();
-        Ok(auctions.iter().cycle().take(usize::from(self.workers)).cloned().collect())
     }
 }
 
@@ -165,39 +160,4 @@ async fn behind(ledger: &Ledger, hops: Hops) -> Result<(Ledger, Option<tokio::ta
     let database = config.get_dbname().unwrap_or(user);
     let url = format!("postgres://{user}:{password}@{address}/{database}");
     Ok((Ledger { database_url: Some(url), ..ledger.clone() }, Some(tasks)))
-}
-
-fn aggregate(slot_id: SlotId, buyer: AccountId) -> Aggregate {
-    let price = Price::from_units(10_000).expect("one unit is a price");
-    let candidate = Candidate {
-        bid_id: BidId(id()),
-        account_id: buyer,
-        region: "eu-central-1".parse().expect("a region"),
-        amount: price,
-        quality: BasisPoints::ONE,
-        event_time: Millis(1),
-        shard_id: ShardId("contend".to_owned()),
-        sequence: "1".parse().expect("a number"),
-        sub_sequence: 0,
-    };
-    Aggregate {
-        slot_id,
-        window_start: Millis(0),
-        window_end: Millis(1_000),
-        bids: 1,
-        bidders: 1,
-        amount_sum: Money::from(price),
-        amount_min: price,
-        amount_max: price,
-        duplicates: 0,
-        regions: BTreeMap::new(),
-        candidates: vec![candidate],
-        next_amount: None,
-        next_score: None,
-        shard_id: ShardId("contend".to_owned()),
-        state: State::Pending,
-        decision: None,
-        held_error: None,
-        ttl: None,
-    }
 }

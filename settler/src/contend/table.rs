@@ -4,8 +4,14 @@ use std::io::{self, Write};
 
 use super::Line;
 
-/// Prints it.
-pub(super) fn print(out: &mut impl Write, ledger: &str, prize: &str, lines: &[Line]) -> io::Result<()> {
+/// Prints it. `why_none` says why nothing is simulated, when nothing is.
+pub(super) fn print(
+    out: &mut impl Write,
+    ledger: &str,
+    prize: &str,
+    lines: &[Line],
+    why_none: Option<&str>,
+) -> io::Result<()> {
     writeln!(out, "{prize} on {ledger}: mean calls and completion; in brackets, AWS's simulator")?;
     writeln!(
         out,
@@ -14,8 +20,8 @@ pub(super) fn print(out: &mut impl Write, ledger: &str, prize: &str, lines: &[Li
     )?;
     for line in lines {
         let (calls, completion) = match line.simulated {
-            Some((calls, completion)) => (format!("({calls})"), format!("({completion})")),
-            None => (String::new(), String::new()),
+            Some((calls, completion)) => (format!("({calls:.0})"), format!("({completion:.0})")),
+            None => ("(-)".to_owned(), "(-)".to_owned()),
         };
         writeln!(
             out,
@@ -30,5 +36,36 @@ pub(super) fn print(out: &mut impl Write, ledger: &str, prize: &str, lines: &[Li
             line.beyond_three_retries
         )?;
     }
+    if let Some(why) = why_none {
+        writeln!(out, "(-): {why}")?;
+    }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_what_was_simulated_or_the_table_says_why_nothing_was() {
+        let line = Line {
+            strategy: "full".to_owned(),
+            workers: 3,
+            calls: 5.4,
+            completion_ms: 96.2,
+            attempts_max: 3,
+            beyond_three_retries: 0,
+            simulated: Some((5.1, 101.8)),
+        };
+        let printed = |line: &Line, why| {
+            let mut out = Vec::new();
+            print(&mut out, "a ledger", "account", std::slice::from_ref(line), why).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let with = printed(&line, None);
+        let words: Vec<&str> = with.lines().nth(2).unwrap().split_whitespace().collect();
+        assert_eq!(words, ["3", "full", "5", "(5)", "96", "(102)", "3", "0"]);
+        let without = printed(&Line { simulated: None, ..line }, Some("there is a reason"));
+        assert!(without.contains("(-)") && without.ends_with("(-): there is a reason\n"), "{without}");
+    }
 }

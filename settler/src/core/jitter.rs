@@ -21,9 +21,14 @@ pub enum Strategy {
     Full,
     /// `min(cap, uniform(base, 3 * the wait before))`.
     Decorrelated,
-    /// The official DSQL connectors: exponential, and up to a quarter more.
+    /// The official DSQL connectors: exponential, and up to a quarter more, with a base and a cap of their own.
     Connector,
 }
+
+/// Base and cap of AWS's simulator, and of the settler.
+pub const SETTLER: Backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_millis(2_000) };
+/// Base and cap of the official connectors (awslabs/aurora-dsql-connectors, the defaults of `OCCRetryConfig`).
+const CONNECTOR: Backoff = Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(100) };
 
 impl Strategy {
     /// All of them, in the order of the tables.
@@ -41,6 +46,12 @@ impl Strategy {
             Self::Decorrelated => "decorrelated",
             Self::Connector => "connector",
         }
+    }
+
+    /// Base and cap of this way in the contention experiment.
+    #[must_use]
+    pub fn backoff(self) -> Backoff {
+        if self == Self::Connector { CONNECTOR } else { SETTLER }
     }
 
     /// The wait before retry `attempt` (0 for the first), after a wait of `before`, with `unit` drawn from `[0, 1)`.
@@ -82,10 +93,10 @@ mod tests {
 
     use super::*;
 
-    const BACKOFF: Backoff = Backoff { base: Duration::from_millis(5), cap: Duration::from_millis(2_000) };
+    const BACKOFF: Backoff = SETTLER;
 
     fn ms(strategy: Strategy, attempt: u32, before: u64, unit: f64) -> u128 {
-        strategy.delay(&BACKOFF, attempt, Duration::from_millis(before), unit).as_millis()
+        strategy.delay(&strategy.backoff(), attempt, Duration::from_millis(before), unit).as_millis()
     }
 
     #[test]
@@ -94,7 +105,8 @@ mod tests {
         assert_eq!(ms(Strategy::Exponential, 4, 0, 0.5), 80);
         assert_eq!(ms(Strategy::Equal, 4, 0, 0.5), 60);
         assert_eq!(ms(Strategy::Full, 4, 0, 0.5), 40);
-        assert_eq!(ms(Strategy::Connector, 4, 0, 0.5), 90);
+        assert_eq!(ms(Strategy::Connector, 4, 0, 0.5), 18, "from 1 ms, not from 5");
+        assert_eq!(ms(Strategy::Connector, 9, 0, 0.0), 100, "and never far beyond 100");
         assert_eq!(ms(Strategy::Decorrelated, 4, 35, 0.5), 55, "between 5 and 105");
         assert_eq!("full".parse(), Ok(Strategy::Full));
         assert!("fully".parse::<Strategy>().is_err());

@@ -21,7 +21,7 @@ use schemas::mutant::{self, Mutant};
 use schemas::time::Millis;
 
 use super::attempt::{Attempt, Failure, Meaning};
-use super::jitter::Strategy;
+use super::jitter::{SETTLER, Strategy};
 use super::plan::{Done, Job};
 use super::rows::{Reads, Snapshot, Writes};
 
@@ -52,7 +52,7 @@ impl Default for Rules {
         Self {
             pricing: Pricing::First,
             strategy: Strategy::Full,
-            backoff: Backoff { base: ms(5), cap: ms(2_000) },
+            backoff: SETTLER,
             away: Backoff { base: ms(100), cap: ms(5_000) },
             attempts_max: 16,
             halve_after: 5,

@@ -3,6 +3,7 @@
 mod away;
 mod chaos;
 mod child;
+mod contend;
 mod decisions;
 mod ledger;
 mod tls;
