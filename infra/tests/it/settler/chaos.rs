@@ -11,7 +11,7 @@ use schemas::item::{Aggregate, Outcome, State};
 use schemas::money::{Money, Price};
 use uuid::Uuid;
 
-use super::child::{signal, spawn};
+use super::child::spawn;
 use super::world::{World, account, auction};
 
 const SETTLERS: usize = 8;
@@ -58,8 +58,8 @@ async fn eight_settlers_settle_every_sale_once_whatever_breaks() {
         if number % 60 == 59 {
             // One dies without a word, in whatever it was doing, and another takes its place.
             let victim = random.random_range(0..SETTLERS);
-            settlers[victim].kill().unwrap();
-            settlers[victim].wait().unwrap();
+            settlers[victim].signal("KILL");
+            settlers[victim].end();
             settlers[victim] = spawn(&world, &format!("settler-{victim}"));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -71,8 +71,8 @@ async fn eight_settlers_settle_every_sale_once_whatever_breaks() {
     world.until_outbox_is_empty().await;
     // A stop is orderly: what was begun is finished, and the process ends well.
     for settler in &mut settlers {
-        signal(settler, "TERM");
-        assert!(settler.wait().unwrap().success(), "a settler ends well when it is told to");
+        settler.signal("TERM");
+        assert!(settler.end().success(), "a settler ends well when it is told to");
     }
     world.dsql.set_injection(Injection::default());
 

@@ -1,6 +1,6 @@
 //! A settler in a process of its own, so that it can be killed: this test binary, run again for one test.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
 use clap::Parser;
@@ -14,9 +14,33 @@ use super::world::World;
 /// Says where the table is; without it the test below is an ordinary one.
 const DYNAMODB: &str = "SETTLER_TEST_DYNAMODB";
 
-/// Starts a settler of this world.
-pub(super) fn spawn(world: &World, name: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// A settler that does not outlive its test, however that ends.
+pub(super) struct Settler(Child);
+
+impl Drop for Settler {
+    fn drop(&mut self) {
+        // It has often ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Settler {
+    /// Sends a signal.
+    pub(super) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub(super) fn end(&mut self) -> ExitStatus {
+        self.0.wait().unwrap()
+    }
+}
+
+/// Starts a settler of this world; what it logs as an error, and why it ended, is told with the test's own output.
+pub(super) fn spawn(world: &World, name: &str) -> Settler {
+    let child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
             "settler::child::a_settler_without_a_ledger_says_so",
@@ -30,15 +54,9 @@ pub(super) fn spawn(world: &World, name: &str) -> Child {
         .env_remove("DSQL_ENDPOINT")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
         .spawn()
-        .unwrap()
-}
-
-/// Sends a signal.
-pub(super) fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+        .unwrap();
+    Settler(child)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
