@@ -32,6 +32,13 @@ impl Settler {
         assert!(sent.success());
     }
 
+    /// Whether it has ended because no ledger was there when it started, as a supervisor would see it.
+    pub(super) fn found_no_ledger(&mut self) -> bool {
+        let ended = self.0.try_wait().unwrap();
+        assert!(ended.is_none_or(|status| status.code() == Some(exit::UNAVAILABLE.into())), "{ended:?}");
+        ended.is_some()
+    }
+
     /// Waits for its end.
     pub(super) fn end(&mut self) -> ExitStatus {
         self.0.wait().unwrap()
@@ -74,5 +81,8 @@ async fn a_settler_without_a_ledger_says_so() {
     let worker = std::env::var("SETTLER_TEST_WORKER").unwrap();
     let config = Config::try_parse_from(["settler", "--worker", &worker, "--batch", "40"]).unwrap();
     let clients = Clients::local("http://127.0.0.1:9", &dynamodb).await;
-    settler::run(config, clients, asked, Arc::new(Metrics::default())).await.unwrap();
+    if let Err(error) = settler::run(config, clients, asked, Arc::new(Metrics::default())).await {
+        eprintln!("{worker}: {error}");
+        std::process::exit(error.exit_code().into());
+    }
 }
