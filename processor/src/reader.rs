@@ -195,8 +195,9 @@ impl Reader {
     /// How a page that has come was read; waits until it is known how long the stream keeps records.
     pub(crate) async fn read(&mut self, asked: Millis, behind_ms: i64) -> Read {
         loop {
-            if let Some(horizon) = self.source.stream.horizon().await {
-                return Read { asked, horizon, behind_ms: u64::try_from(behind_ms).unwrap_or_default() };
+            if let Some(kept) = self.source.stream.kept().await {
+                let behind_ms = u64::try_from(behind_ms).unwrap_or_default();
+                return Read::new(&kept, asked, runtime::clock::now(), behind_ms);
             }
             let message =
                 format!("stream {} does not say how long it keeps records", self.source.stream.name);

@@ -12,18 +12,10 @@ use schemas::record::tick;
 use schemas::time::Millis;
 
 use crate::core::lease::{Age, Listed};
+use crate::core::trimmed::Kept;
 
 /// How long an answer about age and retention is good for: retention changes by hand only.
-const FACTS_FOR: Duration = Duration::from_secs(60);
-
-/// When a stream was made, and how long it keeps records.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// When it was made.
-    pub created: Millis,
-    /// How long it keeps records, in ms.
-    pub retention_ms: u64,
-}
+const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// A stream; clones share what is known of it.
 #[derive(Clone, Debug)]
@@ -32,14 +24,14 @@ pub struct Stream {
     pub client: Client,
     /// Its name.
     pub name: String,
-    facts: Arc<Mutex<Option<(Facts, Instant)>>>,
+    kept: Arc<Mutex<Option<(Kept, Instant)>>>,
 }
 
 impl Stream {
     /// A stream of which nothing is known yet.
     #[must_use]
     pub fn new(client: Client, name: String) -> Self {
-        Self { client, name, facts: Arc::default() }
+        Self { client, name, kept: Arc::default() }
     }
 
     /// All shards.
@@ -80,44 +72,35 @@ impl Stream {
     }
 
     /// Age and retention, as they were last known; none when the service never said.
-    pub async fn facts(&self) -> Option<Facts> {
+    pub async fn kept(&self) -> Option<Kept> {
         let known = {
-            let mut known = self.facts.lock().expect("no holder panics");
-            if let Some((facts, at)) = &mut *known {
-                if at.elapsed() < FACTS_FOR {
-                    return Some(*facts);
+            let mut known = self.kept.lock().expect("no holder panics");
+            if let Some((kept, at)) = &mut *known {
+                if at.elapsed() < KEPT_FOR {
+                    return Some(*kept);
                 }
                 // One caller asks again; the others go on with what is known.
                 *at = Instant::now();
             }
             *known
         };
-        self.describe().await.or(known.map(|(facts, _)| facts))
+        self.describe().await.or(known.map(|(kept, _)| kept))
     }
 
-    /// What arrived before this may be gone now; 0 while the stream is younger than its retention, none when the
-    /// service never said how long it keeps records.
-    pub async fn horizon(&self) -> Option<Millis> {
-        let (facts, now) = (self.facts().await?, runtime::clock::now());
-        let horizon = Millis(now.0.saturating_sub(facts.retention_ms));
-        Some(if horizon < facts.created { Millis(0) } else { horizon })
-    }
-
-    async fn describe(&self) -> Option<Facts> {
+    async fn describe(&self) -> Option<Kept> {
         let answer = self.client.describe_stream_summary().stream_name(&self.name).send().await.ok()?;
         let summary = answer.stream_description_summary?;
-        let facts = Facts {
+        let kept = Kept {
             created: Millis(u64::try_from(summary.stream_creation_timestamp.to_millis().ok()?).ok()?),
             retention_ms: u64::try_from(summary.retention_period_hours).ok()? * 3_600_000,
         };
-        *self.facts.lock().expect("no holder panics") = Some((facts, Instant::now()));
-        Some(facts)
+        *self.kept.lock().expect("no holder panics") = Some((kept, Instant::now()));
+        Some(kept)
     }
 
     /// Whether nothing was trimmed yet. Unknown counts as old: a cut window is never written.
     pub async fn age(&self) -> Age {
-        let young = |facts: Facts| runtime::clock::now().since(facts.created) < facts.retention_ms;
-        if self.facts().await.is_some_and(young) { Age::Young } else { Age::Old }
+        self.kept().await.map_or(Age::Old, |kept| kept.age(runtime::clock::now()))
     }
 
     /// Puts a tick into the shard that owns a key.

@@ -5,11 +5,13 @@
 
 use md5::{Digest, Md5};
 use processor::core::BidEvents;
+use processor::core::trimmed::Kept;
 use schemas::geometry::{Geometry, Pricing, Ranking};
 use schemas::ids::{AccountId, Region, SlotId};
 use schemas::item::GeometryItem;
 use schemas::money::Money;
 use schemas::record::Envelope;
+use schemas::time::Millis;
 use uuid::Uuid;
 
 use super::chance::Chance;
@@ -108,6 +110,12 @@ impl Setting {
     #[must_use]
     pub fn trims(&self) -> bool {
         self.retention_ms < 3_600_000
+    }
+
+    /// When the stream was made, and how long it keeps records.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        Kept { created: Millis(BEGINNING_MS), retention_ms: self.retention_ms }
     }
 
     /// The setting of a seed.

@@ -27,6 +27,8 @@ pub use self::events::{Effect, Finish, Now, Raw, Taken, Timing, Written};
 
 /// Items that are closed and not durable before reading pauses: some hundred bytes each.
 const UNWRITTEN_MAX: usize = 100_000;
+/// Between two ticks that only keep a quiet shard known: by a wall clock that is ahead every shard is quiet for ever.
+const QUIET_TICK_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 enum Phase {
@@ -68,6 +70,8 @@ pub struct Holding {
     known_through: Millis,
     decoded: Decoded,
     unread: Unread,
+    /// A shard in which nothing arrived since then is to be kept known; 0 when none is.
+    quiet: Millis,
 }
 
 impl Holding {
@@ -100,6 +104,7 @@ impl Holding {
             unwritten: BTreeMap::new(),
             decoded: Decoded::default(),
             unread: Unread::default(),
+            quiet: Millis(0),
         };
         new.inherit(inheritance);
         new
@@ -117,11 +122,19 @@ impl Holding {
         reading && self.leaving == Leaving::No && self.unwritten.values().sum::<usize>() < UNWRITTEN_MAX
     }
 
-    /// Nothing is newer than what was taken: a tick is sent when a record that arrived now would close something.
+    /// Nothing is newer than what was taken: a tick is sent when a record that arrived now would close something, or
+    /// when nothing arrived for so long that a later reader would have to take the shard for trimmed.
     pub fn on_tip(&mut self, now: Now) {
         let Phase::Reading(machine) = &self.phase else { return };
-        let recently = self.ticked.is_some_and(|at| now.monotonic < at + self.timing.tick_every);
-        if self.leaving == Leaving::No && !recently && machine.due(now.wall) && !mutant::is(Mutant::NoTicks) {
+        let every = if machine.due(now.wall) {
+            self.timing.tick_every
+        } else if machine.clock() < self.quiet {
+            QUIET_TICK_EVERY
+        } else {
+            return;
+        };
+        let recently = self.ticked.is_some_and(|at| now.monotonic < at + every);
+        if self.leaving == Leaving::No && !recently && !mutant::is(Mutant::NoTicks) {
             self.ticked = Some(now.monotonic);
             self.effects.push_back(Effect::Tick { hash_key: machine.range().start });
         }
@@ -299,3 +312,6 @@ impl Holding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

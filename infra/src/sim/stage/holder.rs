@@ -16,7 +16,6 @@ use schemas::time::Millis;
 use crate::sim::call::{Answer, Call, Life, Page, Reply, Trouble};
 use crate::sim::coverage::Met;
 use crate::sim::net::Net;
-use crate::sim::setting::BEGINNING_MS;
 
 /// Between two tries of a put.
 const PUT_BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(1) };
@@ -158,10 +157,8 @@ impl Holder {
 
     fn on_page(&mut self, page: Page, (asked, now): (Millis, Now), net: &mut Net) {
         let is_empty = page.records.is_empty();
-        let kept_ms = net.setting.retention_ms;
-        let is_young = now.wall.since(Millis(BEGINNING_MS)) < kept_ms;
-        let horizon = Millis(if is_young { 0 } else { now.wall.0.saturating_sub(kept_ms) });
-        if self.holding.on_page(Read { asked, horizon, behind_ms: page.behind_ms }) {
+        let kept = net.setting.kept();
+        if self.holding.on_page(Read::new(&kept, asked, now.wall, page.behind_ms)) {
             self.gap = true;
             net.coverage.meet(Met::Gap);
             net.tell(|| format!("{} may have missed records of {}", self.life, self.holding.row().shard_id));

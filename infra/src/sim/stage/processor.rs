@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use processor::core::holding::{Now, Timing};
-use processor::core::lease::{Action, Age, Appetite, Listed, Look, Watch};
+use processor::core::lease::{Action, Appetite, Listed, Look, Watch};
 use schemas::ids::ShardId;
 use schemas::lease::{Beginning, Lease, Tail};
 
@@ -12,7 +12,6 @@ use super::holder::{Heard, Holder};
 use super::{Alarm, wall};
 use crate::sim::call::{Answer, Call, Life, Reply, Shard};
 use crate::sim::net::Net;
-use crate::sim::setting::BEGINNING_MS;
 
 /// What a request was for.
 #[derive(Clone, Debug)]
@@ -134,16 +133,12 @@ impl ProcessorStage {
             })
             .collect();
         let held: BTreeSet<ShardId> = self.holders.keys().cloned().collect();
-        let (age, appetite) = (self.age(net), Appetite::Share);
+        let age = net.setting.kept().age(self.now(net).wall);
+        let appetite = Appetite::Share;
         let look = Look { rows, shards: &shards, age, held: &held, appetite };
         let monotonic = self.now(net).monotonic;
         self.actions = self.watch.on_look(&look, monotonic).into();
         self.act(net);
-    }
-
-    fn age(&self, net: &Net) -> Age {
-        let since = wall(net.now_ms, self.skew_ms).0.saturating_sub(BEGINNING_MS);
-        if since < net.setting.retention_ms { Age::Young } else { Age::Old }
     }
 
     /// The next thing that the look has to do; one after the other, as the production loop does them.

@@ -14,6 +14,7 @@ impl Holding {
     /// A page of the shard that is read came; its records follow. Answers whether records before them may be gone, so
     /// that windows are cut.
     pub fn on_page(&mut self, read: Read) -> bool {
+        self.quiet = read.quiet;
         if !self.unread.on_page(read) {
             return false;
         }
