@@ -202,9 +202,7 @@ impl Held {
                 add(&metrics.stray, judged.stray);
                 add(&metrics.early, judged.early);
                 add(&metrics.late, judged.late);
-                if let Some(sample) = &judged.sample {
-                    self.shared.samples.on_refused(&self.shard_id, &raw.sequence, sample);
-                }
+                self.shared.samples.on_refused(&self.shard_id, &raw.sequence, judged);
                 self.caught_up();
             }
             Taken::Again(judged) => {

@@ -104,11 +104,16 @@ impl Judged {
         self.sample.get_or_insert(sample);
     }
 
+    /// Bids that belong to no auction.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.rejected + self.stray + self.early + self.late
+    }
+
     /// All bids of the record.
     #[must_use]
     pub fn bids(&self) -> u64 {
-        let refused = self.rejected + self.stray + self.early + self.late;
-        self.counted + self.duplicates + self.replayed + refused
+        self.counted + self.duplicates + self.replayed + self.refused()
     }
 }
 
