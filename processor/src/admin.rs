@@ -32,7 +32,10 @@ pub async fn run(config: &Config, asked: &Asked, clients: Clients) -> Result<Cov
     let leases = Leases { client: clients.dynamodb.clone(), table: names.lease_table.clone() };
     let stream = Stream::new(clients.kinesis.clone(), names.stream.clone());
     match &asked.change {
-        None => return show(&leases, &stream, asked).await,
+        None => {
+            let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
+            return show(&leases, &stream, &agreed.geometry, asked).await;
+        }
         Some(Change::Release { shard }) => release(&leases, shard).await?,
         Some(Change::Rewind { shard, to }) => {
             let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
@@ -56,7 +59,12 @@ fn call(what: &str) -> impl FnOnce(Failure) -> Error {
     move |failure| Error::Call { what, failure }
 }
 
-async fn show(leases: &Leases, stream: &Stream, asked: &Asked) -> Result<Covered, Error> {
+async fn show(
+    leases: &Leases,
+    stream: &Stream,
+    geometry: &Geometry,
+    asked: &Asked,
+) -> Result<Covered, Error> {
     let mut rows = leases.all().await.map_err(call(&format!("table {}", leases.table)))?;
     // Whether the stream answers at all is found out once, not by waiting for each of its shards.
     stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
@@ -66,8 +74,8 @@ async fn show(leases: &Leases, stream: &Stream, asked: &Asked) -> Result<Covered
     if !asked.json {
         writeln!(
             out,
-            "{:24} {:28} {:9} {:>10} {:>10} {:>10} {:>5}  checkpoint",
-            "shard", "owner", "state", "behind ms", "age ms", "tail ms", "tails"
+            "{:24} {:28} {:9} {:>10} {:>10} {:>10} {:>5} {:>5}  checkpoint",
+            "shard", "owner", "state", "behind ms", "age ms", "tail ms", "open", "tails"
         )?;
     }
     for row in &rows {
@@ -75,22 +83,24 @@ async fn show(leases: &Leases, stream: &Stream, asked: &Asked) -> Result<Covered
         let age = if row.closed_through.0 == 0 { None } else { Some(now.since(row.closed_through)) };
         // What a successor would read again: open windows lie in it.
         let tail = row.closed_through.since(row.replay_clock);
+        let open = open_windows(row, geometry);
         let owner = row.owner.as_deref().unwrap_or("-");
         if asked.json {
-            let line = line(row, (behind, age, tail));
+            let line = line(row, (behind, age, tail, open));
             writeln!(out, "{line}")?;
             continue;
         }
         let number = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
         writeln!(
             out,
-            "{:24} {:28} {:9} {:>10} {:>10} {:>10} {:>5}  {}",
+            "{:24} {:28} {:9} {:>10} {:>10} {:>10} {:>5} {:>5}  {}",
             row.shard_id.0,
             owner,
             state(row),
             number(behind),
             number(age),
             tail,
+            open,
             row.tails.len(),
             row.checkpoint.as_text()
         )?;
@@ -117,10 +127,23 @@ fn state(row: &Lease) -> &'static str {
     }
 }
 
-fn line(row: &Lease, (behind, age, tail): (Option<u64>, Option<u64>, u64)) -> Value {
+/// How many windows may be open at a row's checkpoint: none when nothing holds it back, else those that the clock it
+/// was written at has reached and not closed.
+fn open_windows(row: &Lease, geometry: &Geometry) -> u64 {
+    if row.replay_clock >= row.closed_through && row.tails.is_empty() {
+        return 0;
+    }
+    let last = geometry.window_start(row.closed_through.plus(geometry.ahead_max_ms));
+    let starts = (0..).map_while(|back: u64| last.0.checked_sub(back * geometry.window_ms).map(Millis));
+    let open = starts.take_while(|start| !geometry.passed(*start, row.closed_through)).count();
+    u64::try_from(open).unwrap_or(u64::MAX)
+}
+
+fn line(row: &Lease, (behind, age, tail, open): (Option<u64>, Option<u64>, u64, u64)) -> Value {
     json!({
         "shard_id": row.shard_id, "owner": row.owner, "state": state(row), "counter": row.counter,
         "checkpoint": row.checkpoint.as_text(), "behind_ms": behind, "checkpoint_age_ms": age, "tail_ms": tail,
+        "open_windows_max": open,
         "tails": row.tails.len(), "closed_through": row.closed_through.to_string(),
         "cut": row.beginning == Beginning::Cut,
     })
@@ -247,6 +270,21 @@ fn rewound(row: &Lease, place: &Checkpoint, arrival: Millis, geometry: &Geometry
 mod tests {
     use super::*;
     use schemas::hash::HashRange;
+
+    #[test]
+    fn windows_that_the_clock_has_reached_and_not_closed_may_be_open() {
+        let geometry = Geometry { window_ms: 10, grace_ms: 2, ahead_max_ms: 5, ..Geometry::default() };
+        let open = |replay_clock, closed_through| {
+            let mut row = Lease::new(ShardId("s".into()), HashRange::ALL, Vec::new());
+            (row.replay_clock, row.closed_through) = (Millis(replay_clock), Millis(closed_through));
+            open_windows(&row, &geometry)
+        };
+        assert_eq!(open(133, 133), 0, "nothing holds the checkpoint back");
+        assert_eq!(open(0, 0), 0, "nothing was read");
+        assert_eq!(open(131, 132), 2, "120 is within its grace, 130 runs");
+        assert_eq!(open(131, 133), 1, "120 is closed");
+        assert_eq!(open(131, 136), 2, "140 may have begun ahead of the clock");
+    }
 
     #[test]
     fn a_rewind_that_would_cut_an_open_window_is_refused() {
