@@ -146,6 +146,41 @@ mod tests {
         assert!(document.to_string().len() < 1_048_576, "an event of CloudWatch Logs is below 1 MB");
     }
 
+    /// Everything that ops are promised, with what Prometheus calls it.
+    const PROMISED: [(&str, &str); 15] = [
+        ("processor_shard_behind_ms", "processor_shard_behind_ms{"),
+        ("processor_records", "processor_records_total "),
+        ("processor_bids_counted", "processor_bids_counted_total "),
+        ("processor_shard_clock_lag_ms", "processor_shard_clock_lag_ms{"),
+        ("processor_open_windows", "processor_open_windows "),
+        ("processor_shard_checkpoint_age_ms", "processor_shard_checkpoint_age_ms{"),
+        ("processor_leases_held", "processor_leases_held "),
+        ("processor_leases_gained", "processor_leases_gained_total "),
+        ("processor_leases_lost", "processor_leases_lost_total "),
+        ("processor_auctions_closed", "processor_auctions_closed_total "),
+        ("processor_put_us", "processor_put_seconds_bucket{"),
+        ("processor_conditional_failures", "processor_conditional_failures_total "),
+        ("processor_write_throttles", "processor_write_throttles_total "),
+        ("processor_divergence", "processor_divergence_total "),
+        ("processor_bids_refused", "processor_bids_refused_total{reason="),
+    ];
+
+    #[test]
+    fn everything_that_ops_are_promised_is_told_in_both_forms() {
+        let metrics = std::sync::Arc::new(Metrics::default());
+        metrics.set_shard(&ShardId("shardId-1".into()), Some(ShardGauges::default()));
+        let documents = Emf::new("bids".into(), "me".into()).on_readings(&readings(&metrics), Millis(1));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &crate::prometheus::registry(metrics)).unwrap();
+        for (emf, prometheus) in PROMISED {
+            assert!(documents.iter().any(|document| document[emf].is_u64()), "{emf} is in no document");
+            assert!(text.lines().any(|line| line.starts_with(prometheus)), "{prometheus} is not in\n{text}");
+        }
+        for reason in ["late", "early", "stray", "duplicate", "rejected"] {
+            assert!(documents.iter().any(|document| document["reason"] == reason), "{reason} is no reason");
+        }
+    }
+
     #[test]
     fn documents_keep_the_documented_schema_and_tell_what_was_added() {
         let metrics = Metrics::default();

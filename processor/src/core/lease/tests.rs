@@ -143,3 +143,20 @@ fn a_gap_in_the_hash_space_is_found() {
     assert_eq!(found, [HashRange { start: HashKey(10), end: HashKey(19) }]);
     assert_eq!(gaps(&[part(0, 9)]), [HashRange { start: HashKey(10), end: HashKey(u128::MAX) }]);
 }
+
+#[test]
+fn a_shard_that_nobody_reads_is_told_and_a_child_that_waits_for_its_parent_is_not() {
+    let [ended, a, _] = parent_and_children();
+    let reading = Lease { checkpoint: Checkpoint::TrimHorizon, ..lease("p", Some("you"), 2) };
+    let mut watch = me();
+    let mut unread = |rows: &[Lease], seconds| {
+        look(&mut watch, rows, seconds);
+        watch.unread(rows, Duration::from_secs(seconds))
+    };
+    let rows = [reading, a.clone()];
+    assert_eq!(unread(&rows, 0), []);
+    assert_eq!(unread(&rows, 19), []);
+    assert_eq!(unread(&rows, 20), [ShardId("p".into())], "the child waits for it");
+    let rows = [ended, a.clone()];
+    assert_eq!(unread(&rows, 21), [a.shard_id], "its parent has ended, and nobody takes it");
+}
