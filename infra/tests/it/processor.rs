@@ -1,7 +1,9 @@
 //! Processors as real processes: killed, stopped, paused, throttled and lied to while shards split and merge.
 
 mod process;
+mod promises;
 mod proxy;
+mod reader;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -86,7 +88,8 @@ impl World {
         }
     }
 
-    async fn load(&self, seconds: u64, rate: u32) {
+    /// Sends bids; answers how many were accepted, which is all of them.
+    async fn load(&self, seconds: u64, rate: u32) -> u64 {
         let arguments = format!(
             "producer --region eu-central-1 --generate {rate} --duration {seconds} --slots 60 --accounts 40 --linger-ms 200"
         );
@@ -95,6 +98,7 @@ impl World {
         let metrics = Arc::new(producer::Metrics::default());
         let summary = producer::run(config, self.place.clients.clone(), stop, metrics).await.unwrap();
         assert_eq!(summary.accepted, summary.sent, "{summary:?}");
+        summary.accepted
     }
 
     async fn items(&self, table: &str) -> BTreeMap<(String, String), HashMap<String, AttributeValue>> {
@@ -234,6 +238,7 @@ async fn chaos(world: &World) -> Vec<Process> {
     for turn in 0.. {
         tokio::time::sleep(FAULT_EVERY).await;
         world.proxy.set(0, 0);
+        world.proxy.set_halves(false);
         world.kinesis.set_faults(Faults::default());
         if let Some(zombie) = zombie.take() {
             // Its leases were taken meanwhile; it goes on where it stood.
@@ -256,7 +261,10 @@ async fn chaos(world: &World) -> Vec<Process> {
                 paused.signal(Signal::STOP);
                 zombie = Some(paused);
             }
-            3 => world.proxy.set(40, 0),
+            3 => {
+                world.proxy.set(40, 0);
+                world.proxy.set_halves(true);
+            }
             4 => {
                 let stopped = processes.remove(turn % processes.len());
                 stopped.signal(Signal::TERM);
@@ -288,7 +296,7 @@ async fn a_minute_of_chaos_leaves_the_items_of_an_undisturbed_run() {
     let ledger = postgres::start(postgres::PostgresOptions::temporary()).await.unwrap();
     let connection = Ledger::stand_in(&ledger.database_url());
     provision::ledger(&connection, &[], &[]).await.unwrap();
-    let (processes, ()) = tokio::join!(chaos(&world), world.load(CHAOS_SECONDS, 1_000));
+    let (processes, _) = tokio::join!(chaos(&world), world.load(CHAOS_SECONDS, 1_000));
 
     let db = connection.connect().await.unwrap();
     world.wait_until_closed().await;
@@ -302,6 +310,11 @@ async fn a_minute_of_chaos_leaves_the_items_of_an_undisturbed_run() {
     {
         assert!(!lines_with(logs(), happened).is_empty(), "nothing logged: {happened}");
     }
+    let kept = promises::kept(logs());
+    let again = kept.iter().filter(|line| line["message"] == promises::AGAIN);
+    assert!(again.filter_map(|line| line["records"].as_u64()).sum::<u64>() > 0, "nothing was read again");
+    assert!(world.proxy.unprocessed() > 0, "no batch was taken by halves");
+    assert_eq!(world.leases(&[]).await.unwrap(), Covered::Whole);
     drop(processes);
 
     let calm = Names { table: "calm".into(), lease_table: "calm-leases".into(), ..Names::default() };

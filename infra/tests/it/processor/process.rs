@@ -38,12 +38,13 @@ pub(super) struct Place<'a> {
 pub(super) struct Process {
     child: Child,
     pub(super) log: PathBuf,
+    out: PathBuf,
 }
 
 impl Process {
     pub(super) fn start(name: &str, place: &Place<'_>, arguments: &str) -> Self {
-        let log = place.logs.join(format!("{name}.log"));
-        let errors = File::create(&log).unwrap();
+        let (log, out) = (place.logs.join(format!("{name}.log")), place.logs.join(format!("{name}.out")));
+        let (errors, output) = (File::create(&log).unwrap(), File::create(&out).unwrap());
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "processor::process::as_a_process", "--nocapture", "--test-threads", "1"])
             .env(ARGUMENTS, format!("processor --worker {name} {arguments}"))
@@ -52,11 +53,19 @@ impl Process {
             .env("AWS_REGION", LOCAL_REGION)
             .env("AWS_ACCESS_KEY_ID", "local")
             .env("AWS_SECRET_ACCESS_KEY", "local")
-            .stdout(Stdio::null())
+            .stdin(Stdio::null())
+            .stdout(output)
             .stderr(errors)
             .spawn()
             .unwrap();
-        Self { child, log }
+        Self { child, log, out }
+    }
+
+    /// What it wrote to standard output that is JSON: one document a line, behind what the test binary says.
+    pub(super) fn documents(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(&self.out).unwrap();
+        let documents = text.lines().filter_map(|line| line.find('{').map(|at| &line[at..]));
+        documents.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     pub(super) fn signal(&self, signal: Signal) {
@@ -65,9 +74,17 @@ impl Process {
     }
 
     /// Waits until the process is gone; `true` when it said that all went well.
-    pub(super) async fn wait(mut self) -> bool {
-        let exited = tokio::task::spawn_blocking(move || self.child.wait());
-        exited.await.unwrap().unwrap().success()
+    pub(super) async fn wait(self) -> bool {
+        self.ended().await.1
+    }
+
+    /// [`Self::wait`], after which it can still be asked what it said.
+    pub(super) async fn ended(mut self) -> (Self, bool) {
+        let exited = tokio::task::spawn_blocking(move || {
+            let status = self.child.wait().unwrap();
+            (self, status.success())
+        });
+        exited.await.unwrap()
     }
 }
 

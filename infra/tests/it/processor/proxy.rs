@@ -1,15 +1,18 @@
-//! A door before a local engine that throttles requests and loses replies on purpose.
+//! A door before a local engine that throttles requests, loses replies and leaves items of batches unprocessed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
+use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -19,6 +22,9 @@ pub(super) struct Wrong {
     throttled: AtomicU32,
     reply_lost: AtomicU32,
     count: AtomicU32,
+    /// Whether the table takes only the first half of a batch, and how many items it did not take.
+    halves: AtomicBool,
+    unprocessed: AtomicUsize,
 }
 
 /// A running proxy.
@@ -49,6 +55,16 @@ impl Proxy {
     pub(super) fn set(&self, throttled: u32, reply_lost: u32) {
         self.wrong.throttled.store(throttled, Ordering::SeqCst);
         self.wrong.reply_lost.store(reply_lost, Ordering::SeqCst);
+    }
+
+    /// From now on the table takes only the first half of each batch of writes, or all of it.
+    pub(super) fn set_halves(&self, halves: bool) {
+        self.wrong.halves.store(halves, Ordering::SeqCst);
+    }
+
+    /// Items that were left unprocessed so far.
+    pub(super) fn unprocessed(&self) -> usize {
+        self.wrong.unprocessed.load(Ordering::SeqCst)
     }
 }
 
@@ -84,22 +100,66 @@ async fn answer(
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(response);
     }
-    let response = forward(request, upstream).await.map_err(|_| Lost)?;
+    let is_batch = request
+        .headers()
+        .get("x-amz-target")
+        .is_some_and(|target| target.to_str().is_ok_and(|target| target.ends_with(".BatchWriteItem")));
+    let response = if is_batch && wrong.halves.load(Ordering::SeqCst) {
+        half(request, upstream, &wrong).await
+    } else {
+        forward(request, upstream).await
+    };
+    let response = response.map_err(|_| Lost)?;
     if draw >= 100 - wrong.reply_lost.load(Ordering::SeqCst) {
         return Err(Lost);
     }
     Ok(response)
 }
 
+/// Sends the first half of a batch on and answers that the rest is unprocessed.
+async fn half(
+    request: Request<Incoming>,
+    upstream: SocketAddr,
+    wrong: &Wrong,
+) -> anyhow::Result<Response<Full<Bytes>>> {
+    let (mut head, body) = request.into_parts();
+    let mut body: Value = serde_json::from_slice(&body.collect().await?.to_bytes())?;
+    let mut rest = Map::new();
+    for (table, writes) in body["RequestItems"].as_object_mut().context("tables")? {
+        let writes = writes.as_array_mut().context("writes")?;
+        let left = writes.split_off(writes.len().div_ceil(2));
+        wrong.unprocessed.fetch_add(left.len(), Ordering::SeqCst);
+        if !left.is_empty() {
+            rest.insert(table.clone(), Value::Array(left));
+        }
+    }
+    head.headers.remove(CONTENT_LENGTH);
+    let taken = Request::from_parts(head, Full::new(Bytes::from(body.to_string())));
+    let (mut head, body) = send(taken, upstream).await?.into_parts();
+    if !head.status.is_success() {
+        return Ok(Response::from_parts(head, body));
+    }
+    let mut answer: Value = serde_json::from_slice(&body.collect().await?.to_bytes())?;
+    answer["UnprocessedItems"] = Value::Object(rest);
+    head.headers.remove(CONTENT_LENGTH);
+    // The engine's checksum is of another body.
+    head.headers.remove("x-amz-crc32");
+    Ok(Response::from_parts(head, Full::new(Bytes::from(answer.to_string()))))
+}
+
 async fn forward(request: Request<Incoming>, upstream: SocketAddr) -> anyhow::Result<Response<Full<Bytes>>> {
+    let (head, body) = request.into_parts();
+    let body = Full::new(body.collect().await?.to_bytes());
+    send(Request::from_parts(head, body), upstream).await
+}
+
+async fn send(request: Request<Full<Bytes>>, upstream: SocketAddr) -> anyhow::Result<Response<Full<Bytes>>> {
     let socket = TcpStream::connect(upstream).await?;
     socket.set_nodelay(true)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
     tokio::spawn(connection);
-    let (head, body) = request.into_parts();
-    let body = Full::new(body.collect().await?.to_bytes());
-    let (head, body) = sender.send_request(Request::from_parts(head, body)).await?.into_parts();
+    let (head, body) = sender.send_request(request).await?.into_parts();
     let mut response = Response::from_parts(head, Full::new(body.collect().await?.to_bytes()));
-    response.headers_mut().remove(hyper::header::TRANSFER_ENCODING);
+    response.headers_mut().remove(TRANSFER_ENCODING);
     Ok(response)
 }
