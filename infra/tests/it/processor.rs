@@ -4,6 +4,7 @@ mod process;
 mod promises;
 mod proxy;
 mod reader;
+mod sink;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

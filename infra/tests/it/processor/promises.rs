@@ -93,8 +93,9 @@ async fn poison_blocks_no_shard_and_a_rewind_writes_nothing_twice() {
         assert!(poisoned.contains(line["sequence"].as_str().unwrap()), "{line}");
         assert_eq!((line["sub_sequence"].as_u64(), line["region"].as_str()), (Some(0), Some("-")), "{line}");
     }
-    let closed = lines.iter().filter(|line| line["message"] == "window closed");
-    let shards: BTreeSet<_> = closed.map(|line| line["shard_id"].as_str().unwrap()).collect();
+    let is_closed = |line: &&Value| line["message"] == "window closed";
+    let closed = lines.iter().filter(is_closed);
+    let shards: BTreeSet<_> = closed.clone().map(|line| line["shard_id"].as_str().unwrap()).collect();
     assert_eq!(shards.len(), 4, "every shard goes on");
 
     let rows = world.rows().await;
@@ -113,6 +114,8 @@ async fn poison_blocks_no_shard_and_a_rewind_writes_nothing_twice() {
     }
     world.wait_until_closed().await;
     assert!(world.items(&world.place.names.table).await == items, "a rewind changed what stands");
+    let lines = kept([process.log.as_path()].into_iter());
+    assert_eq!(lines.iter().filter(is_closed).count(), closed.count(), "a window is closed once");
     for (before, after) in rows.iter().zip(world.rows().await) {
         assert!(after.closed_through >= before.closed_through, "{before:?} and then {after:?}");
     }

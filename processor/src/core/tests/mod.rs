@@ -6,6 +6,7 @@
 
 mod fleet;
 mod log;
+mod memory;
 mod reference;
 mod rules;
 mod store;
