@@ -1,9 +1,9 @@
-//! A sample of refused bids for the log: never more than some lines a second, whatever comes in.
+//! A sample of refused bids and of duplicates for the log: never more than some lines a second, whatever comes in.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use schemas::ids::{SequenceNumber, ShardId};
+use schemas::ids::{Region, SequenceNumber, ShardId};
 
 use crate::core::{Judged, Sample};
 
@@ -49,22 +49,41 @@ impl Rate {
 }
 
 impl Samples {
-    /// Logs the first refused bid of a record, or only counts that it was not logged; the others are counted.
+    /// Logs the first refused bid of a record, or its first duplicate, or only counts that it was not logged; the
+    /// others are counted.
     pub(crate) fn on_refused(&self, shard_id: &ShardId, sequence: &SequenceNumber, judged: &Judged) {
-        let Some(Sample { refused, region, sub_sequence, reason }) = judged.sample else { return };
+        let Some((refused, region, sub_sequence, reason)) = first(judged) else { return };
         let line = {
             let mut rate = self.rate.lock().expect("no holder panics");
-            rate.on_refused(judged.refused(), self.started.elapsed())
+            rate.on_refused(judged.refused() + judged.duplicates, self.started.elapsed())
         };
         let Some(not_logged) = line else { return };
-        let refused = refused.as_str();
         tracing::warn!(%shard_id, %sequence, sub_sequence, refused, %region, reason, not_logged, "bid refused");
     }
+}
+
+/// The bid that stands for a record: a word for why it counts for nothing, its region and place, and what is wrong with
+/// it.
+fn first(judged: &Judged) -> Option<(&'static str, Region, u32, &'static str)> {
+    let duplicate = || judged.copy.map(|(sub_sequence, region)| ("duplicate", region, sub_sequence, ""));
+    let told = |sample: Sample| (sample.refused.as_str(), sample.region, sample.sub_sequence, sample.reason);
+    judged.sample.map(told).or_else(duplicate)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::Refused;
+
+    #[test]
+    fn a_duplicate_stands_for_a_record_in_which_nothing_was_refused() {
+        let region: Region = "eu-west-1".parse().unwrap();
+        let copied = Judged { duplicates: 2, copy: Some((7, region)), ..Judged::default() };
+        assert_eq!(first(&copied), Some(("duplicate", region, 7, "")));
+        let sample = Sample { refused: Refused::Late, region, sub_sequence: 9, reason: "" };
+        assert_eq!(first(&Judged { sample: Some(sample), ..copied }), Some(("late", region, 9, "")));
+        assert_eq!(first(&Judged { counted: 3, ..Judged::default() }), None);
+    }
 
     #[test]
     fn five_lines_a_second_are_written_and_what_has_none_is_counted() {

@@ -30,6 +30,8 @@ pub enum BidEvents {
 pub(super) struct Entered {
     pub(super) counted: u64,
     pub(super) copies: u64,
+    /// The place of the first copy.
+    pub(super) copy: Option<u32>,
     /// By place in the record, ascending.
     pub(super) others: Vec<(u32, Verdict)>,
 }
@@ -129,6 +131,7 @@ impl Book {
                 }
             } else {
                 entered.copies += 1;
+                entered.copy.get_or_insert(at);
             }
             open = Some(window);
         }

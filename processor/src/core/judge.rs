@@ -91,6 +91,8 @@ pub struct Judged {
     pub replayed: u64,
     /// The first refused bid of the record.
     pub sample: Option<Sample>,
+    /// The first copy of the record: its place and its region.
+    pub copy: Option<(u32, Region)>,
 }
 
 impl Judged {

@@ -102,7 +102,9 @@ impl ShardMachine {
         let (geometry, clock) = (self.agreed.geometry, self.at.clock);
         let entered = self.book.on_record(&mut self.judge, &decoded.items, &record, clock, touch);
         let (counted, duplicates) = (entered.counted, entered.copies);
-        let mut judged = Judged { counted, duplicates, ..Judged::default() };
+        let region = |at: u32| decoded.items[wide(at)].as_ref().ok().map(|bid| (at, bid.region));
+        let copy = entered.copy.and_then(region);
+        let mut judged = Judged { counted, duplicates, copy, ..Judged::default() };
         for (at, verdict) in entered.others {
             let Verdict::Refused(refused) = verdict else {
                 judged.replayed += 1;

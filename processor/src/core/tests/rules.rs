@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use schemas::attr::{Attr, Attrs};
-use schemas::ids::{SequenceNumber, ShardId};
+use schemas::bid::Bid;
+use schemas::ids::{AccountId, BidId, SequenceNumber, ShardId};
 use schemas::lease::{Beginning, Checkpoint, Lease};
+use schemas::money::{BasisPoints, Price};
 use schemas::time::Millis;
 
 use super::reference::recompute;
 use super::store::{Store, Table};
-use super::world::{Rng, Shard, World, agreed};
+use super::world::{Rng, Shard, World, agreed, slots};
 use crate::core::BidEvents;
 use crate::core::shard::ShardMachine;
 
@@ -123,9 +125,8 @@ fn the_order_of_bids_in_a_record_changes_nothing_but_their_places() {
         for shard in &world.shards {
             let mut shuffled = shard.clone();
             let mut firsts = BTreeMap::new();
-            let mut is_altered_copy = |bid: &schemas::bid::Bid| {
-                *firsts.entry((bid.slot_id, bid.account_id, bid.bid_id)).or_insert(*bid) != *bid
-            };
+            let mut is_altered_copy =
+                |bid: &Bid| *firsts.entry((bid.slot_id, bid.account_id, bid.bid_id)).or_insert(*bid) != *bid;
             for stored in &mut shuffled.log {
                 let items = &mut stored.decoded.items;
                 // Of copies that differ the first one counts, so there the order does matter.
@@ -170,4 +171,26 @@ fn bytes_that_are_no_record_are_one_rejected_bid() {
         (total.rejected, total.region.as_str(), &total.shard_id),
         (1, "-", &ShardId("shardId-000000000000".into()))
     );
+}
+
+#[test]
+fn the_first_copy_of_a_record_is_told_by_its_place() {
+    let world = World::new();
+    let mut machine = machine(&row(&world.shards[0]), 0);
+    let bid = |id: u8, region: &str| Bid {
+        bid_id: BidId::from_bytes([id; 16]),
+        slot_id: slots()[0],
+        account_id: AccountId::from_bytes([1; 16]),
+        region: region.parse().unwrap(),
+        amount: Price::MAX,
+        latency_ms: 1,
+        quality: BasisPoints::ONE,
+        event_time: Millis(100),
+    };
+    let (first, second) = (bid(1, "eu-west-1"), bid(2, "sa-east-1"));
+    let items = [first, second, second, first].map(Ok).to_vec();
+    let record = schemas::record::Decoded { kind: schemas::record::Kind::Block, items };
+    let (_, judged) = machine.on_record(Millis(100), &"1".parse().unwrap(), &record);
+    assert_eq!((judged.counted, judged.duplicates, judged.sample), (2, 2, None));
+    assert_eq!(judged.copy, Some((2, second.region)));
 }
