@@ -1,6 +1,7 @@
 //! Money in integers of 1/10,000 of a unit; never through a float.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 /// Parts of one unit: four decimals.
@@ -10,7 +11,7 @@ pub const INTEGER_DIGITS_MAX: usize = 14;
 
 /// A price or a bid's amount: above zero, below 10^14 units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Price(u64);
+pub struct Price(NonZeroU64);
 
 /// Why a text or number is no price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,24 +32,24 @@ pub enum MoneyError {
 
 impl Price {
     /// The highest price: 14 integer digits and 4 decimals, all nines.
-    pub const MAX: Price = Price(999_999_999_999_999_999);
+    pub const MAX: Price = Price(NonZeroU64::new(999_999_999_999_999_999).expect("not zero"));
 
     /// A price of `units` ten-thousandths.
     ///
     /// # Errors
     /// [`MoneyError::NotPositive`] for zero, [`MoneyError::TooLarge`] above [`Price::MAX`].
     pub fn from_units(units: u64) -> Result<Self, MoneyError> {
-        match units {
-            0 => Err(MoneyError::NotPositive),
-            units if units > Self::MAX.0 => Err(MoneyError::TooLarge),
-            units => Ok(Self(units)),
+        match NonZeroU64::new(units) {
+            None => Err(MoneyError::NotPositive),
+            Some(units) if units > Self::MAX.0 => Err(MoneyError::TooLarge),
+            Some(units) => Ok(Self(units)),
         }
     }
 
     /// Ten-thousandths of a unit, at least 1.
     #[must_use]
     pub fn units(self) -> u64 {
-        self.0
+        self.0.get()
     }
 }
 
@@ -63,7 +64,7 @@ impl FromStr for Price {
 
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Money(i128::from(self.0)).fmt(f)
+        Money(i128::from(self.units())).fmt(f)
     }
 }
 
@@ -87,7 +88,7 @@ impl Money {
 
 impl From<Price> for Money {
     fn from(price: Price) -> Self {
-        Self(i128::from(price.0))
+        Self(i128::from(price.units()))
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn amounts_are_read_from_their_digits() {
         for (text, units) in
-            [("5.4", 54_000), ("0.0001", 1), ("007.10", 71_000), ("99999999999999.9999", Price::MAX.0)]
+            [("5.4", 54_000), ("0.0001", 1), ("007.10", 71_000), ("99999999999999.9999", Price::MAX.units())]
         {
             assert_eq!(text.parse::<Price>().map(Price::units), Ok(units), "{text}");
         }

@@ -14,9 +14,12 @@ use schemas::item::{Aggregate, Candidate, RegionStats, State};
 use schemas::money::Money;
 use schemas::time::Millis;
 
-use super::index::{place, wide};
+use super::index::{emptied, place, wide};
 use super::mark::{Places, Record};
 use super::standing::{Regions, Standings};
+
+/// Leaders that get memory with the first one.
+const LEADERS_FIRST: usize = 5;
 
 /// A bid on its way into its auction.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +28,7 @@ pub(super) struct Offer<'a> {
     /// The score, or the highest number when it is above that: a lower one is a lower score.
     pub(super) low: u64,
     pub(super) geometry: &'a Geometry,
-    record: &'a Record<'a>,
+    pub(super) record: &'a Record<'a>,
     sub_sequence: u32,
 }
 
@@ -45,13 +48,16 @@ impl<'a> Offer<'a> {
         Self { bid, low, geometry, record, sub_sequence }
     }
 
-    fn score(&self) -> u128 {
-        score(self.geometry.ranking, self.bid.amount, self.bid.quality)
-    }
-
     /// The bid as it is kept.
     pub(super) fn placed(&self, places: &mut Places) -> Placed {
         Placed { bid: *self.bid, place: places.of(self.record), sub_sequence: self.sub_sequence }
+    }
+
+    /// Keeps the bid in the place of another.
+    #[inline]
+    pub(super) fn replace(&self, kept: &mut Placed, places: &mut Places) {
+        kept.bid = *self.bid;
+        (kept.place, kept.sub_sequence) = (places.of(self.record), self.sub_sequence);
     }
 
     pub(super) fn rank(&self) -> RankKey {
@@ -96,10 +102,31 @@ impl Placed {
 /// One of the first accounts of an auction, by its best bid.
 #[derive(Clone, Copy, Debug)]
 struct Leader {
-    score: u128,
+    /// The score, or the highest number when it is above that.
+    low: u64,
     account_id: AccountId,
     /// Where that bid is kept.
     kept: u32,
+}
+
+/// What a window keeps of the bids of its auctions.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// The bids of leaders, in no order.
+    pub(super) leading: Vec<Placed>,
+    pub(super) standings: Standings,
+    pub(super) places: Places,
+}
+
+impl Kept {
+    /// Empty, with memory that is worth keeping.
+    pub(super) fn emptied(self) -> Self {
+        Self {
+            leading: emptied(self.leading),
+            standings: self.standings.emptied(),
+            places: Places::default(),
+        }
+    }
 }
 
 /// An open auction. What every bid touches comes first, in one cache line.
@@ -114,8 +141,6 @@ pub(super) struct Auction {
     bar: u64,
     /// Best first, one per account, one more than become candidates.
     leaders: Vec<Leader>,
-    /// Their bids, in no order.
-    kept: Vec<Placed>,
     /// Copies that were not counted, by the region they came from.
     pub(super) copies: Vec<(Region, u64)>,
 }
@@ -128,16 +153,15 @@ impl Auction {
             bidders: 0,
             bar: 0,
             leaders: Vec::new(),
-            kept: Vec::new(),
             copies: Vec::new(),
         }
     }
 
     /// Takes a bid that was not seen before.
     #[inline]
-    pub(super) fn on_bid(&mut self, offer: &Offer<'_>, places: &mut Places) {
+    pub(super) fn on_bid(&mut self, offer: &Offer<'_>, kept: &mut Kept) {
         if offer.low >= self.bar {
-            self.lead(offer, places);
+            self.lead(offer, &mut kept.leading, &mut kept.places);
         }
     }
 
@@ -150,44 +174,49 @@ impl Auction {
     }
 
     /// Puts a bid among the leaders when it belongs there: in place of its account's own, or of the last.
-    fn lead(&mut self, offer: &Offer<'_>, places: &mut Places) {
+    fn lead(&mut self, offer: &Offer<'_>, leading: &mut Vec<Placed>, places: &mut Places) {
         let (length, account_id) = (usize::from(offer.geometry.candidates) + 1, offer.bid.account_id);
         let own = self.leaders.iter().position(|leader| leader.account_id == account_id);
-        let mut at = match own.or((self.leaders.len() == length).then_some(length - 1)) {
-            Some(at) if !self.is_before(offer, at) => return,
-            Some(at) => at,
+        let (mut at, kept) = match own.or((self.leaders.len() == length).then_some(length - 1)) {
+            Some(at) if !self.is_before(offer, at, leading) => return,
+            Some(at) => {
+                let kept = self.leaders[at].kept;
+                offer.replace(&mut leading[wide(kept)], places);
+                (at, kept)
+            }
             None => {
-                let kept = place(self.kept.len());
-                self.leaders.push(Leader { score: 0, account_id, kept });
-                self.kept.push(offer.placed(places));
-                self.leaders.len() - 1
+                let kept = place(leading.len());
+                leading.push(offer.placed(places));
+                if self.leaders.is_empty() {
+                    self.leaders.reserve_exact(length.min(LEADERS_FIRST));
+                }
+                self.leaders.push(Leader { low: offer.low, account_id, kept });
+                (self.leaders.len() - 1, kept)
             }
         };
-        let kept = self.leaders[at].kept;
-        self.kept[wide(kept)] = offer.placed(places);
-        while let Some(better) = at.checked_sub(1).filter(|better| self.is_before(offer, *better)) {
+        while let Some(better) = at.checked_sub(1).filter(|better| self.is_before(offer, *better, leading)) {
             self.leaders[at] = self.leaders[better];
             at = better;
         }
-        self.leaders[at] = Leader { score: offer.score(), account_id, kept };
+        self.leaders[at] = Leader { low: offer.low, account_id, kept };
         if let Some(last) = self.leaders.get(length - 1) {
-            self.bar = low(last.score);
+            self.bar = last.low;
         }
     }
 
     /// Whether a bid ranks before a leader's. Ties are rare, and only they look at the rest of the bids.
     #[inline]
-    fn is_before(&self, offer: &Offer<'_>, at: usize) -> bool {
+    fn is_before(&self, offer: &Offer<'_>, at: usize, leading: &[Placed]) -> bool {
         let leader = &self.leaders[at];
-        match offer.score().cmp(&leader.score) {
+        match offer.low.cmp(&leader.low) {
             Ordering::Greater => true,
             Ordering::Less => false,
-            Ordering::Equal => offer.rank() < self.kept[wide(leader.kept)].rank(offer.geometry),
+            Ordering::Equal => offer.rank() < leading[wide(leader.kept)].rank(offer.geometry),
         }
     }
 
-    fn leading(&self) -> impl Iterator<Item = &Placed> {
-        self.leaders.iter().map(|leader| &self.kept[wide(leader.kept)])
+    fn leading<'a>(&'a self, kept: &'a Kept) -> impl Iterator<Item = &'a Placed> {
+        self.leaders.iter().map(|leader| &kept.leading[wide(leader.kept)])
     }
 
     /// The item that this auction leaves; it counted at least one bid.
@@ -196,10 +225,11 @@ impl Auction {
         start: Millis,
         shard_id: &ShardId,
         geometry: &Geometry,
-        (standings, places): (&Standings, &Places),
+        kept: &Kept,
     ) -> Aggregate {
         let candidates = usize::from(geometry.candidates);
-        let next = self.leaders.get(candidates);
+        let next = self.leading(kept).nth(candidates).map(|placed| placed.bid);
+        let Kept { standings, places, .. } = kept;
         let regions: std::collections::BTreeMap<Region, RegionStats> =
             standings.close(self.regions, places).collect();
         let (lowest, highest) =
@@ -216,9 +246,9 @@ impl Auction {
             amount_max: highest.expect(counted),
             duplicates: self.copies.iter().map(|(_, copies)| copies).sum(),
             regions,
-            candidates: self.leading().take(candidates).map(|placed| placed.candidate(places)).collect(),
-            next_amount: next.map(|leader| self.kept[wide(leader.kept)].bid.amount),
-            next_score: next.map(|leader| leader.score),
+            candidates: self.leading(kept).take(candidates).map(|placed| placed.candidate(places)).collect(),
+            next_amount: next.map(|bid| bid.amount),
+            next_score: next.map(|bid| score(geometry.ranking, bid.amount, bid.quality)),
             shard_id: shard_id.clone(),
             state: State::Pending,
             decision: None,
@@ -227,8 +257,12 @@ impl Auction {
         }
     }
 
-    /// Its kept bids' places are so much further behind now.
-    pub(super) fn shift_places(&mut self, offset: u32) {
-        self.kept.iter_mut().for_each(|placed| placed.place += offset);
+    /// The same auction in another window, which keeps its leaders' bids now; its regions are not moved.
+    pub(super) fn moved(mut self, from: &Kept, to: &mut Kept, offset: u32) -> Self {
+        for leader in &mut self.leaders {
+            to.leading.push(from.leading[wide(leader.kept)].shifted(offset));
+            leader.kept = place(to.leading.len() - 1);
+        }
+        self
     }
 }

@@ -1,6 +1,7 @@
 //! The open windows of a shard, by their start.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
@@ -12,7 +13,7 @@ use super::auction::Offer;
 use super::index::{place, wide};
 use super::judge::{Judge, Refused, Verdict};
 use super::mark::Record;
-use super::window::{Tables, Window};
+use super::window::{Spot, Window};
 
 /// Which single bids are kept for analysts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,20 +39,24 @@ pub(super) struct Entered {
 
 /// Bids that are looked at before they are counted: enough for memory to answer many at once, few enough that what
 /// was fetched for the first is still there for the last.
-pub(super) const BATCH: usize = 64;
+pub(super) const BATCH: usize = 96;
 
 /// Open windows.
 #[derive(Debug)]
 pub(super) struct Book {
     pub(super) windows: BTreeMap<Millis, Window>,
     events: BidEvents,
-    /// Tables of the last window that was closed, for the next one that opens.
-    spare: Tables,
+    /// The last window that was closed, empty, for the next one that opens: memory fresh from the system costs more
+    /// than most that is done with it.
+    spare: Window,
+    /// Where the bids under way belong.
+    spots: Box<[Spot; BATCH]>,
 }
 
 impl Book {
     pub(super) fn new(events: BidEvents) -> Self {
-        Self { windows: BTreeMap::new(), events, spare: Tables::default() }
+        let spots = Box::new([Spot::default(); BATCH]);
+        Self { windows: BTreeMap::new(), events, spare: Window::default(), spots }
     }
 
     /// Judges the bids of a record at a clock, and counts those that are in time. `touched` is called with each window
@@ -88,43 +93,54 @@ impl Book {
     }
 
     /// The next bids of a record, at most [`BATCH`], all valid and all of one window. The first has the place `from`.
-    #[inline]
+    /// In a function of its own, as [`Window::find`] is.
+    #[inline(never)]
     fn on_run(
         &mut self,
         (judge, clock): (&mut Judge, Millis),
-        (start, bids): (Millis, &[Result<Bid, Rejected>]),
-        (record, from): (&Record<'_>, u32),
+        (start, mut bids): (Millis, &[Result<Bid, Rejected>]),
+        (record, mut from): (&Record<'_>, u32),
         touched: &impl Fn(&mut Window),
         entered: &mut Entered,
     ) {
+        let window = match self.windows.entry(start) {
+            Entry::Occupied(window) => window.into_mut(),
+            Entry::Vacant(free) => {
+                // It opens with the first bid that it takes.
+                while let Some((Ok(bid), rest)) = bids.split_first() {
+                    let verdict = judge.verdict(bid, start, clock, false);
+                    if verdict == Verdict::Taken {
+                        break;
+                    }
+                    entered.others.push((from, verdict));
+                    (bids, from) = (rest, from + 1);
+                }
+                if bids.is_empty() {
+                    return;
+                }
+                free.insert(std::mem::take(&mut self.spare))
+            }
+        };
         let geometry = judge.geometry;
-        let mut spots = [None; BATCH];
-        if let Some(window) = self.windows.get(&start) {
-            window.find(bids, &mut spots);
-        }
         let is_open = judge.is_open(start, clock);
-        let mut open: Option<&mut Window> = None;
-        for ((bid, spot), at) in bids.iter().flatten().zip(spots).zip(from..) {
+        let spots = &mut self.spots[..bids.len()];
+        window.find(bids, spots);
+        for ((bid, spot), at) in bids.iter().zip(&*spots).zip(from..) {
+            let Ok(bid) = bid else { continue };
             // Most are: what has an auction here is no stray.
-            let is_taken = spot.is_some() && is_open && !geometry.early(bid.event_time, clock);
+            let is_taken = spot.is_known() && is_open && !geometry.early(bid.event_time, clock);
             if !is_taken {
-                let verdict = judge.verdict(bid, start, clock, spot.is_some());
+                let verdict = judge.verdict(bid, start, clock, spot.is_known());
                 if verdict != Verdict::Taken {
                     entered.others.push((at, verdict));
                     continue;
                 }
             }
-            let window = match open {
-                Some(window) => window,
-                None => {
-                    let window = self.windows.entry(start);
-                    let window = window.or_insert_with(|| Window::with(std::mem::take(&mut self.spare)));
-                    touched(window);
-                    window
-                }
-            };
-            let spot = spot.unwrap_or_else(|| window.find_or_make(bid, record));
-            if window.count(&spot, &Offer::new(bid, (record, at), &geometry)) {
+            touched(window);
+            let offer = Offer::new(bid, (record, at), &geometry);
+            let is_counted =
+                if spot.is_known() { window.count(spot, &offer) } else { window.count_other(&offer) };
+            if is_counted {
                 entered.counted += 1;
                 if self.events == BidEvents::All {
                     window.bids.push(*bid);
@@ -133,7 +149,6 @@ impl Book {
                 entered.copies += 1;
                 entered.copy.get_or_insert(at);
             }
-            open = Some(window);
         }
     }
 
@@ -143,9 +158,12 @@ impl Book {
         if !geometry.passed(*oldest.key(), clock) {
             return None;
         }
-        let (start, mut window) = oldest.remove_entry();
-        self.spare = window.take_tables();
-        Some((start, window))
+        Some(oldest.remove_entry())
+    }
+
+    /// Takes back the memory of a window that was closed.
+    pub(super) fn reuse(&mut self, window: Window) {
+        self.spare = window.emptied();
     }
 
     /// Takes what parents left in a range, less what this clock has closed.

@@ -53,7 +53,7 @@ pub(super) struct Closer<'a> {
 
 impl Closer<'_> {
     /// What a window leaves; without its auctions, its counts alone.
-    pub(super) fn close(&self, ticket: u64, start: Millis, window: Window) -> Closed {
+    pub(super) fn close(&self, ticket: u64, start: Millis, window: &mut Window) -> Closed {
         let ttl = self.agreed.ttl(self.agreed.geometry.window_end(start));
         let mut totals = Totals { closer: self, start, ttl, by_region: BTreeMap::new() };
         for (region, counts) in &window.counts {
@@ -63,21 +63,20 @@ impl Closer<'_> {
             total.early += counts.early;
             total.late += counts.late;
         }
-        let kept = (&window.standings, &window.places);
         let mut auctions: Vec<&Auction> = window.auctions.iter().collect();
         auctions.sort_unstable_by_key(|auction| auction.slot_id);
         let mut aggregates = Vec::with_capacity(auctions.len());
         for auction in auctions.iter().copied() {
-            let aggregate = auction.close(start, self.shard_id, &self.agreed.geometry, kept);
+            let aggregate = auction.close(start, self.shard_id, &self.agreed.geometry, &window.kept);
             totals.add(&aggregate, auction);
             aggregates.push(aggregate);
         }
         let events = match self.events {
             BidEvents::None => Vec::new(),
             BidEvents::Best => {
-                auctions.iter().flat_map(|auction| window.standings.bests(auction.regions)).collect()
+                auctions.iter().flat_map(|auction| window.kept.standings.bests(auction.regions)).collect()
             }
-            BidEvents::All => window.bids,
+            BidEvents::All => std::mem::take(&mut window.bids),
         };
         let event = |bid| BidEvent { bid, window_start: start, ttl };
         let mut events: Vec<BidEvent> = events.into_iter().map(event).collect();

@@ -8,6 +8,8 @@ use schemas::ids::{Region, SequenceNumber};
 
 /// Entries that are searched at once: with their marks they fill a cache line.
 const WIDTH: usize = 7;
+/// Memory that was filled to less than one part in so many is not kept: a burst must not hold it for ever.
+const SPARE_PART: usize = 8;
 /// Buckets of the smallest index that holds something; as with all others a power of two.
 const BUCKETS_MIN: usize = 2;
 /// The lowest bit of every byte.
@@ -20,6 +22,12 @@ const HIGHEST: u64 = LOWEST << 7 >> 8;
 pub(super) struct Tag(u32);
 
 impl Tag {
+    /// The tag as a number, of which the lowest bits differ as much as all others.
+    #[inline]
+    pub(super) fn low(self) -> usize {
+        wide(self.0)
+    }
+
     /// Eight bits of it, never zero, which marks what is free.
     #[inline]
     fn mark(self) -> u64 {
@@ -55,27 +63,51 @@ impl Bucket {
         differ.wrapping_sub(LOWEST) & !differ & HIGHEST
     }
 
-    /// Entries that are filled.
+    /// The place of the same thing.
     #[inline]
-    fn filled(&self) -> usize {
-        8 - wide(self.marks.leading_zeros() / 8)
+    fn find(&self, tag: Tag, same: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut matching = self.matching(tag.mark());
+        while matching != 0 {
+            let entry = wide(matching.trailing_zeros() / 8);
+            if self.tags[entry] == tag.0 && same(self.places[entry]) {
+                return Some(self.places[entry]);
+            }
+            matching &= matching - 1;
+        }
+        None
     }
 
+    /// Whether no entry is free.
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.marks > u64::MAX >> 16
+    }
+
+    /// Fills the first free entry.
+    #[inline]
     fn put(&mut self, tag: Tag, place: u32) {
         let at = self.filled();
         self.marks |= tag.mark() << (8 * at);
         (self.tags[at], self.places[at]) = (tag.0, place);
     }
+
+    /// Entries that are filled.
+    #[inline]
+    fn filled(&self) -> usize {
+        8 - wide(self.marks.leading_zeros() / 8)
+    }
 }
 
-/// Places by tag, in buckets that are searched upwards when full. At most one of `PART` entries is filled: two where
-/// memory is much, more where it is little and a second bucket would cost more than a wide table.
+/// Places by tag, in buckets that are searched upwards when full. On average at most `FILL` of a bucket's entries are
+/// filled: most of them where memory is much, fewer where it is little and a second bucket would cost more.
 #[derive(Debug, Default)]
-pub(super) struct Index<const PART: usize> {
+pub(super) struct Index<const FILL: usize> {
     /// As many as a power of two, or none.
     buckets: Vec<Bucket>,
     /// Things so far, which is the next one's place.
     length: u32,
+    /// Things at which it grows.
+    limit: u32,
     /// By how much a tag is shifted to where its search begins.
     shift: u32,
 }
@@ -86,68 +118,87 @@ pub(super) fn wide(place: u32) -> usize {
     usize::try_from(place).expect("32 bits fit")
 }
 
+/// Whether memory for so many is to be kept for the next window, when this one filled it so far.
+pub(super) fn is_worth_keeping(filled: usize, capacity: usize) -> bool {
+    filled >= capacity / SPARE_PART
+}
+
+/// An empty list with memory that is worth keeping. Memory fresh from the system costs more than most that is done
+/// with it.
+pub(super) fn emptied<T>(mut list: Vec<T>) -> Vec<T> {
+    if !is_worth_keeping(list.len(), list.capacity()) {
+        return Vec::new();
+    }
+    list.clear();
+    list
+}
+
 /// The place behind the last of so many things.
 #[inline]
 pub(super) fn place(length: usize) -> u32 {
     u32::try_from(length).expect("a window holds fewer than 2^32 of anything")
 }
 
-impl<const PART: usize> Index<PART> {
+impl<const FILL: usize> Index<FILL> {
     #[inline]
     fn home(&self, tag: Tag) -> usize {
         wide(tag.0.wrapping_shr(self.shift))
     }
 
-    /// The place of the same thing, or the bucket with a free entry where the search ended.
-    #[inline]
-    fn search(&self, tag: Tag, same: impl Fn(u32) -> bool) -> Result<u32, usize> {
-        let Some(last) = self.buckets.len().checked_sub(1) else { return Err(0) };
-        let mut at = self.home(tag);
-        loop {
-            let bucket = &self.buckets[at];
-            let mut matching = bucket.matching(tag.mark());
-            while matching != 0 {
-                let entry = wide(matching.trailing_zeros() / 8);
-                if bucket.tags[entry] == tag.0 && same(bucket.places[entry]) {
-                    return Ok(bucket.places[entry]);
-                }
-                matching &= matching - 1;
-            }
-            if bucket.filled() < WIDTH {
-                return Err(at);
-            }
-            at = (at + 1) & last;
-        }
-    }
-
     /// The place of the same thing.
     #[inline]
     pub(super) fn find(&self, tag: Tag, same: impl Fn(u32) -> bool) -> Option<u32> {
-        self.search(tag, same).ok()
+        let last = self.buckets.len().checked_sub(1)?;
+        let mut at = self.home(tag);
+        loop {
+            let bucket = &self.buckets[at];
+            match bucket.find(tag, &same) {
+                None if bucket.is_full() => at = (at + 1) & last,
+                found => return found,
+            }
+        }
     }
 
     /// The place of the same thing; when there is none, the next place is its own from now on.
     #[inline]
     pub(super) fn find_or_put(&mut self, tag: Tag, same: impl Fn(u32) -> bool) -> Put {
-        if wide(self.length) * PART >= self.buckets.len() * WIDTH {
+        if self.length == self.limit {
             self.grow();
         }
-        match self.search(tag, same) {
-            Ok(found) => Put::Found(found),
-            Err(bucket) => {
-                self.buckets[bucket].put(tag, self.length);
-                self.length = self.length.checked_add(1).expect("a window holds fewer than 2^32 of anything");
+        match self.put_at(tag, self.length, same) {
+            Some(found) => Put::Found(found),
+            None => {
+                self.length += 1;
                 Put::New
             }
         }
     }
 
-    /// Where a thing most likely is, by its tag alone.
+    /// The place of the same thing; when there is none, this place is put where the search ended.
     #[inline]
-    pub(super) fn guess(&self, tag: Tag) -> Option<u32> {
-        let bucket = self.buckets.get(self.home(tag))?;
+    fn put_at(&mut self, tag: Tag, place: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        let (last, mut at) = (self.buckets.len().wrapping_sub(1), self.home(tag));
+        loop {
+            let bucket = &mut self.buckets[at];
+            let found = bucket.find(tag, &same);
+            if found.is_some() {
+                return found;
+            }
+            if !bucket.is_full() {
+                bucket.put(tag, place);
+                return None;
+            }
+            at = (at + 1) & last;
+        }
+    }
+
+    /// Where a thing most likely is, by its tag alone: the place plus one, 0 when it is most likely nowhere.
+    #[inline]
+    pub(super) fn guess(&self, tag: Tag) -> u32 {
+        let Some(bucket) = self.buckets.get(self.home(tag)) else { return 0 };
         let matching = bucket.matching(tag.mark());
-        (matching != 0).then(|| bucket.places[wide(matching.trailing_zeros() / 8)])
+        // Without a match it is an entry behind the last.
+        bucket.places.get(wide(matching.trailing_zeros() / 8)).map_or(0, |place| place + 1)
     }
 
     /// Reads where a search for a tag begins, so that it is near when it is searched.
@@ -161,18 +212,22 @@ impl<const PART: usize> Index<PART> {
         let buckets = (self.buckets.len() * 2).max(BUCKETS_MIN);
         let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
         self.shift = u32::BITS - buckets.trailing_zeros();
+        self.limit = place(buckets * FILL);
         for bucket in &old {
             for (tag, place) in bucket.tags.into_iter().zip(bucket.places).take(bucket.filled()) {
-                let home = self.search(Tag(tag), |_| false).expect_err("nothing is the same");
-                self.buckets[home].put(Tag(tag), place);
+                self.put_at(Tag(tag), place, |_| false);
             }
         }
     }
 
-    /// Takes everything out and keeps the memory.
-    pub(super) fn clear(&mut self) {
+    /// Empty, with memory that is worth keeping.
+    pub(super) fn emptied(mut self) -> Self {
+        if !is_worth_keeping(wide(self.length), self.buckets.len() * WIDTH) {
+            return Self::default();
+        }
         self.buckets.fill(Bucket::default());
         self.length = 0;
+        self
     }
 }
 
@@ -254,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_was_put_is_found_through_growth_and_gone_when_cleared() {
-        let mut index = Index::<2>::default();
+        let mut index = Index::<5>::default();
         let things: Vec<u64> = (0..5_000).collect();
         // Every tag is shared by eight things, and the highest run over the end of the entries.
         let tag = |thing: u64| Tag(u32::MAX - u32::try_from(thing / 8).unwrap() * 3);
@@ -268,8 +323,11 @@ mod tests {
             assert_eq!(index.find_or_put(tag(*thing), same), Put::Found(place));
         }
         assert_eq!(index.find(tag(7), |_| false), None);
-        index.clear();
+        let mut index = index.emptied();
         assert!(things.iter().all(|thing| index.find(tag(*thing), |_| true).is_none()));
+        assert!(!index.buckets.is_empty());
+        index.find_or_put(tag(0), |_| false);
+        assert!(index.emptied().buckets.is_empty(), "memory for thousands was kept for one");
     }
 
     #[test]

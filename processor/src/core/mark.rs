@@ -66,9 +66,9 @@ impl Places {
     }
 
     /// Takes other places behind its own; answers by how much their indexes grow.
-    pub(super) fn append(&mut self, other: Places) -> u32 {
+    pub(super) fn append(&mut self, other: &Places) -> u32 {
         let offset = u32::try_from(self.list.len()).expect("a window holds fewer than 2^32 records");
-        self.list.extend(other.list);
+        self.list.extend_from_slice(&other.list);
         self.last = 0;
         offset
     }

@@ -17,6 +17,7 @@ pub mod pace;
 mod progress;
 mod seen;
 pub mod shard;
+mod sparse;
 mod standing;
 pub mod tail;
 #[cfg(test)]

@@ -7,11 +7,8 @@
 use schemas::bid::Bid;
 use schemas::ids::{AccountId, BidId};
 
-use super::index::{Index, Put, Tag, wide};
+use super::index::{Index, Put, Tag, emptied, wide};
 use super::mutant::{self, Mutant};
-
-/// Memory that was filled to less than one part in so many is not kept: a burst must not hold it for ever.
-const SPARE_PART: usize = 8;
 
 /// An account in an auction, and its first bid there.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +16,13 @@ struct Pair {
     auction: u32,
     account: [u8; 16],
     first: [u8; 16],
+}
+
+impl Pair {
+    #[inline]
+    fn is_of(&self, other: &Pair) -> bool {
+        self.auction == other.auction && self.account == other.account
+    }
 }
 
 /// A bid after a pair's first.
@@ -51,26 +55,30 @@ pub(super) struct Tags {
 pub(super) struct Seen {
     pairs: Vec<Pair>,
     further: Vec<Further>,
-    pair_index: Index<2>,
-    further_index: Index<2>,
+    pair_index: Index<5>,
+    further_index: Index<5>,
 }
 
 impl Seen {
-    /// Takes a bid in; a copy changes nothing.
+    /// Takes a bid in whose pair was guessed; a copy changes nothing.
     #[inline]
-    pub(super) fn enter(&mut self, auction: u32, bid: &Bid, tags: Tags) -> Entry {
+    pub(super) fn enter(&mut self, auction: u32, bid: &Bid, tags: Tags, guess: u32) -> Entry {
         let new = Pair { auction, account: *bid.account_id.as_bytes(), first: *bid.bid_id.as_bytes() };
-        match self.put_pair(new, tags.pair) {
-            Put::Found(pair) => self.put_further(pair, new.first, tags.bid),
-            Put::New => Entry::NewBidder,
-        }
+        let guess = guess.wrapping_sub(1);
+        let pair = match self.pairs.get(wide(guess)) {
+            Some(pair) if pair.is_of(&new) => guess,
+            _ => match self.put_pair(new, tags.pair) {
+                Put::Found(pair) => pair,
+                Put::New => return Entry::NewBidder,
+            },
+        };
+        self.put_further(pair, new.first, tags.bid)
     }
 
     #[inline]
     fn put_pair(&mut self, new: Pair, tag: Tag) -> Put {
         let pairs = &mut self.pairs;
-        let same = |at: u32| pairs[wide(at)].auction == new.auction && pairs[wide(at)].account == new.account;
-        let put = self.pair_index.find_or_put(tag, same);
+        let put = self.pair_index.find_or_put(tag, |at| pairs[wide(at)].is_of(&new));
         if put == Put::New {
             pairs.push(new);
         }
@@ -94,26 +102,21 @@ impl Seen {
         self.pair_index.touch(tags.pair) ^ self.further_index.touch(tags.bid)
     }
 
-    /// Where a bid's pair most likely is.
+    /// Where a bid's pair most likely is: its place plus one, or 0.
     #[inline]
-    pub(super) fn guess(&self, tags: Tags) -> Option<u32> {
+    pub(super) fn guess(&self, tags: Tags) -> u32 {
         self.pair_index.guess(tags.pair)
     }
 
-    /// Begins to fetch a pair.
+    /// Begins to fetch a pair that was guessed.
     #[inline]
-    pub(super) fn touch_pair(&self, pair: u32) -> u32 {
-        self.pairs[wide(pair)].auction
+    pub(super) fn touch_pair(&self, guess: u32) -> u32 {
+        self.pairs.get(wide(guess).wrapping_sub(1)).map_or(0, |pair| pair.auction)
     }
 
     /// Bids.
     pub(super) fn len(&self) -> usize {
         self.pairs.len() + self.further.len()
-    }
-
-    /// Whether it holds neither bids nor memory.
-    pub(super) fn is_unused(&self) -> bool {
-        self.pairs.capacity() == 0
     }
 
     /// All bids: auction, account, bid.
@@ -133,17 +136,14 @@ impl Seen {
         }
     }
 
-    /// Empty, with the memory that is worth keeping. Memory fresh from the system costs more than all that is done
-    /// with it.
-    pub(super) fn cleared(mut self) -> Self {
-        if self.len() < (self.pairs.capacity() + self.further.capacity()) / SPARE_PART {
-            return Self::default();
+    /// Empty, with memory that is worth keeping.
+    pub(super) fn emptied(self) -> Self {
+        Self {
+            pairs: emptied(self.pairs),
+            further: emptied(self.further),
+            pair_index: self.pair_index.emptied(),
+            further_index: self.further_index.emptied(),
         }
-        self.pairs.clear();
-        self.further.clear();
-        self.pair_index.clear();
-        self.further_index.clear();
-        self
     }
 }
 
@@ -181,9 +181,12 @@ mod tests {
         let mut seen = Seen::default();
         let mut enter = |auction: u8, bid: Bid| {
             let tags = tags(auction, &bid);
-            let entry = seen.enter(auction.into(), &bid, tags);
-            // A copy is one however often it comes.
-            assert_eq!(seen.enter(auction.into(), &bid, tags), Entry::Copy);
+            let guess = seen.guess(tags);
+            let entry = seen.enter(auction.into(), &bid, tags, guess);
+            // A copy is one however often it comes, and whatever was guessed.
+            for guess in [seen.guess(tags), guess, 0, 1, 1_000] {
+                assert_eq!(seen.enter(auction.into(), &bid, tags, guess), Entry::Copy);
+            }
             entry
         };
         assert_eq!(enter(0, bid(1, 1)), Entry::NewBidder);
@@ -195,7 +198,7 @@ mod tests {
         assert_eq!(enter(0, bid(2, 1)), Entry::NewBid);
         assert_eq!(enter(1, bid(1, 2)), Entry::NewBidder);
         assert_eq!(seen.len(), 6);
-        let cleared = seen.cleared();
-        assert_eq!(cleared.len(), 0);
+        let emptied = seen.emptied();
+        assert_eq!(emptied.len(), 0);
     }
 }

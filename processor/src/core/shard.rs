@@ -135,7 +135,7 @@ impl ShardMachine {
             let from = self.counted_from.iter().chain(&window.first).reduce(|a, b| a.earlier(b)).cloned();
             self.counted_from = from;
             let ticket = self.progress.close(window, self.at.clock);
-            closed.push(closer.close(ticket, *start, Window::of_counts(counts)));
+            closed.push(closer.close(ticket, *start, &mut Window::of_counts(counts)));
         }
         self.book.windows.retain(|_, window| window.len() > 0);
         closed
@@ -192,13 +192,13 @@ impl ShardMachine {
 
     fn close_passed(&mut self, before: Millis) -> Vec<Closed> {
         let mut closed = Vec::new();
-        while let Some((start, window)) = self.book.pop_passed(&self.agreed.geometry, self.at.clock) {
-            if self.cut.cuts(start) {
-                continue;
+        while let Some((start, mut window)) = self.book.pop_passed(&self.agreed.geometry, self.at.clock) {
+            if !self.cut.cuts(start) {
+                let ticket = self.progress.close(&window, before);
+                let closer = Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events };
+                closed.push(closer.close(ticket, start, &mut window));
             }
-            let ticket = self.progress.close(&window, before);
-            let closer = Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events };
-            closed.push(closer.close(ticket, start, window));
+            self.book.reuse(window);
         }
         closed
     }

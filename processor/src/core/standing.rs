@@ -1,7 +1,7 @@
 //! What each region bid in each auction of a window: sums, extremes and the best bid.
 //!
-//! Regions are numbered by window. Few bid for one slot, so an auction says itself where its first ones stand; those
-//! after them are found through an index.
+//! Regions are numbered by window. An auction says itself where its regions stand, by the last bits of their numbers;
+//! one whose place another has taken is found through an index.
 
 use schemas::bid::Bid;
 use schemas::ids::Region;
@@ -9,24 +9,61 @@ use schemas::item::RegionStats;
 use schemas::money::{Money, Price};
 
 use super::auction::{Offer, Placed};
-use super::index::{Index, Key, Put, place, wide};
+use super::index::{Index, Key, Put, emptied, place, wide};
 use super::mark::Places;
 
-/// Regions of an auction that it finds by itself.
-const FIRST: usize = 4;
+/// Regions of an auction that it finds by itself: as many as leave what every bid touches of it in one cache line.
+const FIRST: usize = 8;
+/// Regions of a window that are found without a search, as long as no two of them share a place.
+const NEAR: usize = 64;
+/// Digits of the golden ratio: odd, and no pattern in their bits.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The regions of a window, numbered from 1 by first appearance.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
     list: Vec<Region>,
-    index: Index<4>,
+    index: Index<2>,
+    /// What was found last, by some bits of the code.
+    near: [Near; NEAR],
+}
+
+/// A region in words and its number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Near {
+    words: [u64; 3],
+    number: u32,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { list: Vec::new(), index: Index::default(), near: [Near::default(); NEAR] }
+    }
 }
 
 impl Names {
-    /// A region's number; none has 0.
+    /// A region's number; 0 when it has none.
     #[inline]
-    pub(super) fn find(&self, region: &Region, key: Key) -> Option<u32> {
-        self.index.find(key.region(region).tag(), |at| self.list[wide(at)] == *region).map(|at| at + 1)
+    pub(super) fn find(&mut self, region: &Region, key: Key) -> u32 {
+        let [first, second, third] = region.words();
+        let mixed = (first ^ second.rotate_left(21) ^ third.rotate_left(43)).wrapping_mul(SPREAD);
+        let near = usize::try_from(mixed >> (u64::BITS - NEAR.trailing_zeros())).expect("few bits");
+        let Near { words: [one, two, three], number } = self.near[near];
+        // What was never filled is no region: none has an empty code.
+        if (one ^ first) | (two ^ second) | (three ^ third) == 0 {
+            return number;
+        }
+        let number = self.search(region, key);
+        if number != 0 {
+            self.near[near] = Near { words: [first, second, third], number };
+        }
+        number
+    }
+
+    #[cold]
+    fn search(&self, region: &Region, key: Key) -> u32 {
+        let same = |at: u32| self.list[wide(at)] == *region;
+        self.index.find(key.region(region).tag(), same).map_or(0, |at| at + 1)
     }
 
     /// A region's number, a new one when it has none.
@@ -79,26 +116,48 @@ pub(super) struct Standings {
     /// The best bid of each.
     bests: Vec<Placed>,
     further: Vec<Further>,
-    index: Index<4>,
+    index: Index<2>,
     pub(super) names: Names,
 }
 
 /// Where the standings of one auction are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Regions {
-    /// Numbers of the first regions.
-    numbers: [u32; FIRST],
+    /// Places plus one, by the last bits of the regions' numbers; 0 where there is none.
     places: [u32; FIRST],
     /// The last standing's place plus one; from it the others are found.
     last: u32,
 }
 
-impl Standings {
-    /// Takes a bid of a region that has a standing in its auction.
+impl Regions {
+    /// Where a region most likely stands: its place plus one, or 0.
     #[inline]
-    pub(super) fn on_bid(&mut self, at: u32, offer: &Offer<'_>, places: &mut Places) {
+    pub(super) fn guess(&self, region: u32) -> u32 {
+        self.places[wide(region) % FIRST]
+    }
+}
+
+impl Standings {
+    /// Takes a bid of a region that stands where it was guessed; `false` when it does not.
+    #[inline]
+    pub(super) fn on_guessed(
+        &mut self,
+        (guess, region): (u32, u32),
+        offer: &Offer<'_>,
+        places: &mut Places,
+    ) -> bool {
+        let at = wide(guess).wrapping_sub(1);
+        let is_guessed = self.list.get(at).is_some_and(|standing| standing.region == region);
+        if is_guessed {
+            self.on_bid(at, offer, places);
+        }
+        is_guessed
+    }
+
+    #[inline]
+    fn on_bid(&mut self, at: usize, offer: &Offer<'_>, places: &mut Places) {
         let bid = offer.bid;
-        let standing = &mut self.list[wide(at)];
+        let standing = &mut self.list[at];
         standing.bids += 1;
         standing.amount_sum += u128::from(bid.amount.units());
         standing.amount_min = standing.amount_min.min(bid.amount);
@@ -106,16 +165,23 @@ impl Standings {
         standing.latency_ms_sum += u64::from(bid.latency_ms);
         standing.latency_ms_max = standing.latency_ms_max.max(bid.latency_ms);
         if offer.low >= standing.bar {
-            let best = &mut self.bests[wide(at)];
-            if offer.rank() < best.rank(offer.geometry) {
-                (standing.bar, *best) = (offer.low, offer.placed(places));
-            }
+            self.on_best(at, offer, places);
         }
     }
 
-    /// Takes the first bid of a region in an auction.
+    /// Takes a bid that may be a standing's best.
+    #[inline(never)]
+    fn on_best(&mut self, at: usize, offer: &Offer<'_>, places: &mut Places) {
+        let best = &mut self.bests[at];
+        if offer.rank() < best.rank(offer.geometry) {
+            self.list[at].bar = offer.low;
+            offer.replace(best, places);
+        }
+    }
+
+    /// Takes a bid of a region that may have no standing in its auction.
     #[cold]
-    pub(super) fn on_first(
+    pub(super) fn on_other(
         &mut self,
         (auction, regions): (u32, &mut Regions),
         offer: &Offer<'_>,
@@ -123,6 +189,10 @@ impl Standings {
         places: &mut Places,
     ) {
         let bid = offer.bid;
+        let region = self.names.find_or_put(&bid.region, key);
+        if let Some(at) = self.find((auction, regions), region, key) {
+            return self.on_bid(wide(at), offer, places);
+        }
         let standing = Standing {
             amount_sum: u128::from(bid.amount.units()),
             bar: offer.low,
@@ -131,7 +201,7 @@ impl Standings {
             latency_ms_sum: u64::from(bid.latency_ms),
             bids: 1,
             latency_ms_max: bid.latency_ms,
-            region: self.names.find_or_put(&bid.region, key),
+            region,
             before: regions.last,
         };
         self.put(auction, regions, standing, offer.placed(places), key);
@@ -142,9 +212,9 @@ impl Standings {
         self.list.push(standing);
         self.bests.push(best);
         regions.last = place(self.list.len());
-        match regions.numbers.iter().position(|number| *number == 0) {
-            Some(free) => (regions.numbers[free], regions.places[free]) = (region, at),
-            None => {
+        match &mut regions.places[wide(region) % FIRST] {
+            free @ 0 => *free = regions.last,
+            _ => {
                 self.index.find_or_put(key.pair(auction, region).tag(), |_| false);
                 self.further.push(Further { auction, region, at });
             }
@@ -152,35 +222,32 @@ impl Standings {
     }
 
     /// The place of a region's standing in an auction.
-    #[inline]
-    pub(super) fn find(&self, (auction, regions): (u32, &Regions), region: u32, key: Key) -> Option<u32> {
-        let numbered = regions.numbers.iter().zip(regions.places);
-        // Without a branch for each: which one it is nobody can foresee.
-        let first = numbered.fold(0, |found, (number, at)| if *number == region { at + 1 } else { found });
-        match wide(first).checked_sub(1) {
-            Some(_) => Some(first - 1),
-            None if self.further.is_empty() => None,
-            None => self.find_further(auction, region, key),
+    fn find(&self, (auction, regions): (u32, &Regions), region: u32, key: Key) -> Option<u32> {
+        let guess = regions.guess(region).checked_sub(1)?;
+        if self.list[wide(guess)].region == region {
+            return Some(guess);
         }
-    }
-
-    /// The place of a bid's standing, which may have come up since it was looked for.
-    #[cold]
-    pub(super) fn look(&self, auction: (u32, &Regions), bid: &Bid, key: Key) -> Option<u32> {
-        self.find(auction, self.names.find(&bid.region, key)?, key)
-    }
-
-    fn find_further(&self, auction: u32, region: u32, key: Key) -> Option<u32> {
         let same =
             |at: u32| (self.further[wide(at)].auction, self.further[wide(at)].region) == (auction, region);
         let at = self.index.find(key.pair(auction, region).tag(), same)?;
         Some(self.further[wide(at)].at)
     }
 
-    /// Begins to fetch a standing.
+    /// Empty, with memory that is worth keeping.
+    pub(super) fn emptied(self) -> Self {
+        Self {
+            list: emptied(self.list),
+            bests: emptied(self.bests),
+            further: emptied(self.further),
+            index: self.index.emptied(),
+            names: Names::default(),
+        }
+    }
+
+    /// Begins to fetch a standing that was guessed.
     #[inline]
-    pub(super) fn touch(&self, at: u32) -> u32 {
-        self.list[wide(at)].region
+    pub(super) fn touch(&self, guess: u32) -> u32 {
+        self.list.get(wide(guess).wrapping_sub(1)).map_or(0, |standing| standing.region)
     }
 
     fn of(&self, regions: Regions) -> impl Iterator<Item = (&Standing, &Placed)> {
