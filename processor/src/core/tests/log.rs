@@ -16,6 +16,8 @@ use crate::core::{BidEvents, Closed};
 
 /// Worlds that every claim is checked over.
 const WORLDS: u64 = 500;
+/// Worlds of crowded auctions.
+const CROWDED: u64 = 40;
 
 struct Reader<'a> {
     shard: &'a Shard,
@@ -128,7 +130,10 @@ fn run(shards: &[Shard], seed: u64) -> Store {
 
 /// Whether the tables of a world are not those of its recomputation, and whether a key was put with two contents.
 fn differs(seed: u64) -> (bool, bool) {
-    let world = World::random(seed);
+    differs_in(&World::random(seed), seed)
+}
+
+fn differs_in(world: &World, seed: u64) -> (bool, bool) {
     let store = run(&world.shards, seed);
     let expected = recompute(&world.shards, &agreed(seed));
     (store.items != expected, !store.diverged.is_empty())
@@ -138,6 +143,13 @@ fn differs(seed: u64) -> (bool, bool) {
 fn any_restart_zombie_and_cut_into_shards_gives_the_items_of_the_whole_log() {
     for seed in 0..WORLDS {
         assert_eq!(differs(seed), (false, false), "seed {seed}");
+    }
+}
+
+#[test]
+fn crowded_auctions_and_their_ties_give_the_items_of_the_whole_log() {
+    for seed in 0..CROWDED {
+        assert_eq!(differs_in(&World::crowded(seed), seed), (false, false), "seed {seed}");
     }
 }
 

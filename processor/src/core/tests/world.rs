@@ -86,7 +86,7 @@ pub(in crate::core) fn agreed(seed: u64) -> GeometryItem {
         grace_ms: 2,
         ahead_max_ms: AHEAD,
         ranking,
-        candidates: 2,
+        candidates: 1 + (seed % 5) as u8,
         ..Geometry::default()
     };
     GeometryItem { geometry, ttl_after_ms: 1_000, outbox_buckets: 4 }
@@ -107,6 +107,8 @@ pub(in crate::core) struct World {
     sequence: u64,
     bids: u64,
     sent: Vec<(usize, Bid)>,
+    /// Whether many of many regions bid for few slots, and few amounts are many bids'.
+    is_crowded: bool,
 }
 
 impl World {
@@ -119,6 +121,7 @@ impl World {
             sequence: 95,
             bids: 0,
             sent: Vec::new(),
+            is_crowded: false,
         };
         world.add((0, POINTS / 2 - 1), Vec::new());
         world.add((POINTS / 2, POINTS - 1), Vec::new());
@@ -127,8 +130,19 @@ impl World {
 
     /// All of a world at once.
     pub(in crate::core) fn random(seed: u64) -> Self {
-        let (mut rng, mut world) = (Rng(seed), Self::new());
-        for _ in 0..60 + rng.below(200) {
+        let mut rng = Rng(seed);
+        let steps = 60 + rng.below(200);
+        Self::new().run(rng, steps)
+    }
+
+    /// A world of crowded auctions.
+    pub(in crate::core) fn crowded(seed: u64) -> Self {
+        Self { is_crowded: true, ..Self::new() }.run(Rng(seed), 40)
+    }
+
+    fn run(self, mut rng: Rng, steps: usize) -> Self {
+        let mut world = self;
+        for _ in 0..steps {
             world.step(&mut rng);
         }
         world.settle();
@@ -193,8 +207,10 @@ impl World {
         let shard = rng.pick(&self.live);
         let (lo, hi) = self.ends[shard];
         let mut items = Vec::new();
-        for _ in 0..1 + rng.below(4) {
-            let point = if rng.percent(15) { rng.below(POINTS) } else { lo + rng.below(hi - lo + 1) };
+        let (most, width) = if self.is_crowded { (200, 2) } else { (4, POINTS) };
+        for _ in 0..1 + rng.below(most) {
+            let own = lo + rng.below((hi - lo + 1).min(width));
+            let point = if rng.percent(15) { rng.below(POINTS) } else { own };
             let bid = self.bid(rng, point);
             items.push((point, bid));
         }
@@ -228,6 +244,19 @@ impl World {
         let ahead = if rng.percent(5) { rng.pick(&[6, 9]) } else { 0 };
         let event_time = (self.now + ahead).saturating_sub(rng.pick(&[0, 0, 1, 2, 4, 8, 20]));
         let id = |number: u64| u128::from(number).to_be_bytes();
+        if self.is_crowded {
+            return Bid {
+                // Some are copies, and many accounts choose the same.
+                bid_id: BidId::from_bytes(id(rng.next() % 100)),
+                slot_id: slots()[point],
+                account_id: AccountId::from_bytes(id(rng.next() % 25)),
+                region: format!("of-one-beginning-{}", rng.below(80)).parse().unwrap(),
+                amount: Price::from_units(1 + rng.next() % 6).unwrap(),
+                latency_ms: (rng.next() % 50) as u32,
+                quality: BasisPoints::new(rng.pick(&[0, 3_000, 10_000])).unwrap(),
+                event_time: Millis(event_time),
+            };
+        }
         let bid = Bid {
             bid_id: BidId::from_bytes(id(self.bids)),
             slot_id: slots()[point],
