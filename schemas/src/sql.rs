@@ -18,6 +18,9 @@ pub struct Migration {
 pub enum Makes {
     /// A table of this name.
     Table(&'static str),
+    /// Columns that the table of this name did not begin with. They may be empty, as in all rows from before: DSQL adds
+    /// a column without NOT NULL and without DEFAULT (Aurora DSQL user guide, "ALTER TABLE").
+    Columns(&'static str),
     /// An index of this name.
     Index(&'static str),
 }
@@ -60,24 +63,32 @@ pub const MIGRATIONS: &[Migration] = migrations![
     6 "conflict_events",
     7 "simulation_runs",
     8 "financial_ledger_by_account",
+    9 "settlements_slot_as_seen",
 ];
+
+/// How a line begins that adds a column.
+const ADD: &str = "ADD COLUMN IF NOT EXISTS ";
 
 impl Migration {
     /// What it makes, by its own statement.
     #[must_use]
     pub fn makes(&self) -> Makes {
-        if self.statement.trim_start().starts_with("CREATE TABLE") {
-            Makes::Table(self.name)
-        } else {
-            Makes::Index(self.name)
+        let mut words = self.statement.split_whitespace();
+        match (words.next(), words.next(), words.next()) {
+            (Some("CREATE"), Some("TABLE"), _) => Makes::Table(self.name),
+            (Some("ALTER"), Some("TABLE"), Some(table)) => Makes::Columns(table),
+            _ => Makes::Index(self.name),
         }
     }
 
-    /// The columns of the table it makes: our files have one on each line. Nothing for an index.
+    /// The columns that it makes: our files have one on each line. Nothing for an index.
     #[must_use]
     pub fn columns(&self) -> Vec<Column> {
         let lines = self.statement.lines().filter(|line| line.starts_with("    "));
-        lines.filter_map(|line| column(line.trim().trim_end_matches(','))).collect()
+        lines
+            .map(|line| line.trim().trim_end_matches([',', ';']))
+            .filter_map(|line| column(line.strip_prefix(ADD).unwrap_or(line)))
+            .collect()
     }
 }
 
@@ -123,10 +134,27 @@ mod tests {
         let columns = MIGRATIONS[0].columns();
         assert_eq!(columns[0].to_string(), "account_id uuid NOT NULL");
         assert_eq!(columns[3].to_string(), "balance numeric(18,4) NOT NULL");
+        assert_eq!(MIGRATIONS[8].makes(), Makes::Columns("settlements"));
+        let added: Vec<String> = MIGRATIONS[8].columns().iter().map(ToString::to_string).collect();
+        assert_eq!(added, ["floor_price numeric(18,4)", "publisher_account_id uuid"]);
+    }
+
+    #[test]
+    fn columns_are_added_to_a_table_that_an_earlier_migration_made_and_may_be_empty() {
+        for (place, migration) in MIGRATIONS.iter().enumerate() {
+            let Makes::Columns(table) = migration.makes() else { continue };
+            let stands = MIGRATIONS[..place].iter().find(|earlier| earlier.makes() == Makes::Table(table));
+            let columns = stands.expect("a table to add to").columns();
+            for added in migration.columns() {
+                assert!(added.is_nullable, "{added}");
+                assert!(columns.iter().all(|column| column.name != added.name), "{added} is there already");
+            }
+        }
     }
 
     #[test]
     fn the_linter_refuses_what_dsql_refuses() {
         assert!(!dsql_lint::lint_sql("CREATE TABLE t (id SERIAL PRIMARY KEY);").is_empty());
+        assert!(!dsql_lint::lint_sql("ALTER TABLE t ADD COLUMN n BIGINT NOT NULL;").is_empty());
     }
 }

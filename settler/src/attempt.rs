@@ -37,6 +37,11 @@ pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
     }
 }
 
+/// Prepares the statements of an attempt, all of them, so that a ledger that lacks what they name says so.
+pub(crate) async fn prepare(connection: &mut Connection) -> Result<(), Failure> {
+    connection.statements().await.map(|_| ()).map_err(|error| failure(&error))
+}
+
 /// Begins a transaction and reads.
 pub(crate) async fn read(connection: &mut Connection, reads: &Reads) -> Result<Snapshot, Failure> {
     let statements = connection.statements().await.map_err(|error| failure(&error))?;
@@ -193,6 +198,8 @@ fn settlements(rows: &[SettlementRow]) -> Columns {
         column(rows, |row| winner(row).map(|one| one.shard_id.0)),
         column(rows, |row| winner(row).map(|one| one.sequence.to_string())),
         column(rows, |row| winner(row).map(|one| i64::from(one.sub_sequence))),
+        column(rows, |row| row.slot.map(|slot| slot.floor.to_string())),
+        column(rows, |row| row.slot.map(|slot| slot.publisher.0)),
     ]
 }
 

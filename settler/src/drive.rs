@@ -15,6 +15,7 @@ use runtime::told::Told;
 use schemas::ids::SettlementId;
 use schemas::item::Outcome;
 
+use crate::attempt;
 use crate::config::Config;
 use crate::conflicts;
 use crate::core::attempt::Meaning;
@@ -52,7 +53,7 @@ pub async fn run(
     crate::show::start(&config, &metrics, &shutdown).await?;
     let pool = config.ledger.pool(config.connects_per_second).await?;
     let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
-    pool.give_back(pool.take().await?);
+    ready(&pool, config.rules.flight).await?;
     let worker = config.worker.clone().unwrap_or_else(|| format!("settler-{:016x}", runtime::chance::seed()));
     tracing::info!(worker, ledger = config.ledger.name(), "settler started");
     let mut order: Vec<u32> = (0..agreed.outbox_buckets).collect();
@@ -76,6 +77,29 @@ pub async fn run(
     let contention = serde_json::to_string(&settler.metrics.contention()).unwrap_or_default();
     tracing::info!(worker = settler.worker, contention, "settler stopped");
     Ok(())
+}
+
+/// A ledger that was never provisioned, or by an earlier release, says so now and not at the first auction. Whatever
+/// else goes wrong may pass, and is met again by the work.
+async fn ready(pool: &Pool, within: Duration) -> Result<(), Error> {
+    let mut connection = pool.take().await?;
+    match tokio::time::timeout(within, attempt::prepare(&mut connection)).await {
+        Ok(Ok(())) => pool.give_back(connection),
+        Ok(Err(told)) if told.meaning == Meaning::Broken => {
+            return Err(broken(&format!("{} ({})", told.text, told.sqlstate)));
+        }
+        _ => connection.close().await,
+    }
+    Ok(())
+}
+
+fn broken(reason: &str) -> Error {
+    Error::Refused {
+        what: "the settler's statements".to_owned(),
+        reason: format!(
+            "{reason}; if the ledger was never provisioned, or by an earlier release, run `exchange provision`"
+        ),
+    }
 }
 
 struct Settler {
@@ -175,10 +199,7 @@ impl Settler {
                 }
                 Ok(held)
             }
-            End::Broken(reason) => Err(Error::Refused {
-                what: "the settler's statements".to_owned(),
-                reason: format!("{reason}; if it was never provisioned, run `exchange provision`"),
-            }),
+            End::Broken(reason) => Err(broken(&reason)),
         }
     }
 

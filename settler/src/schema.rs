@@ -1,7 +1,8 @@
 //! The ledger's schema: migrations one DDL statement a transaction, repeatable and interruptible at any point.
 //!
 //! Every statement makes what is missing and leaves what stands. What stands is compared first: a table with other
-//! columns was made by another release or another project, and is not worked on.
+//! columns was made by a later release or another project, and is not worked on. One of an earlier release lacks
+//! nothing but columns that a migration adds, and gets them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +41,8 @@ pub async fn apply(connection: &Connection) -> Result<(), Error> {
     check(connection, Missing::Refused).await
 }
 
-/// Whether the tables of ours that stand there are as the migrations make them; those that are missing are no fault.
+/// Whether the tables of ours that stand there are as the migrations make them; those that are missing are no fault,
+/// and neither are columns that a later migration adds to one.
 ///
 /// # Errors
 /// As [`apply`]. Nothing is changed.
@@ -135,29 +137,43 @@ async fn check(connection: &Connection, missing: Missing) -> Result<(), Error> {
     }
     for migration in MIGRATIONS {
         let Makes::Table(name) = migration.makes() else { continue };
-        let mut expected = migration.columns();
-        expected.sort();
+        let (mut made, added) = (migration.columns(), added(name));
+        made.sort();
         match found.get_mut(name) {
             None if missing == Missing::Allowed => {}
             None => return Err(Error::Schema(format!("table {name} is missing"))),
-            Some(columns) => {
-                columns.sort();
-                differ(name, &expected, columns)?;
+            Some(found) => {
+                found.sort();
+                differ(name, &made, &added, missing, found)?;
             }
         }
     }
     Ok(())
 }
 
-fn differ(table: &str, expected: &[Column], found: &[Column]) -> Result<(), Error> {
-    if let Some(absent) = expected.iter().find(|column| !found.contains(column)) {
-        let instead = found.iter().find(|column| column.name == absent.name);
-        let instead = instead.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+/// What later migrations add to a table.
+fn added(table: &'static str) -> Vec<Column> {
+    let adds = |migration: &&Migration| migration.makes() == Makes::Columns(table);
+    MIGRATIONS.iter().filter(adds).flat_map(Migration::columns).collect()
+}
+
+fn differ(
+    table: &str,
+    made: &[Column],
+    added: &[Column],
+    missing: Missing,
+    found: &[Column],
+) -> Result<(), Error> {
+    let standing = |column: &Column| found.iter().find(|one| one.name == column.name);
+    let may_come = |column: &Column| missing == Missing::Allowed && standing(column).is_none();
+    let mut expected = made.iter().chain(added.iter().filter(|column| !may_come(column)));
+    if let Some(absent) = expected.find(|column| !found.contains(column)) {
+        let instead = standing(absent).map_or_else(|| "nothing".to_owned(), ToString::to_string);
         return Err(Error::Schema(format!(
             "table {table} should have the column {absent}, and has {instead}"
         )));
     }
-    if let Some(foreign) = found.iter().find(|column| !expected.contains(column)) {
+    if let Some(foreign) = found.iter().find(|column| !made.contains(column) && !added.contains(column)) {
         return Err(Error::Schema(format!("table {table} has the column {foreign}, which is not known")));
     }
     Ok(())

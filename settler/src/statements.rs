@@ -22,13 +22,15 @@ pub const READ_ENTRIES: &str = "SELECT entry_id, account_id, amount::text FROM f
 /// New decisions.
 pub const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (settlement_id, slot_id, window_start, window_end, \
      outcome, winner_account, winning_bid, winning_amount, clearing_price, no_sale_reason, aggregate_digest, \
-     settled_at, winner_region, winner_shard, winner_sequence, winner_sub_sequence) \
+     settled_at, winner_region, winner_shard, winner_sequence, winner_sub_sequence, floor_price, \
+     publisher_account_id) \
      SELECT id, slot, window_start::timestamptz, window_end::timestamptz, outcome, account, bid, amount::numeric, \
-     price::numeric, reason, digest, at::timestamptz, region, shard, sequence, sub \
+     price::numeric, reason, digest, at::timestamptz, region, shard, sequence, sub, floor::numeric, publisher \
      FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::text[], \
-     $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bigint[]) \
+     $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bigint[], \
+     $17::text[], $18::uuid[]) \
      AS rows (id, slot, window_start, window_end, outcome, account, bid, amount, price, reason, digest, at, region, \
-     shard, sequence, sub) ON CONFLICT (settlement_id) DO NOTHING";
+     shard, sequence, sub, floor, publisher) ON CONFLICT (settlement_id) DO NOTHING";
 /// New evidence.
 pub const INSERT_EVIDENCE: &str = "INSERT INTO ad_bids (settlement_id, rank, bid_id, account_id, region, amount, \
      passed_over, balance_seen, limit_seen, version_seen) \
@@ -73,7 +75,7 @@ pub const INSERT_ACCOUNTS: &str = "INSERT INTO enterprise_accounts (account_id, 
      credit_limit, version) SELECT account, name, balance::numeric, balance::numeric, credit::numeric, 0 \
      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS rows (account, name, balance, credit) \
      ON CONFLICT (account_id) DO NOTHING";
-/// Slots: known ones get the floor and the publisher that are given.
+/// Slots: known ones get the floor and the publisher that are given, for decisions that are still to be made.
 pub const UPSERT_SLOTS: &str = "INSERT INTO ad_slots (slot_id, publisher_account_id, floor_price) \
      SELECT slot, publisher, floor::numeric FROM unnest($1::uuid[], $2::uuid[], $3::text[]) \
      AS rows (slot, publisher, floor) ON CONFLICT (slot_id) DO UPDATE \

@@ -64,7 +64,9 @@ fn words(entry: &Entry) -> String {
 /// The two entries of a sale, and none of anything else.
 fn sale(rows: &Rows, settlement: &Settlement, entries: &[&Entry], findings: &mut Findings) {
     let about = About::auction(settlement.slot_id, settlement.window_start);
-    let publisher = rows.slots.get(&settlement.slot_id).map(|slot| slot.publisher_account_id);
+    // The slot may have another publisher by now; only a row from before publishers were kept is judged by that one.
+    let now = || rows.slots.get(&settlement.slot_id).map(|slot| slot.publisher_account_id);
+    let publisher = settlement.publisher_account_id.or_else(now);
     let mut expected = BTreeSet::new();
     if let (Some(winner), Some(price)) = (settlement.winner_account, settlement.clearing_price) {
         expected.insert(format!("{DEBIT} {price} of {winner}"));

@@ -1,7 +1,8 @@
 //! Every decision against the log, the item and the evidence: one row per auction, and the right one.
 //!
-//! Pure. Works out the winner with [`super::choice`]; takes the ledger's word only for what nobody can recompute, the
-//! balance that was seen, and checks even that against the account's history.
+//! Pure. Works out the winner with [`super::choice`]; takes the ledger's word only for what nobody can recompute. The
+//! balance that was seen is checked even so, against the account's history; the floor and the publisher, which the slot
+//! may have changed since, against what was decided by them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -157,7 +158,9 @@ impl Judge<'_> {
         let (row, aggregate) = (self.settlement, self.aggregate);
         findings.same("settlement aggregate_digest", self.about, aggregate.digest(), &row.aggregate_digest);
         let evidence = self.rows.evidence.get(&row.settlement_id).map(Vec::as_slice).unwrap_or_default();
-        let Some(floor) = self.floor() else {
+        let floor = self.floor();
+        self.slot(floor, findings);
+        let Some(floor) = floor else {
             return self.row(&Choice::NoSale { reason: "unknown_slot" }, findings);
         };
         let reach: Vec<Reach> =
@@ -176,13 +179,26 @@ impl Judge<'_> {
         self.evidence(&fates, evidence, &choice, findings);
     }
 
-    /// The slot's floor; none when the slot is unknown, or may have been when this was decided.
+    /// The floor that the row says it was decided by, or the one that its slot has now when the row is from before
+    /// floors were kept; none when the slot is unknown, or may have been when this was decided.
     fn floor(&self) -> Option<Money> {
         let slot = self.rows.slots.get(&self.settlement.slot_id)?;
         let says_unknown = self.settlement.no_sale_reason.as_deref() == Some("unknown_slot");
         let since = self.known.slots.get(&self.settlement.slot_id);
         let proven = since.is_some_and(|since| *since <= self.settlement.settled_at);
-        (!says_unknown || proven).then_some(slot.floor_price)
+        (!says_unknown || proven).then_some(self.settlement.floor_price.unwrap_or(slot.floor_price))
+    }
+
+    /// What a row keeps of its slot: floor and publisher, or neither; nothing of a slot that was unknown.
+    fn slot(&self, floor: Option<Money>, findings: &mut Findings) {
+        let (kept, publisher) = (self.settlement.floor_price, self.settlement.publisher_account_id);
+        if floor.is_none() {
+            findings.same("settlement floor_price", self.about, "nothing", or_nothing(kept));
+            findings.same("settlement publisher_account_id", self.about, "nothing", or_nothing(publisher));
+        } else if kept.is_some() != publisher.is_some() {
+            let found = format!("floor {} and publisher {}", or_nothing(kept), or_nothing(publisher));
+            findings.add("settlement slot as seen", self.about, "both or neither", found);
+        }
     }
 
     /// Whether a candidate behind the winner could have paid its own amount.

@@ -8,6 +8,7 @@ use anyhow::Context;
 use schemas::ids::{AccountId, BidId, SlotId};
 use schemas::money::Money;
 use schemas::time::Millis;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ pub struct Settlement {
     pub winner_shard: Option<String>,
     pub winner_sequence: Option<String>,
     pub winner_sub_sequence: Option<i64>,
+    pub floor_price: Option<Money>,
+    pub publisher_account_id: Option<AccountId>,
 }
 
 /// A candidate as the decision saw it.
@@ -100,7 +103,7 @@ const SETTLEMENTS: &str = "SELECT settlement_id, slot_id, \
     floor(extract(epoch FROM window_start) * 1000)::bigint, floor(extract(epoch FROM window_end) * 1000)::bigint, \
     outcome, winner_account, winning_bid, winning_amount::text, clearing_price::text, no_sale_reason, \
     aggregate_digest, floor(extract(epoch FROM settled_at) * 1000)::bigint, winner_region, winner_shard, \
-    winner_sequence, winner_sub_sequence FROM settlements";
+    winner_sequence, winner_sub_sequence, floor_price::text, publisher_account_id FROM settlements";
 const EVIDENCE: &str = "SELECT settlement_id, rank, bid_id, account_id, region, amount::text, passed_over, \
     balance_seen::text, limit_seen::text, version_seen FROM ad_bids";
 const ENTRIES: &str = "SELECT entry_id, settlement_id, deposit_id, account_id, direction, amount::text, \
@@ -159,7 +162,8 @@ async fn read_all(db: &Client) -> anyhow::Result<Rows> {
 pub async fn read_one(db: &Client, settlement_id: Uuid) -> anyhow::Result<Rows> {
     let of = async |statement: &str, order: &str| {
         let statement = format!("{statement} WHERE settlement_id = $1 ORDER BY {order}");
-        db.query(&statement, &[&settlement_id]).await.with_context(|| cannot_be_read(&statement))
+        let rows = db.query(&statement, &[&settlement_id]).await;
+        rows.map_err(|error| cannot_be_read(&statement, error))
     };
     let mut rows = Rows::default();
     for row in of(SETTLEMENTS, "settlement_id").await? {
@@ -175,12 +179,20 @@ pub async fn read_one(db: &Client, settlement_id: Uuid) -> anyhow::Result<Rows> 
 }
 
 async fn query(db: &Client, statement: &str) -> anyhow::Result<Vec<Row>> {
-    db.query(statement, &[]).await.with_context(|| cannot_be_read(statement))
+    db.query(statement, &[]).await.map_err(|error| cannot_be_read(statement, error))
 }
 
-fn cannot_be_read(statement: &str) -> String {
+fn cannot_be_read(statement: &str, error: tokio_postgres::Error) -> anyhow::Error {
     let after = statement.split(" FROM ").last().unwrap_or_default();
-    format!("the ledger's {} cannot be read", after.split(' ').next().unwrap_or_default())
+    let table = after.split(' ').next().unwrap_or_default();
+    let lacking = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN];
+    let advice = match error.code() {
+        Some(code) if lacking.contains(code) => {
+            "; this release has not provisioned it, run `exchange provision`"
+        }
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("the ledger's {table} cannot be read{advice}"))
 }
 
 fn maybe_money(row: &Row, column: usize) -> anyhow::Result<Option<Money>> {
@@ -215,6 +227,8 @@ fn settlement(row: &Row) -> anyhow::Result<Settlement> {
         winner_shard: row.try_get(13)?,
         winner_sequence: row.try_get(14)?,
         winner_sub_sequence: row.try_get(15)?,
+        floor_price: maybe_money(row, 16)?,
+        publisher_account_id: row.try_get::<_, Option<Uuid>>(17)?.map(AccountId),
     })
 }
 

@@ -51,6 +51,8 @@ fn decided(winner: Option<&Evidence>, evidence: Vec<Evidence>) -> Rows {
         winner_shard: None,
         winner_sequence: None,
         winner_sub_sequence: None,
+        floor_price: None,
+        publisher_account_id: None,
     };
     Rows { settlements: vec![row], evidence: BTreeMap::from([(id, evidence)]), ..Rows::default() }
 }

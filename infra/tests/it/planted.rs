@@ -4,12 +4,14 @@ use serde_json::Value;
 
 use crate::harness::{Local, aws, psql, read_json, text};
 
+/// What all calls agree on.
+const PROVISION: [&str; 5] = ["provision", "--window-ms", "500", "--grace-ms", "200"];
+
 /// A settled pipeline of a few auctions.
 fn settled() -> Local {
     let local = Local::start();
-    let provision = ["provision", "--window-ms", "500", "--grace-ms", "200"];
     let samples = ["--sample-accounts", "20", "--sample-slots", "4"];
-    local.exchange(&[&provision[..], &samples[..]].concat()).done();
+    local.exchange(&[&PROVISION[..], &samples[..]].concat()).done();
     let processor = local.stage("processor", "processor.log", &[]);
     let settler = local.stage("settler", "settler.log", &[]);
     let summary = local.path("summary.json");
@@ -114,4 +116,50 @@ fn each_planted_difference_is_found_and_names_its_auction() {
     // A settlement that is gone.
     psql(&local, &format!("DELETE FROM settlements WHERE settlement_id = '{}'", fourth.settlement));
     is_found(&local, "settlement", fourth);
+}
+
+/// Every slot gets another floor and publisher; then what rows keep of their slots is belied, and at last taken away.
+#[test]
+fn a_decision_is_audited_by_the_floor_and_the_publisher_it_was_made_with() {
+    let local = settled();
+    let auctions = sold(&local);
+    let [first, second, ..] = auctions.as_slice() else { panic!("{} sales", auctions.len()) };
+    let slots = |publisher: &str, floor: &str| {
+        psql(&local, &format!("SELECT concat_ws(',', slot_id, {publisher}, {floor}) FROM ad_slots"))
+    };
+    let provision = |slots: &[String]| {
+        let file = local.path("slots.csv");
+        let lines = format!("slot_id,publisher_account_id,floor_price\n{}\n", slots.join("\n"));
+        std::fs::write(&file, lines).unwrap();
+        local.exchange(&[&PROVISION[..], &["--slots", text(&file)]].concat()).done();
+    };
+    let before = slots("publisher_account_id", "floor_price");
+    let another = slots("'99999999-bbbb-4ccc-8ddd-eeeeeeeeeeee'", "9000000");
+    provision(&another);
+    is_clean(&local);
+
+    let set = |what: &str, auction: &Sold| {
+        psql(
+            &local,
+            &format!("UPDATE settlements SET {what} WHERE settlement_id = '{}'", auction.settlement),
+        );
+    };
+    set("floor_price = winning_amount + 0.0001", first);
+    is_found(&local, "settlement outcome", first);
+    set("floor_price = winning_amount", first);
+    is_clean(&local);
+    set("publisher_account_id = '99999999-bbbb-4ccc-8ddd-eeeeeeeeeeee'", second);
+    is_found(&local, "ledger entry of a settlement", second);
+    set("floor_price = NULL, publisher_account_id = NULL", second);
+    is_found(&local, "settlement outcome", second);
+
+    // As an earlier release left it: nobody works on that, and once it is provisioned its slots are all there is.
+    psql(&local, "ALTER TABLE settlements DROP COLUMN floor_price, DROP COLUMN publisher_account_id");
+    local.exchange(&["audit"]).says(64, &["settlements cannot be read", "run `exchange provision`"]);
+    let settler = local.stage("settler", "refused.log", &[]);
+    assert_eq!(settler.end().status.code(), Some(64));
+    let told = std::fs::read_to_string(local.path("refused.log")).unwrap();
+    assert!(told.contains("floor_price") && told.contains("run `exchange provision`"), "{told}");
+    provision(&before);
+    is_clean(&local);
 }

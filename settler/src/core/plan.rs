@@ -12,7 +12,7 @@ use schemas::settlement::derived_id;
 use schemas::time::Millis;
 use uuid::Uuid;
 
-use super::choose::{Evidence, Verdict, choose};
+use super::choose::{Evidence, Slot, Verdict, choose};
 use super::rows::{
     Auction, Booked, Cause, Change, Decided, Direction, EntryRow, EvidenceRow, Reads, SettlementRow,
     Snapshot, Writes,
@@ -147,12 +147,12 @@ fn settle(batch: &[Arc<Auction>], seen: &Snapshot, pricing: Pricing, now: Millis
             accounts.clone_from(&seen.accounts);
         }
         let slot = seen.slots.get(&auction.aggregate.slot_id);
-        let (verdict, evidence) = choose(&auction.aggregate, slot, &mut accounts, pricing);
+        let chosen = choose(&auction.aggregate, slot, &mut accounts, pricing);
         if !stands {
-            decide(&mut writes, auction, &verdict, evidence, now);
+            decide(&mut writes, auction, slot, &chosen, now);
         }
         let decision =
-            Decision { settlement_id: auction.id, settled_at: now, outcome: outcome(auction, &verdict) };
+            Decision { settlement_id: auction.id, settled_at: now, outcome: outcome(auction, &chosen.0) };
         rows.insert(auction.id, Decided { decision, digest: auction.digest.clone() });
     }
     for (account, after) in &accounts {
@@ -179,7 +179,13 @@ fn outcome(auction: &Auction, verdict: &Verdict) -> Outcome {
     }
 }
 
-fn decide(writes: &mut Writes, auction: &Auction, verdict: &Verdict, evidence: Vec<Evidence>, at: Millis) {
+fn decide(
+    writes: &mut Writes,
+    auction: &Auction,
+    slot: Option<&Slot>,
+    (verdict, evidence): &(Verdict, Vec<Evidence>),
+    at: Millis,
+) {
     let (id, aggregate) = (auction.id, &auction.aggregate);
     writes.settlements.push(SettlementRow {
         id,
@@ -190,10 +196,11 @@ fn decide(writes: &mut Writes, auction: &Auction, verdict: &Verdict, evidence: V
             Verdict::Sale { rank, price, .. } => Ok((aggregate.candidates[*rank].clone(), *price)),
             Verdict::NoSale(reason) => Err(*reason),
         },
+        slot: slot.copied(),
         digest: auction.digest.clone(),
         settled_at: at,
     });
-    writes.evidence.extend(evidence.into_iter().map(|seen| EvidenceRow {
+    writes.evidence.extend(evidence.iter().map(|seen| EvidenceRow {
         id,
         rank: seen.rank,
         candidate: aggregate.candidates[seen.rank].clone(),

@@ -106,6 +106,8 @@ pub struct SettlementRow {
     pub window_end: Millis,
     /// The winner and the price, or the reason why there is none.
     pub outcome: Result<(Candidate, Price), NoSale>,
+    /// The slot's floor and publisher as this decision saw them: it may have others later. None for an unknown slot.
+    pub slot: Option<Slot>,
     /// The aggregate's digest.
     pub digest: String,
     /// When.

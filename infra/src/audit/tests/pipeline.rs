@@ -48,6 +48,8 @@ fn settlement(log: &Recomputed, n: usize) -> Settlement {
         winner_shard: None,
         winner_sequence: None,
         winner_sub_sequence: None,
+        floor_price: money(4),
+        publisher_account_id: Some(account(PUBLISHER)),
     }
 }
 

@@ -166,11 +166,78 @@ fn the_winner_and_the_price_are_recomputed() {
         rich.contains(&"settlement winner_account".to_owned())
             && rich.contains(&"evidence balance_seen".to_owned())
     );
-    let floor = planted(|w| w.rows.slots.values_mut().for_each(|slot| slot.floor_price = Money(20)));
-    assert_eq!(floor[..2], ["settlement outcome", "settlement no_sale_reason"]);
-    let reason = planted(|w| w.rows.settlements[1].no_sale_reason = Some("unknown_slot".to_owned()));
-    assert_eq!(reason[..1], ["aggregate decision"], "a slot that nothing proves to have existed was unknown");
+    let reason = planted(|w| {
+        let row = &mut w.rows.settlements[1];
+        row.no_sale_reason = Some("unknown_slot".to_owned());
+        (row.floor_price, row.publisher_account_id) = (None, None);
+    });
+    assert_eq!(reason, ["aggregate decision"], "a slot that nothing proves to have existed was unknown");
     assert_eq!(planted(|w| w.rows.settlements[1].window_end = Millis(11)), ["settlement window_end"]);
+}
+
+#[test]
+fn a_decision_stands_when_its_slot_gets_another_floor_and_publisher() {
+    for pricing in [Pricing::First, Pricing::Second] {
+        for floor in [0, 2, 20, 40] {
+            let mut world = world(pricing);
+            for slot in world.rows.slots.values_mut() {
+                (slot.floor_price, slot.publisher_account_id) = (Money(floor), account(9));
+            }
+            assert_eq!(world.judge(Pending::Difference).differences, [], "{pricing:?}, {floor}");
+        }
+    }
+}
+
+#[test]
+fn the_floor_and_the_publisher_of_a_row_are_held_to_what_was_decided_by_them() {
+    // The winner bid 16 and the one before it 32, which it could not pay.
+    let above = planted(|w| w.rows.settlements[0].floor_price = money(17));
+    assert_eq!(above[..2], ["settlement outcome", "settlement no_sale_reason"]);
+    assert_eq!(planted(|w| w.rows.settlements[0].floor_price = money(16)), [""; 0], "16 is not below it");
+    let passed_over = planted(|w| w.rows.settlements[0].floor_price = money(33));
+    let evidence = passed_over.iter().filter(|what| *what == "evidence passed_over").count();
+    assert_eq!(evidence, 2, "both are below it, and neither was passed over for that: {passed_over:?}");
+    // Passed over for the floor, and not below it.
+    let below = planted(|w| w.rows.settlements[1].floor_price = money(2));
+    assert_eq!(below[..2], ["settlement outcome", "settlement no_sale_reason"]);
+    assert!(below.contains(&"evidence passed_over".to_owned()), "{below:?}");
+    // The follower's 8 is the second price while it reaches the floor, and the floor is from there on.
+    let mut world = world(Pricing::Second);
+    world.rows.settlements[0].floor_price = money(9);
+    assert_eq!(world.whats(), ["settlement clearing_price"]);
+    let publisher = planted(|w| w.rows.settlements[0].publisher_account_id = Some(account(9)));
+    assert_eq!(publisher, ["ledger entry of a settlement", "ledger entry of a settlement"]);
+}
+
+#[test]
+fn an_unknown_slot_has_no_floor_and_a_known_one_both_or_neither() {
+    let unknown = planted(|w| w.rows.settlements[1].no_sale_reason = Some("unknown_slot".to_owned()));
+    let kept = ["settlement floor_price", "settlement publisher_account_id"];
+    assert_eq!(unknown, [kept[0], kept[1], "aggregate decision"]);
+    assert_eq!(planted(|w| w.rows.settlements[1].floor_price = None), ["settlement slot as seen"]);
+    assert_eq!(planted(|w| w.rows.settlements[1].publisher_account_id = None), ["settlement slot as seen"]);
+    // Slots never go: a decision of one that is not there is no decision, whatever it says of it.
+    let gone = planted(|w| w.rows.slots.clear());
+    for what in [kept[0], kept[1], "settlement outcome", "settlement no_sale_reason"] {
+        assert!(gone.contains(&what.to_owned()), "{what} in {gone:?}");
+    }
+}
+
+#[test]
+fn a_row_from_before_floors_were_kept_is_judged_by_what_its_slot_has_now() {
+    let before = |change: fn(&mut World)| {
+        planted(|w| {
+            for row in &mut w.rows.settlements {
+                (row.floor_price, row.publisher_account_id) = (None, None);
+            }
+            change(w);
+        })
+    };
+    assert_eq!(before(|_| {}), [""; 0]);
+    let floor = before(|w| w.rows.slots.values_mut().for_each(|slot| slot.floor_price = Money(20)));
+    assert_eq!(floor[..2], ["settlement outcome", "settlement no_sale_reason"]);
+    let another = |w: &mut World| w.rows.slots.values_mut().for_each(|s| s.publisher_account_id = account(9));
+    assert_eq!(before(another), ["ledger entry of a settlement", "ledger entry of a settlement"]);
 }
 
 #[test]

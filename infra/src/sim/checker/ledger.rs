@@ -99,6 +99,8 @@ impl Books {
         let ranked = auction.ranked_bids(&log.agreed.geometry);
         let kept = usize::from(log.agreed.geometry.candidates).min(ranked.len());
         let next = ranked.get(kept).map(|bid| i128::from(bid.amount.units()));
+        let as_seen = row.slot.map(|slot| (slot.publisher, slot.floor.0));
+        same("publisher and floor", self.slots.get(&slot).copied(), as_seen)?;
         let verdict = self.choose(&ranked[..kept], next, slot, purses, log.agreed.geometry.pricing);
         let have = match &row.outcome {
             Ok((winner, price)) => {

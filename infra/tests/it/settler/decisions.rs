@@ -45,6 +45,11 @@ impl Running {
         Self { trigger, task, metrics }
     }
 
+    /// Waits until it ends by itself.
+    pub(super) async fn ended(self) -> Result<(), Error> {
+        tokio::time::timeout(DEADLINE, self.task).await.expect("it ends by itself").unwrap()
+    }
+
     pub(super) async fn stop(self) -> Arc<Metrics> {
         self.trigger.trigger();
         self.task.await.unwrap().unwrap();

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use infra::local::dsql::Injection;
+use schemas::item::Aggregate;
 use schemas::money::Price;
+use schemas::sql::MIGRATIONS;
 use settler::provision::{NewSlot, deposit, slots};
 use settler::statements::{ALL, BEGIN, COMMIT, ROLLBACK};
 use uuid::Uuid;
 
-use super::decisions::Running;
+use super::decisions::{Running, decided_by_another};
 use super::world::{DEADLINE, World, account, auction, blocks, checks, slot};
 
 #[tokio::test]
@@ -40,6 +42,8 @@ async fn the_schema_can_be_made_again_from_wherever_it_was_interrupted() {
     for undo in [
         "DROP INDEX financial_ledger_by_account",
         "DROP TABLE simulation_runs",
+        "ALTER TABLE settlements DROP COLUMN publisher_account_id",
+        "ALTER TABLE settlements DROP COLUMN floor_price, DROP COLUMN publisher_account_id",
         "DROP TABLE ad_bids",
         "DROP TABLE enterprise_accounts, ad_slots, settlements, financial_ledger, conflict_events",
     ] {
@@ -145,6 +149,7 @@ async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
         auction(2, 1, &[missing, (2, 16)]),
         auction(3, 1, &[rich, (4, 16)]),
         auction(4, 1, &[missing]),
+        auction(5, 1, &[(1, 16)]),
     ] {
         world.pend(&one).await;
     }
@@ -185,6 +190,36 @@ async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
             "is its clearing price",
             "UPDATE financial_ledger SET account_id = gen_random_uuid() WHERE direction = 'CREDIT'",
         ),
+        ("is its clearing price", "UPDATE settlements SET publisher_account_id = gen_random_uuid()"),
+        (
+            "is its clearing price",
+            "WITH older AS (UPDATE settlements SET floor_price = NULL, publisher_account_id = NULL) \
+             UPDATE ad_slots SET publisher_account_id = gen_random_uuid()",
+        ),
+        ("keeps the floor", "UPDATE settlements SET floor_price = NULL WHERE outcome = 'SALE'"),
+        ("keeps the floor", "UPDATE settlements SET publisher_account_id = NULL WHERE outcome = 'SALE'"),
+        (
+            "keeps the floor",
+            "UPDATE settlements SET floor_price = 0, publisher_account_id = gen_random_uuid() \
+             WHERE no_sale_reason = 'unknown_slot'",
+        ),
+        ("sold for less", "UPDATE settlements SET floor_price = clearing_price + 0.0001"),
+        ("sold for less", "UPDATE settlements SET clearing_price = floor_price - 0.0001"),
+        (
+            "sold for less",
+            "WITH older AS (UPDATE settlements SET floor_price = NULL, publisher_account_id = NULL) \
+             UPDATE ad_slots SET floor_price = 0.0033",
+        ),
+        ("passed over for the floor", "UPDATE settlements SET floor_price = 0.0017"),
+        (
+            "passed over for the floor",
+            "UPDATE ad_bids SET passed_over = 'below_floor' WHERE passed_over = 'insufficient_funds'",
+        ),
+        (
+            "passed over for the floor",
+            "WITH older AS (UPDATE settlements SET floor_price = NULL, publisher_account_id = NULL) \
+             UPDATE ad_slots SET floor_price = 0.0017",
+        ),
         (
             "whole ledger sums",
             "DELETE FROM financial_ledger WHERE deposit_id IS NOT NULL AND direction = 'DEBIT'",
@@ -219,6 +254,87 @@ async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
     world.stop().await;
 }
 
+/// Settles these auctions; the ledger is right before and after.
+async fn settle(world: &World, auctions: &[Aggregate]) {
+    world.assert_the_ledger_is_right().await;
+    for one in auctions {
+        world.pend(one).await;
+    }
+    let running = Running::start(world);
+    world.until_outbox_is_empty().await;
+    running.stop().await;
+    world.assert_the_ledger_is_right().await;
+}
+
+/// What was decided keeps what it was decided by; what is decided next is judged by what its slot has then.
+#[tokio::test]
+async fn another_floor_and_publisher_are_for_the_decisions_to_come() {
+    let world = World::start().await;
+    world.provision(2, 1_000, 2).await;
+    settle(&world, &[auction(1, 1, &[(1, 32)]), auction(2, 1, &[(77, 16)]), auction(3, 1, &[(2, 8)])]).await;
+    let new =
+        |number| NewSlot { slot_id: slot(number), publisher: account(88), floor: schemas::money::Money(40) };
+    slots(&world.connect().await, &[new(1), new(2)]).await.unwrap();
+    settle(&world, &[auction(1, 2, &[(1, 16)]), auction(2, 2, &[(2, 64)])]).await;
+
+    let kept = "SELECT COALESCE(no_sale_reason, outcome), (floor_price * 10000)::bigint, publisher_account_id \
+        FROM settlements ORDER BY window_start, slot_id";
+    let rows = world.postgres().await.query(kept, &[]).await.unwrap();
+    let kept: Vec<(String, Option<i64>, Option<Uuid>)> =
+        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let row = |what: &str, floor: Option<i64>, publisher: Option<u128>| {
+        (what.to_owned(), floor, publisher.map(|number| account(number).0))
+    };
+    let expected = [
+        row("SALE", Some(1), Some(900_001)),
+        row("no_eligible_candidate", Some(1), Some(900_002)),
+        row("unknown_slot", None, None),
+        row("below_floor", Some(40), Some(88)),
+        row("SALE", Some(40), Some(88)),
+    ];
+    assert_eq!(kept, expected);
+    world.stop().await;
+}
+
+/// The settler says so before there is any work, and provisioning adds what is missing to what stands.
+#[tokio::test]
+async fn a_ledger_of_an_earlier_release_is_refused_until_it_is_provisioned_again() {
+    let world = World::start().await;
+    let postgres = world.postgres().await;
+    let connection = world.connect().await;
+    let tables = "DROP TABLE enterprise_accounts, ad_slots, settlements, ad_bids, financial_ledger, conflict_events, simulation_runs";
+    postgres.batch_execute(tables).await.unwrap();
+    let refused = async |what: &str| {
+        let refused = Running::start(&world).ended().await.unwrap_err();
+        let told = refused.to_string();
+        assert!(told.contains(what) && told.contains("run `exchange provision`"), "{told}");
+        assert_eq!(refused.exit_code(), schemas::exit::USAGE);
+    };
+    refused("settlements").await;
+
+    for migration in MIGRATIONS.iter().filter(|one| one.number <= 8) {
+        connection.client.simple_query(migration.statement).await.unwrap();
+    }
+    settler::provision::known_schema(&connection).await.unwrap();
+    refused("floor_price").await;
+
+    world.provision(2, 1_000, 2).await;
+    let (before, after) = (auction(1, 1, &[(1, 32)]), auction(1, 2, &[(2, 16)]));
+    let mut other = world.postgres().await;
+    decided_by_another(&mut other, &before).await.commit().await.unwrap();
+    for _ in 0..2 {
+        settler::provision::schema(&connection).await.unwrap();
+    }
+    settle(&world, &[after]).await;
+    assert_eq!(world.count("SELECT count(*) FROM settlements WHERE floor_price IS NULL").await, 1);
+    assert_eq!(world.count("SELECT count(*) FROM settlements WHERE floor_price = 0.0001").await, 1);
+    // A sale of an earlier release too is right while its slot is what it was.
+    let older = "UPDATE settlements SET floor_price = NULL, publisher_account_id = NULL";
+    postgres.batch_execute(older).await.unwrap();
+    world.assert_the_ledger_is_right().await;
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn a_schema_of_someone_else_is_refused_and_left_alone() {
     let world = World::start().await;
@@ -235,6 +351,11 @@ async fn a_schema_of_someone_else_is_refused_and_left_alone() {
             "ALTER TABLE settlements ALTER COLUMN aggregate_digest DROP NOT NULL",
             "aggregate_digest",
             "ALTER TABLE settlements ALTER COLUMN aggregate_digest SET NOT NULL",
+        ),
+        (
+            "ALTER TABLE settlements ALTER COLUMN floor_price TYPE numeric(12,2)",
+            "floor_price numeric(18,4), and has floor_price numeric(12,2)",
+            "ALTER TABLE settlements ALTER COLUMN floor_price TYPE numeric(18,4)",
         ),
     ] {
         postgres.batch_execute(change).await.unwrap();

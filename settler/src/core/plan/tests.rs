@@ -4,8 +4,8 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 use schemas::ids::SlotId;
 
 use super::*;
+use crate::core::choose::Account;
 use crate::core::choose::tests::auction;
-use crate::core::choose::{Account, Slot};
 use crate::core::rows::Booked;
 
 const MOST: i128 = Money::MAX.0;
@@ -106,6 +106,21 @@ fn what_was_decided_before_is_read_and_not_written() {
     assert_eq!(plan.writes.settlements.len(), 1);
     let Done::Decided(rows) = plan.done else { panic!("decided") };
     assert_eq!(rows[&auctions[0].id], stands, "the row that stands, not an opinion");
+}
+
+/// Sold, not sold for the floor, and of a slot that nobody knows.
+#[test]
+fn every_row_carries_the_slot_that_it_was_decided_by() {
+    let job = Job::Settle(batch(&[vec![(0, 8)], vec![(0, 16)], vec![(0, 32)]]));
+    let Job::Settle(auctions) = &job else { unreachable!() };
+    let mut snapshot = seen(&job.reads(), &[(100, 0)], 4);
+    let dear = Slot { publisher: id(98), floor: Money(17) };
+    snapshot.slots.insert(auctions[1].aggregate.slot_id, dear);
+    snapshot.slots.remove(&auctions[2].aggregate.slot_id);
+    let plan = job.plan(&snapshot, Pricing::First, Millis(5)).unwrap();
+    let rows: Vec<_> = plan.writes.settlements.iter().map(|row| (row.outcome.is_ok(), row.slot)).collect();
+    let cheap = Slot { publisher: id(99), floor: Money(4) };
+    assert_eq!(rows, [(true, Some(cheap)), (false, Some(dear)), (false, None)]);
 }
 
 #[test]
