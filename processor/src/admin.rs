@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::time::Duration;
 
-use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use runtime::clients::Clients;
-use runtime::failure::Failure;
+use runtime::failure::{Failure, classify};
 use schemas::geometry::Geometry;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::lease::{Beginning, Checkpoint, Lease};
@@ -22,6 +23,9 @@ use crate::stream::Stream;
 /// How often a change is tried against an owner that renews at the same time.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often a shard that has no calls left is asked again: for five seconds, and it gives five calls in each.
+const CALLS: u32 = 20;
+const CALLS_PAUSE: Duration = Duration::from_millis(250);
 
 /// Shows leases, or changes one. The answer says whether the whole hash space is read.
 ///
@@ -154,15 +158,25 @@ async fn behind_ms(stream: &Stream, row: &Lease) -> Option<u64> {
     if row.checkpoint == Checkpoint::ShardEnd {
         return None;
     }
-    let page = page_at(stream, &row.shard_id, &row.checkpoint).await?;
+    let iterator = iterator(stream, &row.shard_id, &row.checkpoint).await.ok()?;
+    let page = page(stream, &iterator).await.ok()?;
     u64::try_from(page.millis_behind_latest?).ok()
 }
 
-async fn page_at(
-    stream: &Stream,
-    shard: &ShardId,
-    from: &Checkpoint,
-) -> Option<aws_sdk_kinesis::operation::get_records::GetRecordsOutput> {
+/// Makes a call again while the shard's readers use up its calls.
+async fn patient<T, Answer: Future<Output = Result<T, Failure>>>(
+    call: impl Fn() -> Answer,
+) -> Result<T, Failure> {
+    for _ in 0..CALLS {
+        match call().await {
+            Err(Failure::Throttled { .. }) => tokio::time::sleep(CALLS_PAUSE).await,
+            answer => return answer,
+        }
+    }
+    call().await
+}
+
+async fn iterator(stream: &Stream, shard: &ShardId, from: &Checkpoint) -> Result<String, Failure> {
     let request = stream.client.get_shard_iterator().stream_name(&stream.name).shard_id(&shard.0);
     let request = match from {
         Checkpoint::After(sequence) => request
@@ -170,8 +184,31 @@ async fn page_at(
             .starting_sequence_number(sequence.as_str()),
         _ => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
     };
-    let iterator = request.send().await.ok()?.shard_iterator?;
-    stream.client.get_records().shard_iterator(iterator).limit(1).send().await.ok()
+    let send = async || request.clone().send().await.map_err(|error| classify(&error));
+    let none = || Failure::Unknown { message: "no iterator in the answer".to_owned() };
+    patient(send).await?.shard_iterator.ok_or_else(none)
+}
+
+async fn page(stream: &Stream, iterator: &str) -> Result<GetRecordsOutput, Failure> {
+    let request = stream.client.get_records().shard_iterator(iterator).limit(1);
+    patient(async || request.clone().send().await.map_err(|error| classify(&error))).await
+}
+
+/// The first record after a place; empty pages may come before it.
+async fn first_record(
+    stream: &Stream,
+    shard: &ShardId,
+    from: &Checkpoint,
+) -> Result<Option<Record>, Failure> {
+    let mut next = Some(iterator(stream, shard, from).await?);
+    while let Some(at) = next {
+        let answer = page(stream, &at).await?;
+        if let Some(first) = answer.records.into_iter().next() {
+            return Ok(Some(first));
+        }
+        next = answer.next_shard_iterator.filter(|_| answer.millis_behind_latest != Some(0));
+    }
+    Ok(None)
 }
 
 /// Writes what `change` makes of a row, again and again while its owner renews it in between.
@@ -221,8 +258,8 @@ async fn rewind(
         Ok(place @ (Checkpoint::TrimHorizon | Checkpoint::After(_))) => place,
         _ => return Err(Error::Usage(format!("{to} is neither TRIM_HORIZON nor a sequence number"))),
     };
-    let page = page_at(stream, &ShardId(shard.to_owned()), &place).await;
-    let first = page.as_ref().and_then(|page| page.records.first());
+    let first = first_record(stream, &ShardId(shard.to_owned()), &place).await;
+    let first = first.map_err(call(&format!("shard {shard} of stream {}", stream.name)))?;
     let arrival = first.and_then(|record| record.approximate_arrival_timestamp);
     let arrival = arrival.and_then(|at| at.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok());
     let arrival = arrival.map(Millis).ok_or_else(|| {
