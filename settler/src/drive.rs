@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use rand::seq::SliceRandom;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use runtime::backoff::Backoff;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::conflicts;
 use crate::core::attempt::Meaning;
 use crate::core::plan::{Done, Job};
+use crate::core::rounds::{Round, Rounds};
 use crate::core::rows::{Auction, Decided};
 use crate::core::transaction::{End, Ended, Rules};
 use crate::db::Pool;
@@ -28,10 +30,6 @@ use crate::metrics::Metrics;
 use crate::outbox::{Key, Marked, Outbox, Pending};
 use crate::runner::Runner;
 
-/// Shortest pause between two looks at an outbox that was empty.
-const IDLE_MIN: Duration = Duration::from_millis(20);
-/// Longest pause while the outbox does not answer.
-const IDLE_AWAY: Duration = Duration::from_secs(2);
 /// Marks in flight at once, of one batch.
 const MARKS: usize = 32;
 /// Between two tries of a mark.
@@ -56,23 +54,25 @@ pub async fn run(
     ready(&pool, config.rules.flight).await?;
     let worker = config.worker.clone().unwrap_or_else(|| format!("settler-{:016x}", runtime::chance::seed()));
     tracing::info!(worker, ledger = config.ledger.name(), "settler started");
-    let mut order: Vec<u32> = (0..agreed.outbox_buckets).collect();
+    let mut rounds = Rounds::new(agreed.outbox_buckets, Duration::from_millis(config.idle_ms));
+    let mut rng = StdRng::seed_from_u64(runtime::chance::seed());
     let outbox = Outbox { client: clients.dynamodb, table: config.table.clone(), agreed };
     let settler = Settler { config, outbox, pool, worker, metrics, shutdown, told: Told::default() };
-    let mut idle = IDLE_MIN;
     while !settler.shutdown.requested() {
-        order.shuffle(&mut rand::rng());
-        if settler.look(&order).await? > 0 {
-            idle = IDLE_MIN;
-            continue;
-        }
-        tokio::select! {
-            () = settler.shutdown.wait() => {}
-            () = tokio::time::sleep(idle) => {}
-        }
+        let left = settler.look(rounds.order(&mut rng)).await?;
         let is_away = settler.metrics.outbox_away.load(Ordering::Relaxed) > 0;
-        let longest = if is_away { IDLE_AWAY } else { Duration::from_millis(settler.config.idle_ms) };
-        idle = (idle * 2).min(longest);
+        let round = match left {
+            0 if is_away => Round::Away,
+            0 => Round::Idle,
+            _ => Round::Found,
+        };
+        let pause = rounds.pause(round);
+        if !pause.is_zero() {
+            tokio::select! {
+                () = settler.shutdown.wait() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
     }
     let contention = serde_json::to_string(&settler.metrics.contention()).unwrap_or_default();
     tracing::info!(worker = settler.worker, contention, "settler stopped");
@@ -152,7 +152,8 @@ impl Settler {
         }
         let (batch, mut left) = self.readable(pending).await;
         let rules = Rules { pricing: self.outbox.agreed.geometry.pricing, ..self.config.rules };
-        let mut runner = Runner::new(&self.pool, Job::Settle(batch), rules, Some(&self.shutdown));
+        let runner = Runner::new(&self.pool, Job::Settle(batch), rules, Some(&self.shutdown));
+        let mut runner = runner.watched(&self.metrics.ledger_away);
         while let Some(ended) = runner.next().await {
             self.count(&ended);
             let now = runtime::clock::now();

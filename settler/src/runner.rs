@@ -3,6 +3,7 @@
 //! [`crate::core::transaction`] decides; here its effects are carried out, each within its time, and what happened is
 //! told to it. A connection whose state is not known is closed, never used again.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use runtime::shutdown::Shutdown;
@@ -27,6 +28,8 @@ pub struct Runner<'a> {
     /// Whether a transaction may be open on the connection.
     open: bool,
     began: Instant,
+    /// 1 from a connection that could not be made to an answer.
+    away: Option<&'a AtomicU64>,
 }
 
 impl<'a> Runner<'a> {
@@ -34,7 +37,13 @@ impl<'a> Runner<'a> {
     #[must_use]
     pub fn new(pool: &'a Pool, job: Job, rules: Rules, stop: Option<&'a Shutdown>) -> Self {
         let machine = Transaction::new(job, rules);
-        Self { pool, stop, machine, connection: None, open: false, began: Instant::now() }
+        Self { pool, stop, machine, connection: None, open: false, began: Instant::now(), away: None }
+    }
+
+    /// Says in this number whether the ledger is away, as soon as that is known and not when a job is given back.
+    #[must_use]
+    pub fn watched(self, away: &'a AtomicU64) -> Self {
+        Self { away: Some(away), ..self }
     }
 
     /// Runs until a part has ended; none when all have.
@@ -98,7 +107,11 @@ impl<'a> Runner<'a> {
             return Ok(connection);
         }
         self.open = false;
-        self.pool.take().await.map_err(|error| {
+        let taken = self.pool.take().await;
+        if let Some(away) = self.away {
+            away.store(u64::from(taken.is_err()), Ordering::Relaxed);
+        }
+        taken.map_err(|error| {
             tracing::warn!(error = chain(&error), ledger = self.pool.name(), "ledger away, connecting again");
             Failure::away(chain(&error))
         })

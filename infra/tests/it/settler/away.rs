@@ -71,6 +71,36 @@ async fn ten_minutes_without_the_ledger_lose_nothing_and_the_backlog_drains() {
     world.stop().await;
 }
 
+/// Whoever asks for its health must not learn of an outage a minute later.
+#[tokio::test]
+async fn an_outage_is_known_before_the_first_batch_is_given_back() {
+    let mut world = World::start().await;
+    world.provision(1, 1_000, 1).await;
+    let running = Running::by(&world, &[], Rules::default());
+    let is_away = |away| {
+        let metrics = &running.metrics;
+        tokio::time::timeout(Rules::default().deadline / 2, async move {
+            while metrics.ledger_away.load(Ordering::Relaxed) != away {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+    };
+    world.pend(&auction(1, 1, &[(1, 16)])).await;
+    world.until_outbox_is_empty().await;
+    let (listen, upstream) = (world.dsql.address(), world.postgres.as_ref().unwrap().database_url());
+    let here = dsql::start(DsqlOptions::before(upstream.clone())).await.unwrap();
+    std::mem::replace(&mut world.dsql, here).shutdown().await;
+    world.pend(&auction(1, 2, &[(1, 16)])).await;
+    is_away(1).await.expect("it is known that the ledger is away");
+    assert_eq!(running.metrics.given_back.load(Ordering::Relaxed), 0);
+    let back = dsql::start(DsqlOptions { listen, ..DsqlOptions::before(upstream) }).await.unwrap();
+    std::mem::replace(&mut world.dsql, back).shutdown().await;
+    is_away(0).await.expect("it is known that the ledger is back");
+    world.until_outbox_is_empty().await;
+    running.stop().await;
+    world.stop().await;
+}
+
 /// The deadlines are the client's own: the ledger would wait for ever.
 #[tokio::test]
 async fn a_ledger_that_does_not_answer_is_left_after_its_time() {
