@@ -306,3 +306,19 @@ impl Standings {
 fn signed(sum: u128) -> i128 {
     i128::try_from(sum).expect("a sum of 64-bit prices that fit memory is below 2^127")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_numbers_its_regions_anew() {
+        let (mut standings, key) = (Standings::default(), Key::default());
+        let region = "eu-central-1".parse().unwrap();
+        assert_eq!(standings.names.find(&region, key), 0);
+        assert_eq!(standings.names.find_or_put(&region, key), 1);
+        assert_eq!(standings.names.find(&region, key), 1);
+        // Another window has another key, under which what is numbered now would not be found.
+        assert_eq!(standings.emptied().names.find(&region, key), 0);
+    }
+}
