@@ -1,7 +1,7 @@
 //! Time and memory per bid, from decoded bids, from bytes, on two threads, beside a hand-written loop and `timely`.
 //!
 //! `cargo bench -p processor --bench processor` runs all parts; names after `--` choose some. Bids are NEXMark's, 10
-//! million of them in ten windows, mapped to as many slots as give 88 bids per slot and window, and to 20,000
+//! million of them in each of two crowds, mapped to as many slots as give 88 bids per slot and window, and to 20,000
 //! accounts; all ids are UUIDs. `--test` (how `cargo test --benches` starts it) runs everything once on few bids.
 
 #![expect(clippy::float_arithmetic, reason = "statistics about time, none of it kept")]
@@ -13,6 +13,7 @@ mod hand;
 mod memory;
 mod with_timely;
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ use schemas::record::{Decoded, Kind, decode_into, encode_aggregated, encode_bloc
 
 use self::crowd::{Crowd, RECORD_BIDS, agreed};
 
-/// A whole run of one way to do the work: nanoseconds per bid of each window, the median of them.
+/// The median of what each window took.
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
@@ -66,43 +67,76 @@ struct Times {
     close: f64,
 }
 
-/// Records through the machine; a tick closes each window.
-fn run<R>(crowd: &Crowd, records: impl Fn(&[Bid]) -> R, decode: impl Fn(&R, &mut Decoded)) -> Times {
-    let mut machine = machine("shardId-000000000000");
-    let (mut bid, mut close) = (Vec::new(), Vec::new());
-    let (mut decoded, tick) = (Decoded::default(), Decoded::default());
-    for window in 0..crowd.windows {
-        let records: Vec<R> = crowd.bids(window).chunks(RECORD_BIDS).map(&records).collect();
+/// A machine that takes one window after the other; a tick closes each.
+struct Machine {
+    machine: ShardMachine,
+    decoded: Decoded,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { machine: machine("shardId-000000000000"), decoded: Decoded::default() }
+    }
+
+    fn run<R>(
+        &mut self,
+        crowd: &Crowd,
+        window: usize,
+        records: &[R],
+        decode: impl Fn(&R, &mut Decoded),
+    ) -> Times {
         let numbers: Vec<SequenceNumber> = (0..=records.len()).map(number).collect();
         let work = Work::begin();
         let mut counted = 0;
         for (at, record) in records.iter().enumerate() {
-            decode(record, &mut decoded);
-            let (_, judged) = machine.on_record(crowd.arrival(window, at), &numbers[at], &decoded);
+            decode(record, &mut self.decoded);
+            let (_, judged) = self.machine.on_record(crowd.arrival(window, at), &numbers[at], &self.decoded);
             counted += judged.counted;
         }
-        bid.push(work.per(crowd.per_window));
+        let bid = work.per(crowd.per_window);
         assert_eq!(counted, u64::try_from(crowd.per_window).unwrap());
         let work = Work::begin();
-        let (closed, _) = machine.on_record(crowd.close(window), &numbers[records.len()], &tick);
-        close.push(work.per(closed.iter().map(|closed| closed.aggregates.len()).sum()));
-        closed.into_iter().for_each(|closed| machine.on_written(closed.ticket));
+        let (closed, _) =
+            self.machine.on_record(crowd.close(window), &numbers[records.len()], &Decoded::default());
+        let close = work.per(closed.iter().map(|closed| closed.aggregates.len()).sum());
+        closed.into_iter().for_each(|closed| self.machine.on_written(closed.ticket));
+        Times { bid, close }
     }
-    Times { bid: median(bid), close: median(close) }
+}
+
+/// The same windows by the machine, by hand and by `timely`, each after the other before the next one: what others on
+/// the computer take from one they take from all.
+struct Beside {
+    ours: Times,
+    by_hand: f64,
+    without_removal: f64,
+    timely: f64,
+}
+
+fn beside(crowd: &Crowd) -> Vec<Beside> {
+    let mut machine = Machine::new();
+    with_timely::run(crowd, move |crowd, window, bids, timely| Beside {
+        ours: machine.run(crowd, window, &decoded(bids), |record, decoded| *decoded = record.take()),
+        by_hand: hand::run(bids, hand::Copies::Removed),
+        without_removal: hand::run(bids, hand::Copies::Counted),
+        timely,
+    })
 }
 
 /// Decoded bids; taking them over from where they lie costs nothing.
-fn core(crowd: &Crowd) -> Times {
-    let records = |bids: &[Bid]| {
-        let items = bids.iter().copied().map(Ok).collect();
-        std::cell::Cell::new(Decoded { kind: Kind::Block, items })
-    };
-    run(crowd, records, |record, decoded| *decoded = record.take())
+fn decoded(bids: &[Bid]) -> Vec<Cell<Decoded>> {
+    let record = |bids: &[Bid]| Decoded { kind: Kind::Block, items: bids.iter().copied().map(Ok).collect() };
+    bids.chunks(RECORD_BIDS).map(record).map(Cell::new).collect()
 }
 
-/// From the bytes of records to windows.
-fn from_bytes(crowd: &Crowd, encode: fn(&[Bid]) -> Vec<u8>) -> Times {
-    run(crowd, encode, |record, decoded| decode_into(record, decoded))
+/// From the bytes of records to windows: nanoseconds per bid.
+fn from_bytes(crowd: &Crowd, encode: fn(&[Bid]) -> Vec<u8>) -> f64 {
+    let mut machine = Machine::new();
+    let mut time = |window| {
+        let records: Vec<Vec<u8>> = crowd.bids(window).chunks(RECORD_BIDS).map(encode).collect();
+        machine.run(crowd, window, &records, |record, decoded| decode_into(record, decoded)).bid
+    };
+    median((0..crowd.windows).map(&mut time).collect())
 }
 
 /// A thread's bids in the time that passes, for what threads do to each other is the question.
@@ -145,23 +179,25 @@ fn speed(crowd: &Crowd, runs: &dyn Fn(&str) -> bool, out: &mut dyn Write) -> io:
         crowd.per_window / crowd.slots.len()
     )?;
     if runs("core") {
-        let (ours, hand) = (core(crowd), hand::run(crowd, hand::Copies::Removed));
-        let without = hand::run(crowd, hand::Copies::Counted);
-        let timely = with_timely::run(crowd);
-        let (ours, close) = (ours.bid, ours.close / 1e3);
+        let beside = beside(crowd);
+        let of = |time: fn(&Beside) -> f64| median(beside.iter().map(time).collect());
+        let (ours, close) = (of(|one| one.ours.bid), of(|one| one.ours.close) / 1e3);
+        let (hand, without, timely) =
+            (of(|one| one.by_hand), of(|one| one.without_removal), of(|one| one.timely));
+        let to_hand = of(|one| one.by_hand / one.ours.bid);
+        let to_timely = of(|one| one.ours.bid / one.timely);
         writeln!(out, "  core      {ours:6.1} ns/bid; closing takes {close:.1} us per auction, items built")?;
-        writeln!(out, "  by hand   {hand:6.1} ns/bid; ratio {:.2}", hand / ours)?;
+        writeln!(out, "  by hand   {hand:6.1} ns/bid; ratio {to_hand:.2}")?;
         writeln!(out, "  by hand   {without:6.1} ns/bid without removal of copies")?;
         writeln!(
             out,
-            "  timely    {timely:6.1} ns/bid without removal of copies; ours takes {:.2} of that",
-            ours / timely
+            "  timely    {timely:6.1} ns/bid without removal of copies; ours takes {to_timely:.2} of that"
         )?;
     }
     if runs("bytes") {
         let (block, aggregated) = (from_bytes(crowd, encode_block), from_bytes(crowd, encode_aggregated));
-        writeln!(out, "  block     {:6.1} ns/bid from bytes to windows", block.bid)?;
-        writeln!(out, "  aggregate {:6.1} ns/bid from bytes to windows", aggregated.bid)?;
+        writeln!(out, "  block     {block:6.1} ns/bid from bytes to windows")?;
+        writeln!(out, "  aggregate {aggregated:6.1} ns/bid from bytes to windows")?;
     }
     if runs("threads") {
         writeln!(out, "  threads   two do {:.2} times the work of one", two_threads(crowd))?;

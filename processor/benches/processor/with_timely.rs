@@ -9,15 +9,18 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Operator, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
+use crate::Work;
 use crate::crowd::{Crowd, RECORD_BIDS};
 use crate::hand::{Copies, Tables};
-use crate::{Work, median};
 
-/// Nanoseconds per bid, the median of all windows.
-pub(crate) fn run(crowd: &Crowd) -> f64 {
-    let windows: Vec<usize> = (0..crowd.windows).collect();
-    let crowd = std::sync::Arc::new(Crowd::new(crowd.windows, crowd.per_window));
-    let times = timely::execute_directly(move |worker| {
+/// Calls with the bids of each window and the nanoseconds that each of them took.
+pub(crate) fn run<T, Each>(crowd: &Crowd, mut each: Each) -> Vec<T>
+where
+    T: Send + 'static,
+    Each: FnMut(&Crowd, usize, &[Bid], f64) -> T + Send + Sync + 'static,
+{
+    let crowd = Crowd::new(crowd.windows, crowd.per_window);
+    timely::execute_directly(move |worker| {
         let mut input = InputHandle::<u64, _>::new();
         let probe = ProbeHandle::new();
         worker.dataflow::<u64, _, _>(|scope| {
@@ -47,8 +50,8 @@ pub(crate) fn run(crowd: &Crowd) -> f64 {
                 .container::<Vec<usize>>()
                 .probe_with(&probe);
         });
-        let mut times = Vec::new();
-        for window in windows {
+        let mut all = Vec::new();
+        for window in 0..crowd.windows {
             let bids = crowd.bids(window);
             let next = u64::try_from(window).unwrap() + 1;
             let work = Work::begin();
@@ -60,9 +63,9 @@ pub(crate) fn run(crowd: &Crowd) -> f64 {
             while probe.less_than(&next) {
                 worker.step();
             }
-            times.push(work.per(bids.len()));
+            let took = work.per(bids.len());
+            all.push(each(&crowd, window, &bids, took));
         }
-        times
-    });
-    median(times)
+        all
+    })
 }
