@@ -40,10 +40,10 @@ pub async fn run(config: &Config, asked: &Asked, clients: Clients) -> Result<Cov
             let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
             return show(&leases, &stream, &agreed.geometry, asked).await;
         }
-        Some(Change::Release { shard }) => release(&leases, shard).await?,
+        Some(Change::Release { shard }) => release(&leases, shard, asked.json).await?,
         Some(Change::Rewind { shard, to }) => {
             let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
-            rewind(&leases, &stream, (shard, to), &agreed.geometry).await?;
+            rewind((&leases, &stream), (shard, to), &agreed.geometry, asked.json).await?;
         }
     }
     Ok(Covered::Whole)
@@ -69,7 +69,12 @@ async fn show(
     geometry: &Geometry,
     asked: &Asked,
 ) -> Result<Covered, Error> {
-    let mut rows = leases.all().await.map_err(call(&format!("table {}", leases.table)))?;
+    let look = async || leases.all().await.map_err(call(&format!("table {}", leases.table)));
+    let (mut rows, mut before) = (look().await?, Vec::new());
+    if let Some(apart) = asked.watch_ms {
+        tokio::time::sleep(Duration::from_millis(apart)).await;
+        before = std::mem::replace(&mut rows, look().await?);
+    }
     // Whether the stream answers at all is found out once, not by waiting for each of its shards.
     stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
     rows.sort_unstable_by_key(|row| (row.range.start, row.shard_id.clone()));
@@ -86,11 +91,11 @@ async fn show(
         let behind = behind_ms(stream, row).await;
         let age = if row.closed_through.0 == 0 { None } else { Some(now.since(row.closed_through)) };
         // What a successor would read again: open windows lie in it.
-        let tail = row.closed_through.since(row.replay_clock);
+        let tail = tail_ms(row);
         let open = open_windows(row, geometry);
         let owner = row.owner.as_deref().unwrap_or("-");
         if asked.json {
-            let line = line(row, (behind, age, tail, open));
+            let line = line((row, state(row, &before)), (behind, age, tail, open));
             writeln!(out, "{line}")?;
             continue;
         }
@@ -100,10 +105,10 @@ async fn show(
             "{:24} {:28} {:9} {:>10} {:>10} {:>10} {:>5} {:>5}  {}",
             row.shard_id.0,
             owner,
-            state(row),
+            state(row, &before),
             number(behind),
             number(age),
-            tail,
+            number(tail),
             open,
             row.tails.len(),
             row.checkpoint.as_text()
@@ -121,7 +126,13 @@ async fn show(
     Ok(if holes.is_empty() { Covered::Whole } else { Covered::Gaps })
 }
 
-fn state(row: &Lease) -> &'static str {
+/// A lease's state, when it was seen before as well.
+fn state(row: &Lease, before: &[Lease]) -> &'static str {
+    let same =
+        |one: &Lease| (&one.shard_id, one.counter, &one.owner) == (&row.shard_id, row.counter, &row.owner);
+    if row.owner.is_some() && row.checkpoint != Checkpoint::ShardEnd && before.iter().any(same) {
+        return "silent";
+    }
     match (&row.checkpoint, &row.owner, &row.checkpoint_owner) {
         (Checkpoint::ShardEnd, ..) => "ended",
         (_, Some(_), Some(_)) => "asked for",
@@ -129,6 +140,12 @@ fn state(row: &Lease) -> &'static str {
         (_, Some(_), None) => "reading",
         (_, None, _) => "free",
     }
+}
+
+/// How far back a successor reads again, in ms of the shard's clock; none when its replay has no clock yet, as after a
+/// rewind and in a child that still inherits.
+fn tail_ms(row: &Lease) -> Option<u64> {
+    (row.replay_clock.0 > 0).then(|| row.closed_through.since(row.replay_clock))
 }
 
 /// How many windows may be open at a row's checkpoint: none when nothing holds it back, else those that the clock it
@@ -143,9 +160,12 @@ fn open_windows(row: &Lease, geometry: &Geometry) -> u64 {
     u64::try_from(open).unwrap_or(u64::MAX)
 }
 
-fn line(row: &Lease, (behind, age, tail, open): (Option<u64>, Option<u64>, u64, u64)) -> Value {
+fn line(
+    (row, state): (&Lease, &str),
+    (behind, age, tail, open): (Option<u64>, Option<u64>, Option<u64>, u64),
+) -> Value {
     json!({
-        "shard_id": row.shard_id, "owner": row.owner, "state": state(row), "counter": row.counter,
+        "shard_id": row.shard_id, "owner": row.owner, "state": state, "counter": row.counter,
         "checkpoint": row.checkpoint.as_text(), "behind_ms": behind, "checkpoint_age_ms": age, "tail_ms": tail,
         "open_windows_max": open,
         "tails": row.tails.len(), "closed_through": row.closed_through.to_string(),
@@ -235,24 +255,34 @@ async fn write(
     Err(Error::Call { what: "lease".to_owned(), failure: Failure::Unknown { message } })
 }
 
-async fn release(leases: &Leases, shard: &str) -> Result<(), Error> {
+async fn release(leases: &Leases, shard: &str, json: bool) -> Result<(), Error> {
     let owned = |row: &Lease| Ok(row.owner.is_some().then(|| row.clone()));
-    match write(leases, shard, owned).await? {
+    let released = write(leases, shard, owned).await?;
+    let mut out = std::io::stdout();
+    match released {
+        row if json => {
+            let checkpoint = row.as_ref().map(|row| row.checkpoint.as_text());
+            writeln!(
+                out,
+                "{}",
+                json!({ "shard_id": shard, "released": row.is_some(), "checkpoint": checkpoint })
+            )?;
+        }
         Some(row) => writeln!(
-            std::io::stdout(),
+            out,
             "{shard} is free; the next worker that looks reads it from {}",
             row.checkpoint.as_text()
         )?,
-        None => writeln!(std::io::stdout(), "{shard} has no owner; nothing changed")?,
+        None => writeln!(out, "{shard} has no owner; nothing changed")?,
     }
     Ok(())
 }
 
 async fn rewind(
-    leases: &Leases,
-    stream: &Stream,
+    (leases, stream): (&Leases, &Stream),
     (shard, to): (&str, &str),
     geometry: &Geometry,
+    json: bool,
 ) -> Result<(), Error> {
     let place = match to.parse::<Checkpoint>() {
         Ok(place @ (Checkpoint::TrimHorizon | Checkpoint::After(_))) => place,
@@ -267,6 +297,12 @@ async fn rewind(
     })?;
     let row = write(leases, shard, |row| rewound(row, &place, arrival, geometry).map(Some)).await?;
     let closed_through = row.map(|row| row.closed_through).unwrap_or_default();
+    if json {
+        let line =
+            json!({ "shard_id": shard, "rewound_to": to, "closed_through": closed_through.to_string() });
+        writeln!(std::io::stdout(), "{line}")?;
+        return Ok(());
+    }
     writeln!(
         std::io::stdout(),
         "{shard} is read again from {to}; what was closed up to {closed_through} is not written again"
@@ -289,7 +325,7 @@ fn rewound(row: &Lease, place: &Checkpoint, arrival: Millis, geometry: &Geometry
     }
     if sequence(place) >= sequence(&row.checkpoint) {
         return refused(format!(
-            "{shard} is read from {} already, which is not later",
+            "{shard} is read from {} already; name a place before that",
             row.checkpoint.as_text()
         ));
     }
@@ -321,6 +357,27 @@ mod tests {
         assert_eq!(open(131, 132), 2, "120 is within its grace, 130 runs");
         assert_eq!(open(131, 133), 1, "120 is closed");
         assert_eq!(open(131, 136), 2, "140 may have begun ahead of the clock");
+    }
+
+    #[test]
+    fn an_owner_that_did_not_renew_between_two_looks_is_silent() {
+        let free = Lease::new(ShardId("s".into()), HashRange::ALL, Vec::new());
+        let held = Lease { owner: Some("w".into()), ..free.clone() };
+        let renewed = Lease { counter: held.counter + 1, ..held.clone() };
+        // Nobody renews what has ended.
+        let ended = Lease { checkpoint: Checkpoint::ShardEnd, ..held.clone() };
+        let twice = |row: &Lease| state(row, std::slice::from_ref(row));
+        assert_eq!([&free, &held, &ended].map(twice), ["free", "silent", "ended"]);
+        assert_eq!([state(&held, &[]), state(&renewed, &[held])], ["reading"; 2]);
+    }
+
+    #[test]
+    fn a_row_whose_replay_has_no_clock_has_no_tail() {
+        let mut row = Lease::new(ShardId("s".into()), HashRange::ALL, Vec::new());
+        (row.replay_clock, row.closed_through) = (Millis(131), Millis(133));
+        assert_eq!(tail_ms(&row), Some(2));
+        row.replay_clock = Millis(0);
+        assert_eq!(tail_ms(&row), None);
     }
 
     #[test]

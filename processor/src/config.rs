@@ -125,6 +125,10 @@ pub struct Leases {
     /// As JSON, one object a line.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Looks twice, this many ms apart, and shows an owner that has not renewed in between as silent; from a third of
+    /// --failover-ms on every owner that lives has.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub watch_ms: Option<u64>,
 }
 
 /// A change of one lease.

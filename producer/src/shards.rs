@@ -3,6 +3,7 @@
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{ShardFilter, ShardFilterType};
 use runtime::failure::{Failure, classify};
+use runtime::told::Told;
 use schemas::hash::HashRange;
 use schemas::ids::ShardId;
 
@@ -17,12 +18,17 @@ const ATTEMPTS_MAX: u32 = 6;
 /// # Errors
 /// When the stream does not exist, may not be listed, or cannot be reached.
 pub async fn list(client: &Client, stream: &str) -> Result<ShardMap, Failure> {
+    let told = Told::default();
     for attempt in 0.. {
         match list_once(client, stream).await {
             Err(failure @ (Failure::Throttled { .. } | Failure::Unknown { .. }))
                 if attempt < ATTEMPTS_MAX =>
             {
-                tracing::debug!(%failure, attempt, "shards listed again");
+                if told.may_tell() {
+                    tracing::warn!(%failure, stream, "shards cannot be listed, tried again; check that Kinesis answers");
+                } else {
+                    tracing::debug!(%failure, stream, attempt, "shards cannot be listed, tried again");
+                }
                 tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit())).await;
             }
             answer => return answer,

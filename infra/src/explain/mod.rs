@@ -67,6 +67,9 @@ pub struct Explanation {
     pub settled_at: Option<String>,
     pub winner: Option<String>,
     pub clearing_price: Option<String>,
+    /// What the slot had when it was decided; nothing when nobody knew it, or the row is from before it was kept.
+    pub floor_price: Option<String>,
+    pub publisher: Option<String>,
     pub no_sale_reason: Option<String>,
     pub held_error: Option<String>,
     /// In rank order.
@@ -184,6 +187,8 @@ pub fn explain(
         settled_at: row.map(|row| row.settled_at.to_string()),
         winner: row.and_then(|row| row.winner_account).map(|account| account.to_string()),
         clearing_price: row.and_then(|row| row.clearing_price).map(|price| price.to_string()),
+        floor_price: row.and_then(|row| row.floor_price).map(|floor| floor.to_string()),
+        publisher: row.and_then(|row| row.publisher_account_id).map(|account| account.to_string()),
         no_sale_reason: row.and_then(|row| row.no_sale_reason.clone()),
         held_error: item.and_then(|item| item.held_error.clone()),
         candidates: candidates(item, row, evidence),
@@ -202,45 +207,74 @@ fn candidates(item: Option<&Aggregate>, row: Option<&Settlement>, evidence: &[Ev
         evidence.iter().find(|one| one.bid_id == bid && one.account_id == account)
     };
     let Some(item) = item else {
+        let has_won = |one: &Evidence| row.is_some_and(|row| is_winner(row, one.account_id, one.bid_id));
+        let behind = evidence.iter().position(has_won);
         let kept = |(rank, one): (usize, &Evidence)| Standing {
             rank,
             account_id: one.account_id.to_string(),
             bid_id: one.bid_id.to_string(),
             region: one.region.clone(),
             amount: one.amount.to_string(),
-            verdict: verdict((one.account_id, one.bid_id), row, Some(one)),
+            verdict: verdict(
+                (one.account_id, one.bid_id),
+                row,
+                Some(one),
+                behind.is_some_and(|winner| winner < rank),
+            ),
         };
         return evidence.iter().enumerate().map(kept).collect();
     };
+    let has_won =
+        |one: &schemas::item::Candidate| row.is_some_and(|row| is_winner(row, one.account_id, one.bid_id));
+    let behind = item.candidates.iter().position(has_won);
     let standing = |(rank, one): (usize, &schemas::item::Candidate)| Standing {
         rank,
         account_id: one.account_id.to_string(),
         bid_id: one.bid_id.to_string(),
         region: one.region.to_string(),
         amount: one.amount.to_string(),
-        verdict: verdict((one.account_id, one.bid_id), row, seen(one.bid_id, one.account_id)),
+        verdict: verdict(
+            (one.account_id, one.bid_id),
+            row,
+            seen(one.bid_id, one.account_id),
+            behind.is_some_and(|winner| winner < rank),
+        ),
     };
     item.candidates.iter().enumerate().map(standing).collect()
 }
 
-/// Why a candidate won or did not. Two accounts may give their bids one id.
+/// Two accounts may give their bids one id.
+fn is_winner(row: &Settlement, account: ids::AccountId, bid: ids::BidId) -> bool {
+    row.winner_account == Some(account) && row.winning_bid == Some(bid)
+}
+
+/// Why a candidate won or did not. Everyone who was considered has evidence: all up to the winner, or all.
 fn verdict(
     (account, bid): (ids::AccountId, ids::BidId),
     row: Option<&Settlement>,
     seen: Option<&Evidence>,
+    is_behind: bool,
 ) -> String {
     let Some(row) = row else { return "awaits the decision".to_owned() };
-    if row.winner_account == Some(account) && row.winning_bid == Some(bid) {
+    if is_winner(row, account, bid) {
         return "won".to_owned();
     }
+    if is_behind {
+        return "ranked below the winner".to_owned();
+    }
+    let reason = row.no_sale_reason.as_deref();
     match seen.and_then(|one| Some((one, one.passed_over.as_deref()?))) {
+        Some((_, "below_floor")) => match row.floor_price {
+            Some(floor) => format!("passed over: below_floor, which was {floor}"),
+            None => "passed over: below_floor".to_owned(),
+        },
         Some((one, reason)) => match (one.balance_seen, one.limit_seen, one.version_seen) {
             (Some(balance), Some(limit), Some(version)) => format!(
                 "passed over: {reason}, with balance {balance} and credit limit {limit} at version {version}"
             ),
             _ => format!("passed over: {reason}"),
         },
-        None if row.winning_bid.is_some() => "ranked below the winner".to_owned(),
-        None => format!("not sold: {}", row.no_sale_reason.as_deref().unwrap_or("no reason was kept")),
+        None if reason == Some("unknown_slot") => "not sold: unknown_slot".to_owned(),
+        None => "why not is not in the ledger; `exchange audit` tells what else is missing".to_owned(),
     }
 }

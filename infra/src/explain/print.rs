@@ -58,6 +58,9 @@ impl Explanation {
             (None, ..) if self.held_error.is_some() => {}
             (None, ..) => writeln!(out, "not decided yet")?,
         }
+        if let (Some(floor), Some(publisher)) = (&self.floor_price, &self.publisher) {
+            writeln!(out, "  the slot's floor was {floor}, its publisher {publisher}")?;
+        }
         writeln!(out, "  settlement {}", self.settlement_id)
     }
 }

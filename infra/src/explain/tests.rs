@@ -82,10 +82,22 @@ fn a_sale_is_explained_from_the_ledger_alone_when_the_item_is_gone() {
 
 #[test]
 fn an_auction_that_was_not_sold_says_why_and_an_open_one_that_it_waits() {
-    let explained = explain(auction(), None, &decided(None, vec![seen(0, None)]), &agreed());
-    assert_eq!(explained.candidates[0].verdict, "not sold: below_floor");
+    let mut rows = decided(None, vec![seen(0, Some("below_floor"))]);
+    let said = |rows: &Rows| explain(auction(), None, rows, &agreed()).candidates[0].verdict.clone();
+    assert_eq!(said(&rows), "passed over: below_floor", "from before floors were kept");
+    let row = &mut rows.settlements[0];
+    (row.floor_price, row.publisher_account_id) = (Some(Money(90_000)), Some(AccountId(Uuid::from_u128(9))));
+    assert_eq!(said(&rows), "passed over: below_floor, which was 9.0000");
+    let mut printed = Vec::new();
+    explain(auction(), None, &rows, &agreed()).print(&mut printed).unwrap();
+    let printed = String::from_utf8(printed).unwrap();
+    let publisher = "the slot's floor was 9.0000, its publisher 00000000-0000-0000-0000-000000000009";
+    assert!(printed.contains(publisher), "{printed}");
+    rows.settlements[0].no_sale_reason = Some("unknown_slot".to_owned());
+    rows.evidence.values_mut().flatten().for_each(|one| one.passed_over = None);
+    assert_eq!(said(&rows), "not sold: unknown_slot");
     let one = (AccountId(Uuid::from_u128(16)), BidId(Uuid::from_u128(1)));
-    assert_eq!(verdict(one, None, None), "awaits the decision");
+    assert_eq!(verdict(one, None, None, false), "awaits the decision");
 }
 
 #[test]
@@ -95,4 +107,12 @@ fn of_two_accounts_whose_bids_have_one_id_only_one_won() {
     let explained = explain(auction(), None, &decided(Some(&winner.clone()), vec![winner, other]), &agreed());
     let verdicts: Vec<&str> = explained.candidates.iter().map(|one| one.verdict.as_str()).collect();
     assert_eq!(verdicts, ["won", "ranked below the winner"]);
+}
+
+#[test]
+fn a_candidate_before_the_winner_whose_evidence_is_gone_is_not_said_to_be_behind_it() {
+    let row = &decided(Some(&seen(1, None)), Vec::new()).settlements[0];
+    let one = (AccountId(Uuid::from_u128(16)), BidId(Uuid::from_u128(1)));
+    assert!(verdict(one, Some(row), None, false).contains("not in the ledger"));
+    assert_eq!(verdict(one, Some(row), None, true), "ranked below the winner");
 }

@@ -7,10 +7,12 @@
 pub mod files;
 pub mod services;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use runtime::agreed::AgreedError;
 use schemas::geometry::{Geometry, Pricing, Ranking};
 use schemas::item::GeometryItem;
 use schemas::money::Money;
@@ -51,42 +53,42 @@ pub struct Provision {
     /// floor_price; `-` is standard input. One that is known gets what the file says.
     #[arg(long, value_name = "FILE")]
     slots: Option<PathBuf>,
-    /// Makes this many accounts of the load generator.
+    /// Makes this many accounts of the load generator, but for those that the file has.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     sample_accounts: u32,
-    /// Makes this many slots of the load generator.
+    /// Makes this many slots of the load generator, but for those that the file has.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     sample_slots: u32,
 }
 
-/// What all stages of the pipeline will agree on.
+/// What all stages of the pipeline agree on; what is not given is as it was agreed before.
 #[derive(clap::Args, Debug)]
-#[command(next_help_heading = "Geometry, agreed once")]
+#[command(next_help_heading = "Geometry, agreed once; what is not given is as it was agreed")]
 struct Agreement {
-    /// Window length, in ms.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=Geometry::DAY_MS))]
-    window_ms: u64,
-    /// How long after a window's end a bid may still arrive, in ms.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(..=Geometry::DAY_MS))]
-    grace_ms: u64,
-    /// How far ahead of its shard's clock a bid may be dated, in ms.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(..=Geometry::DAY_MS))]
-    ahead_max_ms: u64,
-    /// What candidates are ordered by.
-    #[arg(long, value_enum, default_value = "amount")]
-    ranking: RankingName,
-    /// What the winner pays.
-    #[arg(long, value_enum, default_value = "first")]
-    pricing: PricingName,
-    /// Candidates kept per auction: the winner and those who follow when it cannot pay.
-    #[arg(long, default_value_t = Geometry::default().candidates, value_parser = clap::value_parser!(u8).range(1..=i64::from(Geometry::CANDIDATES_MAX)))]
-    candidates: u8,
-    /// Buckets of the outbox.
-    #[arg(long, default_value_t = schemas::limits::OUTBOX_BUCKETS, value_parser = clap::value_parser!(u32).range(1..=1_024))]
-    outbox_buckets: u32,
-    /// How long after a window's end its items go, in hours; at least the stream's retention and a day.
-    #[arg(long, default_value_t = TTL_AFTER_MS / HOUR_MS, value_parser = clap::value_parser!(u64).range(1..=876_000))]
-    ttl_hours: u64,
+    /// Window length, in ms [at first: 10000].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=Geometry::DAY_MS))]
+    window_ms: Option<u64>,
+    /// How long after a window's end a bid may still arrive, in ms [at first: 2000].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=Geometry::DAY_MS))]
+    grace_ms: Option<u64>,
+    /// How far ahead of its shard's clock a bid may be dated, in ms [at first: 1000].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=Geometry::DAY_MS))]
+    ahead_max_ms: Option<u64>,
+    /// What candidates are ordered by [at first: amount].
+    #[arg(long, value_enum)]
+    ranking: Option<RankingName>,
+    /// What the winner pays [at first: first].
+    #[arg(long, value_enum)]
+    pricing: Option<PricingName>,
+    /// Candidates kept per auction: the winner and those who follow when it cannot pay [at first: 4].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(Geometry::CANDIDATES_MAX)))]
+    candidates: Option<u8>,
+    /// Buckets of the outbox [at first: 16].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    outbox_buckets: Option<u32>,
+    /// How long after a window's end its items go, in hours; at least the stream's retention and a day [at first: 168].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=876_000))]
+    ttl_hours: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -102,26 +104,42 @@ enum PricingName {
 }
 
 impl Agreement {
-    fn item(&self) -> Result<GeometryItem, Failure> {
+    /// What is given, and for the rest what stands, or the defaults of a new pipeline.
+    fn item(&self, stands: Option<GeometryItem>) -> Result<GeometryItem, Failure> {
+        let stands = stands.unwrap_or(GeometryItem {
+            geometry: Geometry::default(),
+            ttl_after_ms: TTL_AFTER_MS,
+            outbox_buckets: schemas::limits::OUTBOX_BUCKETS,
+        });
         let geometry = Geometry {
-            window_ms: self.window_ms,
-            grace_ms: self.grace_ms,
-            ahead_max_ms: self.ahead_max_ms,
-            ranking: match self.ranking {
+            window_ms: self.window_ms.unwrap_or(stands.geometry.window_ms),
+            grace_ms: self.grace_ms.unwrap_or(stands.geometry.grace_ms),
+            ahead_max_ms: self.ahead_max_ms.unwrap_or(stands.geometry.ahead_max_ms),
+            ranking: self.ranking.map_or(stands.geometry.ranking, |ranking| match ranking {
                 RankingName::Amount => Ranking::Amount,
                 RankingName::AmountQuality => Ranking::AmountQuality,
-            },
-            pricing: match self.pricing {
+            }),
+            pricing: self.pricing.map_or(stands.geometry.pricing, |pricing| match pricing {
                 PricingName::First => Pricing::First,
                 PricingName::Second => Pricing::Second,
-            },
-            candidates: self.candidates,
+            }),
+            candidates: self.candidates.unwrap_or(stands.geometry.candidates),
         };
         Ok(GeometryItem {
             geometry: geometry.check().map_err(|error| Failure::usage(error.to_string()))?,
-            ttl_after_ms: self.ttl_hours * HOUR_MS,
-            outbox_buckets: self.outbox_buckets,
+            ttl_after_ms: self.ttl_hours.map_or(stands.ttl_after_ms, |hours| hours * HOUR_MS),
+            outbox_buckets: self.outbox_buckets.unwrap_or(stands.outbox_buckets),
         })
+    }
+}
+
+/// What the pipeline agreed on; none when its table is not made yet, or holds no geometry.
+async fn agreed(place: &Place) -> Result<Option<GeometryItem>, Failure> {
+    match runtime::agreed::read(&place.clients.dynamodb, &place.names.table, None).await {
+        Ok(item) => Ok(Some(item)),
+        Err(AgreedError::Absent { .. }) => Ok(None),
+        Err(AgreedError::Call { failure, .. }) if failure.code() == "ResourceNotFoundException" => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -131,14 +149,18 @@ impl Agreement {
 /// # Errors
 /// A [`Failure`] for bad lines, a service that cannot be reached, or something that is there and is not ours.
 pub async fn run(options: Provision) -> anyhow::Result<()> {
-    let agreed = options.geometry.item()?;
     let (mut accounts, mut slots) = read(&options)?;
-    accounts.extend((0..options.sample_accounts).map(sample_account));
-    slots.extend((0..options.sample_slots).map(sample_slot));
+    let given: BTreeSet<_> = accounts.iter().map(|one| one.account_id).collect();
+    let samples = (0..options.sample_accounts).map(sample_account);
+    accounts.extend(samples.filter(|one| !given.contains(&one.account_id)));
+    let given: BTreeSet<_> = slots.iter().map(|one| one.slot_id).collect();
+    let samples = (0..options.sample_slots).map(sample_slot);
+    slots.extend(samples.filter(|one| !given.contains(&one.slot_id)));
     let ledger = options.ledger.connector().await.map_err(Failure::from)?;
     let place = Place::from_env(options.names).await?;
     let connection = ledger.connect().await.map_err(Failure::from)?;
     settler::provision::known_schema(&connection).await.map_err(Failure::from)?;
+    let agreed = options.geometry.item(agreed(&place).await?)?;
     provision(&place, options.shards, &agreed).await?;
     settler::provision::schema(&connection).await.map_err(Failure::from)?;
     rows(&connection, &accounts, &slots).await?;

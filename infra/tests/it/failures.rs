@@ -128,7 +128,10 @@ fn what_is_there_and_is_not_ours_is_left_alone_and_named() {
 
     local.exchange(&["provision", "--window-ms", "500"]).done();
     local.exchange(&["provision", "--window-ms", "500"]).done();
-    local.exchange(&["provision"]).says(USAGE, &["window_ms is 500, not 10000"]);
+    // What is not given is as it was agreed, and what is given must be.
+    local.exchange(&["provision"]).done();
+    let other = local.exchange(&["provision", "--window-ms", "10000"]);
+    other.says(USAGE, &["window_ms is 500, not 10000"]);
     local
         .exchange(&["provision", "--window-ms", "500", "--ttl-hours", "47"])
         .says(USAGE, &["24 h", "least 48"]);
