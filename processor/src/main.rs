@@ -22,11 +22,16 @@ async fn work() -> u8 {
             return if error.use_stderr() { exit::USAGE } else { exit::DONE };
         }
     };
-    telemetry::init(config.command.is_some().then_some("warn"));
+    let is_stage = config.command.is_none();
+    telemetry::init((!is_stage).then_some("warn"));
     match run(config).await {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "processor: {error}");
+            if is_stage {
+                telemetry::ends("processor", &error, error.exit_code());
+            } else {
+                let _ = writeln!(std::io::stderr(), "processor: {error}");
+            }
             error.exit_code()
         }
     }

@@ -40,10 +40,15 @@ pub async fn main() -> u8 {
         }
     };
     telemetry::init(None);
+    let is_stage = cli.command.is_none();
     match run(cli).await {
         Ok(()) => exit::DONE,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "settler: {error}");
+            if is_stage {
+                telemetry::ends("settler", &error, error.exit_code());
+            } else {
+                let _ = writeln!(std::io::stderr(), "settler: {error}");
+            }
             error.exit_code()
         }
     }

@@ -138,7 +138,12 @@ async fn agreed(place: &Place) -> Result<Option<GeometryItem>, Failure> {
     match runtime::agreed::read(&place.clients.dynamodb, &place.names.table, None).await {
         Ok(item) => Ok(Some(item)),
         Err(AgreedError::Absent { .. }) => Ok(None),
-        Err(AgreedError::Call { failure, .. }) if failure.code() == "ResourceNotFoundException" => Ok(None),
+        // A table with other keys is told, like all that is there and not ours, by whoever would make it.
+        Err(AgreedError::Call { failure, .. })
+            if ["ResourceNotFoundException", "ValidationException"].contains(&failure.code()) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -1,6 +1,7 @@
 //! Logs to standard error: JSON lines on a pipe, readable lines on a terminal.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
@@ -23,4 +24,13 @@ pub fn init(default_filter: Option<&str>) {
     } else {
         builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
     };
+}
+
+/// Says why a stage ends: on a pipe as a line of its log, so that whoever filters the log meets it.
+pub fn ends(stage: &str, error: &dyn Display, exit_code: u8) {
+    if tracing::enabled!(tracing::Level::ERROR) && !std::io::stderr().is_terminal() {
+        tracing::error!(stage, exit_code, "{error}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "{stage}: {error}");
+    }
 }
