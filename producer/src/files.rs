@@ -5,6 +5,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -40,18 +41,13 @@ impl Files {
             input,
             rejects: open("file of refused lines", &config.rejects)?,
             record: open("record", &config.record)?,
-            summary: open("summary", &config.json.as_deref().map(or_stdout))?,
+            summary: open("summary", &config.json)?,
         };
         for output in [&mut files.rejects, &mut files.record, &mut files.summary].into_iter().flatten() {
             output.empty()?;
         }
         Ok(files)
     }
-}
-
-/// Standard output for `-`.
-fn or_stdout(path: &Path) -> PathBuf {
-    if path.as_os_str() == "-" { PathBuf::from("/dev/stdout") } else { path.to_owned() }
 }
 
 /// What the input is called in a failure.
@@ -78,9 +74,16 @@ impl Seen {
     fn output(&mut self, what: &str, path: &Path) -> Result<Output, Error> {
         let what = format!("{what} {}", path.display());
         let failed = |source| Error::io(format!("{what} cannot be made"), source);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        // Standard output goes on where whoever gave it stands: it is written behind that, and never emptied.
+        let is_given = path.as_os_str() == "-";
+        let file = if is_given {
+            std::io::stdout().as_fd().try_clone_to_owned().map(File::from)
+        } else {
+            OpenOptions::new().write(true).create(true).truncate(false).open(path)
+        };
+        let file = file.map_err(failed)?;
         self.note(what.clone(), &file.metadata().map_err(failed)?)?;
-        Ok(Output { what, file: BufWriter::new(file) })
+        Ok(Output { what, file: BufWriter::new(file), is_given })
     }
 
     /// Refuses a file that is in use already; pipes and devices take from many.
@@ -103,6 +106,8 @@ impl Seen {
 pub(crate) struct Output {
     what: String,
     file: BufWriter<File>,
+    /// Whether it was open before, and what it holds is someone else's.
+    is_given: bool,
 }
 
 impl Output {
@@ -125,7 +130,7 @@ impl Output {
     fn empty(&mut self) -> Result<(), Error> {
         let file = self.file.get_ref();
         let emptied = match file.metadata() {
-            Ok(meta) if meta.is_file() => file.set_len(0),
+            Ok(meta) if meta.is_file() && !self.is_given => file.set_len(0),
             _ => Ok(()),
         };
         emptied.map_err(|source| self.failed(source))

@@ -56,3 +56,21 @@ fn an_endpoint_that_is_no_url_is_usage_and_named_with_its_value() {
     let (status, log) = Process::start("notaurl", &["--generate", "1"]).end();
     assert!(status.code() == Some(64) && log.contains("AWS_ENDPOINT_URL_KINESIS='notaurl'"), "{log}");
 }
+
+/// Whoever appends to a file keeps what it holds, also when the run cannot begin.
+#[test]
+fn a_summary_for_standard_output_is_written_behind_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept");
+    std::fs::write(&path, "of others\n").unwrap();
+    let appended = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let arguments = ["--input", "/dev/null", "--json", "-"];
+    let (status, log) = Process::start_into(appended.into(), NOWHERE, &arguments).end();
+    assert_eq!(status.code(), Some(69), "{log}");
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("of others\n"));
+    // A file that this run reads is not written to, whatever gives it.
+    let appended = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let arguments = ["--input", path.to_str().unwrap(), "--json", "-"];
+    let (status, log) = Process::start_into(appended.into(), NOWHERE, &arguments).end();
+    assert!(status.code() == Some(64) && log.contains("are one file"), "{log}");
+}

@@ -21,6 +21,11 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn start(url: &str, arguments: &[&str]) -> Self {
+        Self::start_into(Stdio::null(), url, arguments)
+    }
+
+    /// With this standard output.
+    pub(super) fn start_into(stdout: Stdio, url: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(stage("producer"))
             .args(["--stream", STREAM, "--region", REGION])
             .args(arguments)
@@ -32,7 +37,7 @@ impl Process {
             .env_remove("AGGREGATES_TABLE")
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
