@@ -132,6 +132,16 @@ fn what_is_there_and_is_not_ours_is_left_alone_and_named() {
     local.exchange(&["provision"]).done();
     let other = local.exchange(&["provision", "--window-ms", "10000"]);
     other.says(USAGE, &["window_ms is 500, not 10000"]);
+    // A sample that a file has is the file's.
+    let slots = local.path("slots.ndjson");
+    let (slot, publisher) = (producer::generator::slot(0), producer::generator::account(0));
+    let line = format!(
+        "{{\"slot_id\":\"{slot}\",\"publisher_account_id\":\"{publisher}\",\"floor_price\":\"7.0000\"}}\n"
+    );
+    std::fs::write(&slots, line).unwrap();
+    local.exchange(&["provision", "--slots", slots.to_str().unwrap(), "--sample-slots", "2"]).done();
+    assert_eq!(psql(&local, "SELECT count(*) FROM ad_slots WHERE floor_price = 7"), ["1"]);
+    assert_eq!(psql(&local, "SELECT count(*) FROM ad_slots"), ["2"]);
     local
         .exchange(&["provision", "--window-ms", "500", "--ttl-hours", "47"])
         .says(USAGE, &["24 h", "least 48"]);
@@ -340,4 +350,22 @@ fn bad_lines_of_accounts_and_slots_are_all_told_and_nothing_is_made() {
     assert_eq!(psql(&local, "SELECT slot_id, floor_price FROM ad_slots"), [format!("{b}|2.5000")]);
     let unknown = ["deposit", "--account", b, "--amount", "1", "--id", a];
     local.exchange(&unknown).says(FOUND, &[b, "unknown"]);
+}
+
+/// On a pipe the reason of an early end is met by whoever filters the log.
+#[test]
+fn a_stage_that_ends_early_says_so_in_its_log() {
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    for stage in ["processor", "settler"] {
+        let mut command = command(crate::harness::stage(stage));
+        for name in ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL_DYNAMODB"] {
+            command.env(name, &nowhere);
+        }
+        let url = format!("postgres://admin:secret@127.0.0.1:{}/postgres", free_port());
+        let ended = run(with_credentials(&mut command).env("DATABASE_URL", url).env_remove("RUST_LOG"));
+        assert_eq!(ended.status.code(), Some(UNAVAILABLE), "{ended:?}");
+        let lines = ended.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let last = lines.filter(|line| line["level"] == "ERROR").last().unwrap();
+        assert_eq!((&last["stage"], &last["exit_code"]), (&stage.into(), &UNAVAILABLE.into()), "{ended:?}");
+    }
 }
