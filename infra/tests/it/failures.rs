@@ -364,8 +364,9 @@ fn a_stage_that_ends_early_says_so_in_its_log() {
         let url = format!("postgres://admin:secret@127.0.0.1:{}/postgres", free_port());
         let ended = run(with_credentials(&mut command).env("DATABASE_URL", url).env_remove("RUST_LOG"));
         assert_eq!(ended.status.code(), Some(UNAVAILABLE), "{ended:?}");
-        let lines = ended.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let last = lines.filter(|line| line["level"] == "ERROR").last().unwrap();
+        let mut lines =
+            ended.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let last = lines.rfind(|line| line["level"] == "ERROR").unwrap();
         assert_eq!((&last["stage"], &last["exit_code"]), (&stage.into(), &UNAVAILABLE.into()), "{ended:?}");
     }
 }
