@@ -1,31 +1,23 @@
 //! `processor leases`: who reads which shard and what nobody reads, and safe changes of one lease.
 
+mod change;
+
 use std::io::Write;
 use std::time::Duration;
 
-use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use runtime::clients::Clients;
-use runtime::failure::{Failure, classify};
+use runtime::failure::Failure;
 use schemas::geometry::Geometry;
-use schemas::ids::{SequenceNumber, ShardId};
 use schemas::lease::{Beginning, Checkpoint, Lease};
 use schemas::time::Millis;
 use serde_json::{Value, json};
 
+use self::change::{forget, iterator, page, release, rewind};
 use crate::config::{Change, Config, Leases as Asked};
-use crate::core::holding::Written;
-use crate::core::lease::gaps;
+use crate::core::lease::{Listed, former, gaps};
 use crate::error::Error;
-use crate::leases::Leases;
+use crate::leases::{Leases, Rows, Unreadable};
 use crate::stream::Stream;
-
-/// How often a change is tried against an owner that renews at the same time.
-const ATTEMPTS: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(50);
-/// How often a shard that has no calls left is asked again: for five seconds, and it gives five calls in each.
-const CALLS: u32 = 20;
-const CALLS_PAUSE: Duration = Duration::from_millis(250);
 
 /// Shows leases, or changes one. The answer says whether the whole hash space is read.
 ///
@@ -41,6 +33,7 @@ pub async fn run(config: &Config, asked: &Asked, clients: Clients) -> Result<Cov
             return show(&leases, &stream, &agreed.geometry, asked).await;
         }
         Some(Change::Release { shard }) => release(&leases, shard, asked.json).await?,
+        Some(Change::Forget) => forget(&leases, &stream, asked.json).await?,
         Some(Change::Rewind { shard, to }) => {
             let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
             rewind((&leases, &stream), (shard, to), &agreed.geometry, asked.json).await?;
@@ -70,13 +63,15 @@ async fn show(
     asked: &Asked,
 ) -> Result<Covered, Error> {
     let look = async || leases.all().await.map_err(call(&format!("table {}", leases.table)));
-    let (mut rows, mut before) = (look().await?, Vec::new());
+    let (mut read, mut before) = (look().await?, Vec::new());
     if let Some(apart) = asked.watch_ms {
         tokio::time::sleep(Duration::from_millis(apart)).await;
-        before = std::mem::replace(&mut rows, look().await?);
+        before = std::mem::replace(&mut read, look().await?).leases;
     }
     // Whether the stream answers at all is found out once, not by waiting for each of its shards.
-    stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
+    let shards = stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
+    let created = stream.kept().await.map(|kept| kept.created);
+    let Rows { leases: mut rows, unreadable } = read;
     rows.sort_unstable_by_key(|row| (row.range.start, row.shard_id.clone()));
     let now = runtime::clock::now();
     let mut out = std::io::stdout().lock();
@@ -95,7 +90,7 @@ async fn show(
         let open = open_windows(row, geometry);
         let owner = row.owner.as_deref().unwrap_or("-");
         if asked.json {
-            let line = line((row, state(row, &before)), (behind, age, tail, open));
+            let line = line((row, state(row, &before, created)), (behind, age, tail, open));
             writeln!(out, "{line}")?;
             continue;
         }
@@ -105,7 +100,7 @@ async fn show(
             "{:24} {:28} {:9} {:>10} {:>10} {:>10} {:>5} {:>5}  {}",
             row.shard_id.0,
             owner,
-            state(row, &before),
+            state(row, &before, created),
             number(behind),
             number(age),
             number(tail),
@@ -114,20 +109,48 @@ async fn show(
             row.checkpoint.as_text()
         )?;
     }
-    let holes = gaps(&rows);
-    for hole in &holes {
-        if asked.json {
-            let line = json!({ "gap": { "start": hole.start.to_string(), "end": hole.end.to_string() } });
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(out, "gap: no lease covers hash keys {} to {}", hole.start, hole.end)?;
-        }
+    let faults = faults(&rows, &unreadable, &shards, created);
+    for (words, fields) in &faults {
+        if asked.json { writeln!(out, "{fields}")? } else { writeln!(out, "{words}")? }
     }
-    Ok(if holes.is_empty() { Covered::Whole } else { Covered::Gaps })
+    Ok(if faults.is_empty() { Covered::Whole } else { Covered::Gaps })
+}
+
+/// What keeps the hash space from being read whole, in words and as JSON.
+fn faults(
+    rows: &[Lease],
+    unreadable: &[Unreadable],
+    shards: &[Listed],
+    created: Option<Millis>,
+) -> Vec<(String, Value)> {
+    let others: Vec<&Lease> = former(rows, created).collect();
+    let mut faults = Vec::new();
+    if let (Some(then), Some(now)) = (others.first().and_then(|row| row.stream_created), created) {
+        let count = others.len();
+        let words = format!(
+            "former: {count} leases are of a stream that was made at {then}, and this one was made at {now}; `processor leases forget` removes them"
+        );
+        let of = json!({ "leases": count, "stream_created": then.to_string(), "now": now.to_string() });
+        faults.push((words, json!({ "former": of })));
+    }
+    for Unreadable { shard_id, reason } in unreadable {
+        let words = format!("unreadable: the row of {shard_id} is no lease: {reason}; mend it or remove it");
+        faults.push((words, json!({ "unreadable": { "shard_id": shard_id, "reason": reason } })));
+    }
+    let rows: Vec<Lease> = rows.iter().filter(|row| !others.contains(row)).cloned().collect();
+    for hole in gaps(&rows, shards) {
+        let words = format!("gap: no lease covers hash keys {} to {}", hole.start, hole.end);
+        let fields = json!({ "start": hole.start.to_string(), "end": hole.end.to_string() });
+        faults.push((words, json!({ "gap": fields })));
+    }
+    faults
 }
 
 /// A lease's state, when it was seen before as well.
-fn state(row: &Lease, before: &[Lease]) -> &'static str {
+fn state(row: &Lease, before: &[Lease], created: Option<Millis>) -> &'static str {
+    if former(std::slice::from_ref(row), created).next().is_some() {
+        return "former";
+    }
     let same =
         |one: &Lease| (&one.shard_id, one.counter, &one.owner) == (&row.shard_id, row.counter, &row.owner);
     if row.owner.is_some() && row.checkpoint != Checkpoint::ShardEnd && before.iter().any(same) {
@@ -183,166 +206,11 @@ async fn behind_ms(stream: &Stream, row: &Lease) -> Option<u64> {
     u64::try_from(page.millis_behind_latest?).ok()
 }
 
-/// Makes a call again while the shard's readers use up its calls.
-async fn patient<T, Answer: Future<Output = Result<T, Failure>>>(
-    call: impl Fn() -> Answer,
-) -> Result<T, Failure> {
-    for _ in 0..CALLS {
-        match call().await {
-            Err(Failure::Throttled { .. }) => tokio::time::sleep(CALLS_PAUSE).await,
-            answer => return answer,
-        }
-    }
-    call().await
-}
-
-async fn iterator(stream: &Stream, shard: &ShardId, from: &Checkpoint) -> Result<String, Failure> {
-    let request = stream.client.get_shard_iterator().stream_name(&stream.name).shard_id(&shard.0);
-    let request = match from {
-        Checkpoint::After(sequence) => request
-            .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
-            .starting_sequence_number(sequence.as_str()),
-        _ => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
-    };
-    let send = async || request.clone().send().await.map_err(|error| classify(&error));
-    let none = || Failure::Unknown { message: "no iterator in the answer".to_owned() };
-    patient(send).await?.shard_iterator.ok_or_else(none)
-}
-
-async fn page(stream: &Stream, iterator: &str) -> Result<GetRecordsOutput, Failure> {
-    let request = stream.client.get_records().shard_iterator(iterator).limit(1);
-    patient(async || request.clone().send().await.map_err(|error| classify(&error))).await
-}
-
-/// The first record after a place; empty pages may come before it.
-async fn first_record(
-    stream: &Stream,
-    shard: &ShardId,
-    from: &Checkpoint,
-) -> Result<Option<Record>, Failure> {
-    let mut next = Some(iterator(stream, shard, from).await?);
-    while let Some(at) = next {
-        let answer = page(stream, &at).await?;
-        if let Some(first) = answer.records.into_iter().next() {
-            return Ok(Some(first));
-        }
-        next = answer.next_shard_iterator.filter(|_| answer.millis_behind_latest != Some(0));
-    }
-    Ok(None)
-}
-
-/// Writes what `change` makes of a row, again and again while its owner renews it in between.
-async fn write(
-    leases: &Leases,
-    shard: &str,
-    change: impl Fn(&Lease) -> Result<Option<Lease>, Error>,
-) -> Result<Option<Lease>, Error> {
-    let table = || format!("table {}", leases.table);
-    for _ in 0..ATTEMPTS {
-        let rows = leases.all().await.map_err(call(&table()))?;
-        let row = rows.into_iter().find(|row| row.shard_id.0 == shard);
-        let row = row.ok_or_else(|| {
-            Error::Usage(format!("no lease for shard {shard} in {}; `processor leases` lists them", table()))
-        })?;
-        let Some(changed) = change(&row)? else { return Ok(None) };
-        let changed = Lease { counter: row.counter + 1, owner: None, checkpoint_owner: None, ..changed };
-        if let Written::Done = leases.write(&changed, row.counter).await.map_err(call(&table()))? {
-            return Ok(Some(changed));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    let message = format!("the owner of {shard} renewed it each time; try again");
-    Err(Error::Call { what: "lease".to_owned(), failure: Failure::Unknown { message } })
-}
-
-async fn release(leases: &Leases, shard: &str, json: bool) -> Result<(), Error> {
-    let owned = |row: &Lease| Ok(row.owner.is_some().then(|| row.clone()));
-    let released = write(leases, shard, owned).await?;
-    let mut out = std::io::stdout();
-    match released {
-        row if json => {
-            let checkpoint = row.as_ref().map(|row| row.checkpoint.as_text());
-            writeln!(
-                out,
-                "{}",
-                json!({ "shard_id": shard, "released": row.is_some(), "checkpoint": checkpoint })
-            )?;
-        }
-        Some(row) => writeln!(
-            out,
-            "{shard} is free; the next worker that looks reads it from {}",
-            row.checkpoint.as_text()
-        )?,
-        None => writeln!(out, "{shard} has no owner; nothing changed")?,
-    }
-    Ok(())
-}
-
-async fn rewind(
-    (leases, stream): (&Leases, &Stream),
-    (shard, to): (&str, &str),
-    geometry: &Geometry,
-    json: bool,
-) -> Result<(), Error> {
-    let place = match to.parse::<Checkpoint>() {
-        Ok(place @ (Checkpoint::TrimHorizon | Checkpoint::After(_))) => place,
-        _ => return Err(Error::Usage(format!("{to} is neither TRIM_HORIZON nor a sequence number"))),
-    };
-    let first = first_record(stream, &ShardId(shard.to_owned()), &place).await;
-    let first = first.map_err(call(&format!("shard {shard} of stream {}", stream.name)))?;
-    let arrival = first.and_then(|record| record.approximate_arrival_timestamp);
-    let arrival = arrival.and_then(|at| at.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok());
-    let arrival = arrival.map(Millis).ok_or_else(|| {
-        Error::Usage(format!("shard {shard} has no record after {to}; there is nothing to read again"))
-    })?;
-    let row = write(leases, shard, |row| rewound(row, &place, arrival, geometry).map(Some)).await?;
-    let closed_through = row.map(|row| row.closed_through).unwrap_or_default();
-    if json {
-        let line =
-            json!({ "shard_id": shard, "rewound_to": to, "closed_through": closed_through.to_string() });
-        writeln!(std::io::stdout(), "{line}")?;
-        return Ok(());
-    }
-    writeln!(
-        std::io::stdout(),
-        "{shard} is read again from {to}; what was closed up to {closed_through} is not written again"
-    )?;
-    Ok(())
-}
-
-/// The row of a rewind, refused where it would lose something: windows that the new place cuts must all be closed.
-fn rewound(row: &Lease, place: &Checkpoint, arrival: Millis, geometry: &Geometry) -> Result<Lease, Error> {
-    let sequence = |checkpoint: &Checkpoint| match checkpoint {
-        Checkpoint::After(sequence) => Some(SequenceNumber::clone(sequence)),
-        _ => None,
-    };
-    let shard = &row.shard_id;
-    let refused = |why: String| Err(Error::Usage(why));
-    if row.checkpoint == Checkpoint::ShardEnd {
-        return refused(format!(
-            "{shard} has ended, and its children have what it left; there is nothing to rewind"
-        ));
-    }
-    if sequence(place) >= sequence(&row.checkpoint) {
-        return refused(format!(
-            "{shard} is read from {} already; name a place before that",
-            row.checkpoint.as_text()
-        ));
-    }
-    let last_cut = geometry.window_start(arrival.plus(geometry.ahead_max_ms));
-    if !geometry.passed(last_cut, row.closed_through) {
-        return refused(format!(
-            "a reader that begins at {arrival} cannot see windows up to {last_cut} whole, and {shard} has closed only what {} closes; rewind further back",
-            row.closed_through
-        ));
-    }
-    Ok(Lease { checkpoint: place.clone(), replay_clock: Millis(0), beginning: Beginning::Cut, ..row.clone() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use schemas::hash::HashRange;
+    use schemas::ids::ShardId;
 
     #[test]
     fn windows_that_the_clock_has_reached_and_not_closed_may_be_open() {
@@ -366,9 +234,12 @@ mod tests {
         let renewed = Lease { counter: held.counter + 1, ..held.clone() };
         // Nobody renews what has ended.
         let ended = Lease { checkpoint: Checkpoint::ShardEnd, ..held.clone() };
-        let twice = |row: &Lease| state(row, std::slice::from_ref(row));
+        let twice = |row: &Lease| state(row, std::slice::from_ref(row), None);
         assert_eq!([&free, &held, &ended].map(twice), ["free", "silent", "ended"]);
-        assert_eq!([state(&held, &[]), state(&renewed, &[held])], ["reading"; 2]);
+        let once = |row: &Lease, before: &[Lease]| state(row, before, Some(Millis(5)));
+        assert_eq!([once(&held, &[]), once(&renewed, std::slice::from_ref(&held))], ["reading"; 2]);
+        let of = |created| Lease { stream_created: Some(Millis(created)), ..held.clone() };
+        assert_eq!([once(&of(5), &[]), once(&of(4), &[])], ["reading", "former"]);
     }
 
     #[test]
@@ -378,22 +249,5 @@ mod tests {
         assert_eq!(tail_ms(&row), Some(2));
         row.replay_clock = Millis(0);
         assert_eq!(tail_ms(&row), None);
-    }
-
-    #[test]
-    fn a_rewind_that_would_cut_an_open_window_is_refused() {
-        let geometry = Geometry { window_ms: 10, grace_ms: 2, ahead_max_ms: 5, ..Geometry::default() };
-        let after = |number: &str| Checkpoint::After(number.parse().unwrap());
-        let mut row = Lease::new(ShardId("s".into()), HashRange::ALL, Vec::new());
-        (row.checkpoint, row.closed_through) = (after("100"), Millis(133));
-        // 103 + 5 lies in the window that 113 closes; 117 + 5 in the one that 133 closes.
-        let rewound_to = |arrival| rewound(&row, &after("50"), Millis(arrival), &geometry);
-        assert!(rewound_to(117).is_ok() && rewound_to(103).is_ok());
-        assert!(rewound_to(125).is_err(), "130 is open");
-        assert!(rewound(&row, &after("100"), Millis(1), &geometry).is_err(), "not earlier");
-        let back = rewound_to(103).unwrap();
-        assert_eq!((back.closed_through, back.beginning), (Millis(133), Beginning::Cut));
-        row.checkpoint = Checkpoint::ShardEnd;
-        assert!(rewound(&row, &after("50"), Millis(1), &geometry).is_err(), "ended");
     }
 }

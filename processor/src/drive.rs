@@ -1,5 +1,7 @@
 //! The loop of a processor: looks at the lease table, acts on what its core says, and starts a loop per held lease.
 
+mod holes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,15 +13,17 @@ use runtime::shutdown::Shutdown;
 use schemas::ids::ShardId;
 use schemas::item::GeometryItem;
 use schemas::lease::Lease;
+use schemas::time::Millis;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::core::holding::{Finish, Now, Timing, Written};
-use crate::core::lease::{Action, Appetite, Look, Removal, Watch, gaps};
+use crate::core::lease::{Action, Age, Appetite, Look, Removal, Watch, former, gaps};
+use crate::drive::holes::{Holes, Told};
 use crate::error::Error;
 use crate::held::Held;
-use crate::leases::Leases;
+use crate::leases::{Leases, Rows};
 use crate::metrics::{Metrics, add, get};
 use crate::reader::{PERMIT_BYTES, Source};
 use crate::samples::Samples;
@@ -66,8 +70,8 @@ pub async fn run(
     let shared = Arc::new(Shared::new(config, clients, shutdown, metrics).await?);
     tracing::info!(worker = shared.worker, stream = shared.stream.name, "processor started");
     crate::show::start(&shared, door);
-    let mut workers =
-        Fleet { watch: Watch::new(shared.worker.clone(), shared.config.failover()), held: BTreeMap::new() };
+    let watch = Watch::new(shared.worker.clone(), shared.config.failover());
+    let mut workers = Fleet { watch, held: BTreeMap::new(), told: Told::default() };
     let done = workers.look_until_stop(&shared).await;
     let released = workers.release(&shared).await;
     tracing::info!(worker = shared.worker, "processor stopped");
@@ -163,10 +167,12 @@ impl Shared {
     }
 }
 
-/// A call of a look that failed.
-struct Trouble {
-    with: With,
-    failure: Failure,
+/// Why a look came to nothing.
+enum Trouble {
+    /// A call failed.
+    Call { with: With, failure: Failure },
+    /// It can never come to anything.
+    Final(Error),
 }
 
 /// Whom a call asked.
@@ -178,7 +184,7 @@ enum With {
 
 impl With {
     fn trouble(self, failure: Failure) -> Trouble {
-        Trouble { with: self, failure }
+        Trouble::Call { with: self, failure }
     }
 
     fn named(self, shared: &Shared) -> String {
@@ -198,6 +204,7 @@ struct One {
 struct Fleet {
     watch: Watch,
     held: BTreeMap<ShardId, One>,
+    told: Told,
 }
 
 impl Fleet {
@@ -211,10 +218,11 @@ impl Fleet {
             match looked {
                 Ok(()) => is_first = false,
                 // The first look finds out whether the services are there at all; later ones live through an outage.
-                Err(Trouble { with, failure }) if is_first || !failure.is_transient() => {
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Call { with, failure }) if is_first || !failure.is_transient() => {
                     return Err(Error::Call { what: with.named(shared), failure });
                 }
-                Err(Trouble { with, failure }) => {
+                Err(Trouble::Call { with, failure }) => {
                     let with = with.named(shared);
                     tracing::warn!(%failure, with, "leases could not be looked after");
                 }
@@ -230,9 +238,12 @@ impl Fleet {
 
     async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Trouble> {
         // Rows before shards: a row that is missing although its shard is listed was missing when that shard was there.
-        let rows = shared.leases.all().await.map_err(|failure| With::Leases.trouble(failure))?;
+        let read = shared.leases.all().await.map_err(|failure| With::Leases.trouble(failure))?;
         let shards = shared.stream.shards().await.map_err(|failure| With::Stream.trouble(failure))?;
-        let age = shared.stream.age().await;
+        let kept = shared.stream.kept().await;
+        let created = kept.map(|kept| kept.created);
+        same_stream(shared, &read, created).map_err(Trouble::Final)?;
+        let Rows { leases: rows, unreadable } = read;
         for row in &rows {
             if let Some(one) = self.held.get(&row.shard_id) {
                 // A full queue means that newer rows wait there already.
@@ -242,9 +253,17 @@ impl Fleet {
         let held: BTreeSet<ShardId> = self.held.keys().cloned().collect();
         let is_full = get(&shared.metrics.open_bids) >= shared.config.open_bids_max;
         let appetite = if is_full { Appetite::Nothing } else { Appetite::Share };
-        let look = Look { rows: &rows, shards: &shards, age, held: &held, appetite };
+        // Unknown counts as old: a cut window is never written.
+        let age = kept.map_or(Age::Old, |kept| kept.age(runtime::clock::now()));
+        let look = Look { rows: &rows, shards: &shards, age, created, held: &held, appetite };
         let now = shared.now().monotonic;
-        for action in self.watch.on_look(&look, now) {
+        let actions = self.watch.on_look(&look, now);
+        let made = actions.iter().filter_map(|action| match action {
+            Action::Make(row) => Some(row.clone()),
+            _ => None,
+        });
+        let covered: Vec<Lease> = rows.iter().cloned().chain(made).collect();
+        for action in actions {
             // One that fails is found out by the next look; the others do not wait for it.
             match self.act(shared, action).await {
                 Err(failure) if failure.is_transient() => {
@@ -254,16 +273,11 @@ impl Fleet {
             }
         }
         let unread = self.watch.unread(&rows, now);
-        let holes = if rows.is_empty() { Vec::new() } else { gaps(&rows) };
-        for shard_id in &unread {
-            tracing::error!(%shard_id, "nobody reads this shard");
-        }
-        for range in &holes {
-            tracing::error!(start = %range.start, end = %range.end, "no lease covers this part of the hash space");
-        }
+        let holes = Holes { unread, gaps: gaps(&covered, &shards), unreadable };
         let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
-        shared.metrics.leases_unread.store(count(unread.len()), Ordering::Relaxed);
-        shared.metrics.lease_gaps.store(count(holes.len()), Ordering::Relaxed);
+        shared.metrics.leases_unread.store(count(holes.unread.len()), Ordering::Relaxed);
+        shared.metrics.lease_gaps.store(count(holes.gaps.len()), Ordering::Relaxed);
+        self.told.on_look(holes, now);
         Ok(())
     }
 
@@ -323,6 +337,18 @@ impl Fleet {
         }
         Ok(())
     }
+}
+
+/// Refuses leases of another stream, and a stream that is not the one that was met first.
+fn same_stream(shared: &Shared, rows: &Rows, created: Option<Millis>) -> Result<(), Error> {
+    let Some(now) = created else { return Ok(()) };
+    let stream = shared.stream.name.clone();
+    if shared.stream.met().is_some_and(|met| met != now) {
+        return Err(Error::Remade { stream, now });
+    }
+    let mut others = former(&rows.leases, created).filter_map(|row| row.stream_created).peekable();
+    let Some(then) = others.peek().copied() else { return Ok(()) };
+    Err(Error::Former { count: others.count(), table: shared.leases.table.clone(), then, stream, now })
 }
 
 fn fault(shard_id: &ShardId, error: &tokio::task::JoinError) -> Error {

@@ -6,6 +6,7 @@ use runtime::expose::ExposeError;
 use runtime::failure::Failure;
 use schemas::exit;
 use schemas::ids::ShardId;
+use schemas::time::Millis;
 
 /// Why a processor stopped.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,32 @@ pub enum Error {
         /// What the service said.
         failure: Failure,
     },
+    /// The leases are of another stream.
+    #[error(
+        "{count} leases in table {table} are of a stream that was made at {then}, and stream {stream} was made at {now}; where it was deleted and made again, stop its processors and let `processor leases forget` remove them; where it is another stream, give it a table of its own with --lease-table"
+    )]
+    Former {
+        /// How many.
+        count: usize,
+        /// The table.
+        table: String,
+        /// When their stream was made.
+        then: Millis,
+        /// The stream that is read.
+        stream: String,
+        /// When it was made.
+        now: Millis,
+    },
+    /// The stream was deleted and made again while it was read.
+    #[error(
+        "stream {stream} was deleted and made again at {now} while it was read; stop its processors, let `processor leases forget` remove the leases of the one before, and start them again"
+    )]
+    Remade {
+        /// The stream.
+        stream: String,
+        /// When it was made.
+        now: Millis,
+    },
     /// A command that cannot be carried out as it was given.
     #[error("{0}")]
     Usage(String),
@@ -61,9 +88,12 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Agreed(error) => error.exit_code(),
-            Self::Window { .. } | Self::Usage(_) | Self::Env(_) | Self::Expose(ExposeError::NoToken(_)) => {
-                exit::USAGE
-            }
+            Self::Window { .. }
+            | Self::Former { .. }
+            | Self::Remade { .. }
+            | Self::Usage(_)
+            | Self::Env(_)
+            | Self::Expose(ExposeError::NoToken(_)) => exit::USAGE,
             Self::Call { failure, .. } => failure.exit_code(),
             Self::Expose(ExposeError::Listen { .. }) => exit::UNAVAILABLE,
             Self::Output(_) => exit::IO,

@@ -15,7 +15,7 @@ use schemas::lease::Checkpoint;
 use schemas::time::Millis;
 use tokio::sync::mpsc;
 
-use crate::reader::{Next, PERMIT_BYTES, Page, Reader, is_gone};
+use crate::reader::{Next, PERMIT_BYTES, Page, Reader};
 
 /// Between two looks at whether a new consumer is active.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -59,7 +59,7 @@ pub(crate) async fn run(mut reader: Reader, pages: mpsc::Sender<Page>) {
         match subscription(&mut reader, &pages).await {
             Ok(Over::Expired) => {}
             Ok(Over::Done) => return,
-            Err(failure) if is_gone(&failure) => {
+            Err(failure) if reader.is_gone(&failure).await => {
                 let _ = pages.send(reader.last(Next::Gone)).await;
                 return;
             }

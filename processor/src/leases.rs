@@ -20,13 +20,31 @@ pub struct Leases {
     pub table: String,
 }
 
+/// What stands in the table.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// The leases.
+    pub leases: Vec<Lease>,
+    /// Rows that are none, in order of their keys.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A row that cannot be read: whoever wrote it, what it says is not lost, and its shard is not read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unreadable {
+    /// Its shard.
+    pub shard_id: ShardId,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 impl Leases {
-    /// All rows that can be read; others are logged and left alone.
+    /// All rows; those that cannot be read are left alone.
     ///
     /// # Errors
-    /// When the table cannot be read.
-    pub async fn all(&self) -> Result<Vec<Lease>, Failure> {
-        let (mut leases, mut from) = (Vec::new(), None);
+    /// When the table cannot be read, or is not a table of leases.
+    pub async fn all(&self) -> Result<Rows, Failure> {
+        let (mut rows, mut from) = (Rows::default(), None);
         loop {
             let scan = self
                 .client
@@ -36,19 +54,31 @@ impl Leases {
                 .set_exclusive_start_key(from);
             let page = scan.send().await.map_err(|error| classify(&error))?;
             for item in page.items() {
+                let Some(AttributeValue::S(key)) = item.get("leaseKey") else {
+                    return Err(self.is_another());
+                };
                 let read = attrs::from_sdk(item).map_err(|error| error.to_string());
                 match read.and_then(|item| Lease::from_attrs(&item).map_err(|error| error.to_string())) {
-                    Ok(lease) => leases.push(lease),
+                    Ok(lease) => rows.leases.push(lease),
                     Err(reason) => {
-                        tracing::warn!(table = self.table, reason, "row of the lease table left alone");
+                        rows.unreadable.push(Unreadable { shard_id: ShardId(key.clone()), reason });
                     }
                 }
             }
             from = page.last_evaluated_key().cloned();
             if from.is_none() {
-                return Ok(leases);
+                rows.unreadable.sort_unstable();
+                return Ok(rows);
             }
         }
+    }
+
+    fn is_another(&self) -> Failure {
+        let message = format!(
+            "{} is not a table of leases: its items have no leaseKey; name the table of leases with --lease-table",
+            self.table
+        );
+        Failure::Refused { code: "another table".to_owned(), message }
     }
 
     /// Makes a row where none stands.

@@ -135,7 +135,7 @@ impl Reader {
                     let read = self.read(asked, behind_ms).await;
                     self.page(answer, read, memory)
                 }
-                Err(failure) if is_gone(&failure) => self.last(Next::Gone),
+                Err(failure) if self.is_gone(&failure).await => self.last(Next::Gone),
                 Err(failure) => {
                     self.pause(&failure).await;
                     continue;
@@ -254,6 +254,9 @@ impl Reader {
             tracing::debug!(%shard_id, "iterator expired, a new one is asked for");
             return;
         }
+        if !failure.is_transient() {
+            self.source.stream.doubt();
+        }
         match failure {
             Failure::Throttled { .. } => add(&self.source.metrics.read_throttles, 1),
             _ => add(&self.source.metrics.read_faults, 1),
@@ -270,11 +273,12 @@ impl Reader {
         self.attempt = self.attempt.saturating_add(1);
     }
 
+    /// Whether the stream dropped the shard. Where the stream itself is gone, nothing is known of the shard.
+    pub(crate) async fn is_gone(&self, failure: &Failure) -> bool {
+        failure.code() == "ResourceNotFoundException" && self.source.stream.dropped(&self.shard_id).await
+    }
+
     pub(crate) fn went_well(&mut self) {
         self.attempt = 0;
     }
-}
-
-pub(crate) fn is_gone(failure: &Failure) -> bool {
-    failure.code() == "ResourceNotFoundException"
 }

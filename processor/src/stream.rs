@@ -1,21 +1,24 @@
-//! The stream as a whole: its shards, its age, and ticks.
+//! The stream as a whole: its shards, its age, whether it is still the same one, and ticks.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::StreamStatus;
 use runtime::failure::{Failure, classify};
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::ShardId;
 use schemas::record::tick;
 use schemas::time::Millis;
 
-use crate::core::lease::{Age, Listed};
+use crate::core::lease::Listed;
 use crate::core::trimmed::Kept;
 
 /// How long an answer about age and retention is good for: retention changes by hand only.
 const KEPT_FOR: Duration = Duration::from_secs(60);
+/// How long it is good for once reading was refused: it may be another stream by now.
+const DOUBTED_FOR: Duration = Duration::from_secs(1);
 
 /// A stream; clones share what is known of it.
 #[derive(Clone, Debug)]
@@ -25,13 +28,15 @@ pub struct Stream {
     /// Its name.
     pub name: String,
     kept: Arc<Mutex<Option<(Kept, Instant)>>>,
+    /// When the stream was made that was met first.
+    met: Arc<OnceLock<Millis>>,
 }
 
 impl Stream {
     /// A stream of which nothing is known yet.
     #[must_use]
     pub fn new(client: Client, name: String) -> Self {
-        Self { client, name, kept: Arc::default() }
+        Self { client, name, kept: Arc::default(), met: Arc::default() }
     }
 
     /// All shards.
@@ -57,11 +62,13 @@ impl Stream {
                     );
                     continue;
                 };
+                let numbers = shard.sequence_number_range();
                 let parents = shard.parent_shard_id().into_iter().chain(shard.adjacent_parent_shard_id());
                 listed.push(Listed {
                     shard_id: ShardId(shard.shard_id().to_owned()),
                     range: HashRange { start, end },
                     parents: parents.map(|id| ShardId(id.to_owned())).collect(),
+                    is_open: numbers.is_none_or(|numbers| numbers.ending_sequence_number().is_none()),
                 });
             }
             token = answer.next_token().map(str::to_owned);
@@ -75,32 +82,53 @@ impl Stream {
     pub async fn kept(&self) -> Option<Kept> {
         let known = {
             let mut known = self.kept.lock().expect("no holder panics");
-            if let Some((kept, at)) = &mut *known {
-                if at.elapsed() < KEPT_FOR {
+            if let Some((kept, until)) = &mut *known {
+                if Instant::now() < *until {
                     return Some(*kept);
                 }
                 // One caller asks again; the others go on with what is known.
-                *at = Instant::now();
+                *until = Instant::now() + KEPT_FOR;
             }
             *known
         };
-        self.describe().await.or(known.map(|(kept, _)| kept))
+        self.describe().await.map(|(kept, _)| kept).or(known.map(|(kept, _)| kept))
     }
 
-    async fn describe(&self) -> Option<Kept> {
+    /// Reading was refused: what is known of the stream is soon asked for again.
+    pub fn doubt(&self) {
+        if let Some((_, until)) = &mut *self.kept.lock().expect("no holder panics") {
+            *until = (*until).min(Instant::now() + DOUBTED_FOR);
+        }
+    }
+
+    /// When the stream was made that was met first; none before it was described.
+    #[must_use]
+    pub fn met(&self) -> Option<Millis> {
+        self.met.get().copied()
+    }
+
+    /// Whether the stream surely stands and no longer has a shard: it is the one that was met, it is not being deleted,
+    /// and it lists others.
+    pub async fn dropped(&self, shard_id: &ShardId) -> bool {
+        let Some((kept, status)) = self.describe().await else { return false };
+        let stands = matches!(status, StreamStatus::Active | StreamStatus::Updating);
+        if !stands || Some(kept.created) != self.met() {
+            return false;
+        }
+        let listed = self.shards().await.unwrap_or_default();
+        !listed.is_empty() && listed.iter().all(|shard| shard.shard_id != *shard_id)
+    }
+
+    async fn describe(&self) -> Option<(Kept, StreamStatus)> {
         let answer = self.client.describe_stream_summary().stream_name(&self.name).send().await.ok()?;
         let summary = answer.stream_description_summary?;
         let kept = Kept {
             created: Millis(u64::try_from(summary.stream_creation_timestamp.to_millis().ok()?).ok()?),
             retention_ms: u64::try_from(summary.retention_period_hours).ok()? * 3_600_000,
         };
-        *self.kept.lock().expect("no holder panics") = Some((kept, Instant::now()));
-        Some(kept)
-    }
-
-    /// Whether nothing was trimmed yet. Unknown counts as old: a cut window is never written.
-    pub async fn age(&self) -> Age {
-        self.kept().await.map_or(Age::Old, |kept| kept.age(runtime::clock::now()))
+        let _ = self.met.set(kept.created);
+        *self.kept.lock().expect("no holder panics") = Some((kept, Instant::now() + KEPT_FOR));
+        Some((kept, summary.stream_status))
     }
 
     /// Puts a tick into the shard that owns a key.

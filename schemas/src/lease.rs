@@ -1,6 +1,7 @@
-//! The lease item of a shard, in the names of the KCL 3 lease table, with six attributes of our own.
+//! The lease item of a shard, in the names of the KCL 3 lease table, with seven attributes of our own.
 //!
-//! `replayClock`, `closedThrough`, `tailCheckpoint`, `tails`, `beginning` and `inherited` are ours; tools that know the table ignore them.
+//! `replayClock`, `closedThrough`, `tailCheckpoint`, `tails`, `beginning`, `inherited` and `streamCreated`
+//! are ours; tools that know the table ignore them.
 
 use std::str::FromStr;
 
@@ -110,6 +111,8 @@ pub struct Lease {
     pub inherited: bool,
     /// What it inherited and has not finished.
     pub tails: Vec<Tail>,
+    /// When the stream was made that the shard is of: another stream of the same name has shards of the same names.
+    pub stream_created: Option<Millis>,
 }
 
 impl Lease {
@@ -133,6 +136,7 @@ impl Lease {
             beginning: Beginning::Whole,
             inherited: false,
             tails: Vec::new(),
+            stream_created: None,
         }
     }
 
@@ -175,6 +179,7 @@ impl Lease {
         optional("parentShardId", set(&self.parents));
         optional("childShardIds", set(&self.children));
         optional("beginning", cut_to_attr(self.beginning));
+        optional("streamCreated", self.stream_created.map(|created| n(created.0)));
         optional("inherited", self.inherited.then_some(Attr::Bool(true)));
         optional("tailCheckpoint", self.tail_checkpoint.as_ref().map(|checkpoint| s(checkpoint.as_text())));
         attrs
@@ -194,7 +199,9 @@ impl Lease {
             }
             _ => Vec::new(),
         };
-        let clock = |name: &str| if has(name) { number(attrs, name).map(Millis) } else { Ok(Millis(0)) };
+        let moment =
+            |name: &str| if has(name) { number(attrs, name).map(|ms| Some(Millis(ms))) } else { Ok(None) };
+        let clock = |name: &str| moment(name).map(Option::unwrap_or_default);
         let maybe = |name: &str| if has(name) { text(attrs, name).map(Some) } else { Ok(None) };
         Ok(Self {
             shard_id: ShardId(text(attrs, "leaseKey")?),
@@ -216,6 +223,7 @@ impl Lease {
             beginning: cut_from_attr(attrs),
             inherited: attrs.get("inherited") == Some(&Attr::Bool(true)),
             tails: if has("tails") { tails_from_attr(attrs)? } else { Vec::new() },
+            stream_created: moment("streamCreated")?,
         })
     }
 }
@@ -287,6 +295,7 @@ mod tests {
         lease.owner = Some("worker".to_owned());
         lease.beginning = Beginning::Cut;
         lease.inherited = true;
+        lease.stream_created = Some(Millis(9));
         lease.children = vec![ShardId("a".into()), ShardId("b".into())];
         lease.tail_checkpoint = Some(Checkpoint::TrimHorizon);
         assert_eq!(Lease::from_attrs(&lease.to_attrs()), Ok(lease));

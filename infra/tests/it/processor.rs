@@ -4,6 +4,7 @@ mod process;
 mod promises;
 mod proxy;
 mod reader;
+mod remade;
 mod sink;
 
 use std::collections::{BTreeMap, HashMap};
@@ -72,7 +73,7 @@ impl World {
 
     async fn rows(&self) -> Vec<Lease> {
         let (client, table) = (self.place.clients.dynamodb.clone(), self.place.names.lease_table.clone());
-        Leases { client, table }.all().await.unwrap()
+        Leases { client, table }.all().await.unwrap().leases
     }
 
     /// Waits until a number of leases is held by workers whose names begin so; answers how long that took.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::ShardId;
 use schemas::lease::{Beginning, Checkpoint, Lease};
+use schemas::time::Millis;
 
 use super::mutant::{self, Mutant};
 
@@ -26,6 +27,8 @@ pub struct Listed {
     pub range: HashRange,
     /// Its parents, whether or not the stream still lists them.
     pub parents: Vec<ShardId>,
+    /// Whether it takes records.
+    pub is_open: bool,
 }
 
 /// Whether a shard's oldest record is surely its first.
@@ -55,6 +58,8 @@ pub struct Look<'a> {
     pub shards: &'a [Listed],
     /// How old the stream is.
     pub age: Age,
+    /// When the stream was made, where it is known: rows are marked with it.
+    pub created: Option<Millis>,
     /// Shards that this worker reads now.
     pub held: &'a BTreeSet<ShardId>,
     /// How much more it may take.
@@ -159,6 +164,7 @@ impl Watch {
         let make = |shard: &Listed| {
             let mut row = Lease::new(shard.shard_id.clone(), shard.range, shard.parents.clone());
             row.counter = self.first_counter();
+            row.stream_created = look.created;
             if shard.parents.is_empty() && look.age == Age::Old {
                 row.beginning = Beginning::Cut;
             }
@@ -224,7 +230,7 @@ impl Watch {
                     }
                     match &lease.checkpoint_owner {
                         None => actions.push(Action::Hold(lease.clone())),
-                        Some(_) if expired => actions.push(self.taken(lease, None)),
+                        Some(_) if expired => actions.push(self.taken(lease, None, look)),
                         Some(_) => {}
                     }
                 }
@@ -240,24 +246,25 @@ impl Watch {
         let mine = held[self.worker.as_str()].len();
         if !free.is_empty() {
             let room = open.len().div_ceil(held.len()).saturating_sub(mine);
-            actions.extend(free.into_iter().take(room).map(|lease| self.taken(lease, None)));
+            actions.extend(free.into_iter().take(room).map(|lease| self.taken(lease, None, look)));
             return actions;
         }
         let busiest = held.values().max_by_key(|leases| leases.len());
         let busiest = busiest.filter(|leases| leases.len() >= mine + 2);
         let asked = busiest.and_then(|leases| leases.iter().find(|lease| lease.checkpoint_owner.is_none()));
-        actions.extend(asked.map(|lease| self.taken(lease, lease.owner.clone())));
+        actions.extend(asked.map(|lease| self.taken(lease, lease.owner.clone(), look)));
         actions
     }
 
     /// The row as it stands once this worker took it, or asked `from` for it.
-    fn taken(&self, lease: &Lease, from: Option<String>) -> Action {
+    fn taken(&self, lease: &Lease, from: Option<String>, look: &Look<'_>) -> Action {
         let switched = lease.owner.as_deref().is_some_and(|owner| owner != self.worker);
         let row = Lease {
             owner: Some(self.worker.clone()),
             checkpoint_owner: from,
             counter: lease.counter + 1,
             owner_switches: lease.owner_switches + u64::from(switched),
+            stream_created: lease.stream_created.or(look.created),
             ..lease.clone()
         };
         Action::Take { row, seen: lease.counter }
@@ -293,10 +300,21 @@ fn inherit(lease: &Lease, rows: &Rows<'_>, listed: &BTreeSet<&ShardId>) -> Optio
     Some(child)
 }
 
-/// The parts of the hash space that no row reads: neither an open one, nor an ended one whose children have no rows yet.
+/// The rows that are of another stream: of one that had the same name, or of one that has another.
+pub fn former(rows: &[Lease], created: Option<Millis>) -> impl Iterator<Item = &Lease> {
+    let is_other =
+        move |row: &&Lease| created.is_some() && row.stream_created.is_some_and(|of| Some(of) != created);
+    rows.iter().filter(is_other)
+}
+
+/// The parts of the hash space that no row reads: neither one that has not ended, nor one that has and whose children
+/// have no rows yet. A row that says of a shard that takes records that it has ended reads nothing. `shards` must have
+/// been listed after the rows were read.
 #[must_use]
-pub fn gaps(rows: &[Lease]) -> Vec<HashRange> {
-    let waits = |row: &Lease| !rows.iter().any(|heir| heir.parents.contains(&row.shard_id));
+pub fn gaps(rows: &[Lease], shards: &[Listed]) -> Vec<HashRange> {
+    let is_open = |row: &Lease| shards.iter().any(|shard| shard.is_open && shard.shard_id == row.shard_id);
+    let has_heirs = |row: &Lease| rows.iter().any(|heir| heir.parents.contains(&row.shard_id));
+    let waits = |row: &Lease| !has_heirs(row) && !is_open(row);
     let reads = |row: &&Lease| row.checkpoint != Checkpoint::ShardEnd || waits(row);
     let mut ranges: Vec<HashRange> = rows.iter().filter(reads).map(|row| row.range).collect();
     ranges.sort_unstable_by_key(|range| range.start);

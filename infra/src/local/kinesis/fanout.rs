@@ -44,6 +44,7 @@ struct Subscription {
     seat: Seat,
     number: u64,
     after: u64,
+    made_ms: u64,
     until_ms: u64,
     to: mpsc::Sender<Bytes>,
 }
@@ -54,12 +55,13 @@ pub(crate) fn subscribe(
     body: &[u8],
     stop: CancellationToken,
 ) -> Result<Events, Refusal> {
-    let (seat, number, after) = api::subscribe(shared, body)?;
+    let (seat, number, (after, made_ms)) = api::subscribe(shared, body)?;
     let (to, from) = mpsc::channel(WAITING_MAX);
     let lasts_ms = u64::try_from(shared.subscription.as_millis()).unwrap_or(u64::MAX);
     let until_ms = shared.now_ms().saturating_add(lasts_ms);
     let client = to.clone();
-    let mut subscription = Subscription { shared: Arc::clone(shared), seat, number, after, until_ms, to };
+    let mut subscription =
+        Subscription { shared: Arc::clone(shared), seat, number, after, made_ms, until_ms, to };
     tokio::spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -106,7 +108,7 @@ impl Subscription {
             quiet_until = Instant::now() + HEARTBEAT;
             let bytes: usize = page.records.iter().map(Stored::size).sum();
             self.after = page.next_after.unwrap_or(self.after);
-            if self.to.send(event(&page, &children)).await.is_err() || ended {
+            if self.to.send(event(&page, &children, self.made_ms)).await.is_err() || ended {
                 return;
             }
             self.pace(bytes).await;
@@ -138,10 +140,12 @@ impl Subscription {
     }
 }
 
-fn event(page: &Page, children: &[u8]) -> Bytes {
-    let mut out = write_records(&page.records);
+fn event(page: &Page, children: &[u8], made_ms: u64) -> Bytes {
+    let mut out = write_records(&page.records, made_ms);
     if let Some(after) = page.next_after {
-        out.extend_from_slice(format!(r#","ContinuationSequenceNumber":"{}""#, sequence(after)).as_bytes());
+        out.extend_from_slice(
+            format!(r#","ContinuationSequenceNumber":"{}""#, sequence(after, made_ms)).as_bytes(),
+        );
     }
     out.extend_from_slice(format!(r#","MillisBehindLatest":{}"#, page.behind_ms).as_bytes());
     out.extend_from_slice(children);

@@ -130,12 +130,14 @@ impl ProcessorStage {
                 shard_id: shard.id.clone(),
                 range: shard.range,
                 parents: shard.parents.clone(),
+                is_open: shard.open,
             })
             .collect();
         let held: BTreeSet<ShardId> = self.holders.keys().cloned().collect();
         let age = net.setting.kept().age(self.now(net).wall);
         let appetite = Appetite::Share;
-        let look = Look { rows, shards: &shards, age, held: &held, appetite };
+        let created = Some(net.setting.kept().created);
+        let look = Look { rows, shards: &shards, age, created, held: &held, appetite };
         let monotonic = self.now(net).monotonic;
         self.actions = self.watch.on_look(&look, monotonic).into();
         self.act(net);

@@ -12,6 +12,7 @@ fn listed(rows: &[Lease]) -> Vec<Listed> {
         shard_id: row.shard_id.clone(),
         range: row.range,
         parents: row.parents.clone(),
+        is_open: row.checkpoint != Checkpoint::ShardEnd,
     };
     rows.iter().map(of).collect()
 }
@@ -19,7 +20,14 @@ fn listed(rows: &[Lease]) -> Vec<Listed> {
 fn look(watch: &mut Watch, rows: &[Lease], seconds: u64) -> Vec<Action> {
     let shards = listed(rows);
     let held = BTreeSet::new();
-    let look = Look { rows, shards: &shards, age: Age::Young, held: &held, appetite: Appetite::Share };
+    let look = Look {
+        rows,
+        shards: &shards,
+        age: Age::Young,
+        created: None,
+        held: &held,
+        appetite: Appetite::Share,
+    };
     watch.on_look(&look, Duration::from_secs(seconds))
 }
 
@@ -65,7 +73,14 @@ fn a_worker_takes_its_share_and_asks_only_at_a_difference_of_two() {
     let even = [lease("a", Some("you"), 0), lease("b", Some("me"), 0)];
     let held = BTreeSet::from([ShardId("b".into())]);
     let shards = listed(&even);
-    let at = Look { rows: &even, shards: &shards, age: Age::Young, held: &held, appetite: Appetite::Share };
+    let at = Look {
+        rows: &even,
+        shards: &shards,
+        age: Age::Young,
+        created: None,
+        held: &held,
+        appetite: Appetite::Share,
+    };
     assert!(me().on_look(&at, Duration::ZERO).is_empty());
     let two = [lease("a", Some("you"), 0), lease("b", Some("you"), 0)];
     let asked = look(&mut me(), &two, 0);
@@ -106,7 +121,14 @@ fn a_parents_row_goes_only_after_every_child_has_copied_it_and_does_not_come_bac
     assert!(removes(&look(&mut me(), &[parent.clone(), took(&a), took(&b)], 0)));
     let (rows, held) = ([took(&a), took(&b)], BTreeSet::new());
     let shards = listed(&[parent, a.clone(), b.clone()]);
-    let at = Look { rows: &rows, shards: &shards, age: Age::Old, held: &held, appetite: Appetite::Nothing };
+    let at = Look {
+        rows: &rows,
+        shards: &shards,
+        age: Age::Old,
+        created: None,
+        held: &held,
+        appetite: Appetite::Nothing,
+    };
     assert_eq!(me().on_look(&at, Duration::ZERO), []);
     // One child's row was lost: then the parent is read again for it.
     let at = Look { rows: &rows[..1], ..at };
@@ -121,7 +143,14 @@ fn a_parents_row_goes_only_after_every_child_has_copied_it_and_does_not_come_bac
 fn what_nobody_can_have_seen_is_cut() {
     let shards = listed(&[lease("a", None, 0)]);
     let held = BTreeSet::new();
-    let at = Look { rows: &[], shards: &shards, age: Age::Old, held: &held, appetite: Appetite::Share };
+    let at = Look {
+        rows: &[],
+        shards: &shards,
+        age: Age::Old,
+        created: None,
+        held: &held,
+        appetite: Appetite::Share,
+    };
     let made = me().on_look(&at, Duration::ZERO);
     assert!(matches!(&made[..], [Action::Make(row)] if row.beginning == Beginning::Cut), "{made:?}");
     let [_, orphan, _] = parent_and_children();
@@ -138,10 +167,48 @@ fn a_gap_in_the_hash_space_is_found() {
         range: HashRange { start: HashKey(start), end: HashKey(end) },
         ..lease(&start.to_string(), None, 0)
     };
-    assert_eq!(gaps(&[part(0, 9), part(10, u128::MAX)]), []);
-    let found = gaps(&[part(20, u128::MAX), part(0, 9)]);
+    assert_eq!(gaps(&[part(0, 9), part(10, u128::MAX)], &[]), []);
+    let found = gaps(&[part(20, u128::MAX), part(0, 9)], &[]);
     assert_eq!(found, [HashRange { start: HashKey(10), end: HashKey(19) }]);
-    assert_eq!(gaps(&[part(0, 9)]), [HashRange { start: HashKey(10), end: HashKey(u128::MAX) }]);
+    assert_eq!(gaps(&[part(0, 9)], &[]), [HashRange { start: HashKey(10), end: HashKey(u128::MAX) }]);
+    let ended = Lease { checkpoint: Checkpoint::ShardEnd, ..part(0, u128::MAX) };
+    let mut shards = listed(std::slice::from_ref(&ended));
+    assert_eq!(gaps(std::slice::from_ref(&ended), &shards), [], "its children's rows are to come");
+    shards[0].is_open = true;
+    assert_eq!(
+        gaps(&[ended], &shards),
+        [HashRange::ALL],
+        "it takes records, and its row says that it has ended"
+    );
+}
+
+#[test]
+fn rows_are_marked_with_their_stream_and_those_of_another_are_told_apart() {
+    let (old, unmarked) =
+        (Lease { stream_created: Some(Millis(5)), ..lease("a", None, 1) }, lease("b", None, 1));
+    let rows = [old.clone(), unmarked];
+    let of = |created: Option<u64>| former(&rows, created.map(Millis)).cloned().collect::<Vec<_>>();
+    assert_eq!([of(None), of(Some(5)), of(Some(6))], [vec![], vec![], vec![old]]);
+    let (shards, held) = (listed(&rows), BTreeSet::new());
+    let age = Age::Young;
+    let mut at = Look {
+        rows: &rows,
+        shards: &shards,
+        age,
+        created: Some(Millis(5)),
+        held: &held,
+        appetite: Appetite::Share,
+    };
+    let marks = |actions: Vec<Action>| {
+        let mark = |action| match action {
+            Action::Make(row) | Action::Take { row, .. } => row.stream_created,
+            other => panic!("{other:?}"),
+        };
+        actions.into_iter().map(mark).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(me().on_look(&at, Duration::ZERO)), [Some(Millis(5)); 2], "taken");
+    at.rows = &[];
+    assert_eq!(marks(me().on_look(&at, Duration::ZERO)), [Some(Millis(5)); 2], "made");
 }
 
 #[test]

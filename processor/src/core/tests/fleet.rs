@@ -100,6 +100,7 @@ impl Fleet {
             shard_id: shard.id.clone(),
             range: shard.range,
             parents: shard.parents.iter().map(|parent| self.world.shards[*parent].id.clone()).collect(),
+            is_open: shard.children.is_empty(),
         };
         let shards: Vec<Listed> = self.world.shards.iter().map(listed).collect();
         let rows: Vec<Lease> = self.rows.values().cloned().collect();
@@ -110,8 +111,14 @@ impl Fleet {
                 held.holding.on_seen(row);
             }
         }
-        let look =
-            Look { rows: &rows, shards: &shards, age: Age::Young, held: &held, appetite: Appetite::Share };
+        let look = Look {
+            rows: &rows,
+            shards: &shards,
+            age: Age::Young,
+            created: None,
+            held: &held,
+            appetite: Appetite::Share,
+        };
         for action in self.workers[at].watch.on_look(&look, now.monotonic) {
             match action {
                 Action::Make(row) => drop(self.write(&row, None)),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::change;
-use super::get::start;
+use super::get::Asked;
 use super::input::{Input, name_of, stream_arn, stream_of_arn};
 use super::number::seconds;
 use super::token::Listing;
@@ -120,21 +120,23 @@ pub(super) fn list(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
     Ok(answer)
 }
 
-/// Begins a subscription: its seat, its number there, and the number after which it reads.
-pub(crate) fn subscribe(shared: &Shared, body: &[u8]) -> Result<(Seat, u64, u64), Refusal> {
+/// Begins a subscription: its seat, its number there, and the number after which it reads
+/// with the time at which the stream was made.
+pub(crate) fn subscribe(shared: &Shared, body: &[u8]) -> Result<(Seat, u64, (u64, u64)), Refusal> {
     let input = Input::parse(body)?;
     let Named { stream, consumer, created_s } = of_arn(input.required("ConsumerARN")?)?;
     let shard = input.shard("ShardId")?;
     let Some(position) = input.inner("StartingPosition")? else {
         return refuse("ValidationException", "StartingPosition is missing");
     };
-    let start = start(&position, "Type", "SequenceNumber")?;
+    let asked = Asked::parse(&position, "Type", "SequenceNumber")?;
     let mut engine = shared.engine();
     let now_ms = shared.now_ms();
     let target = engine.live(&stream, now_ms)?;
     target.consumer(&consumer, created_s)?;
-    let after = target.position(shard, start, now_ms)?;
+    let after = target.position(shard, asked.of(target)?, now_ms)?;
+    let made_ms = target.created_ms;
     let seat = Seat { stream, consumer, shard };
     let number = engine.subscriptions.begin(&seat, now_ms)?;
-    Ok((seat, number, after))
+    Ok((seat, number, (after, made_ms)))
 }

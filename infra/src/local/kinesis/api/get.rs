@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use super::input::{Input, parse};
-use super::number::{number, write_seconds, write_sequence};
+use super::number::{Number, write_seconds, write_sequence};
 use super::token::Iterator;
 use crate::local::kinesis::model::{Refusal, Shard, ShardId, Start, Stored, Stream, refuse};
 use crate::local::kinesis::shared::Shared;
@@ -17,29 +17,48 @@ const PAGE_RECORDS_MAX: u64 = 10_000;
 /// What a record's fields take in JSON beside its key and payload.
 const RECORD_JSON_BYTES: usize = 192;
 
-/// Where reading begins, from a `ShardIteratorType` or a `StartingPosition`'s type and the fields beside it.
-pub(super) fn start(input: &Input, kind: &str, sequence_field: &str) -> Result<Start, Refusal> {
-    let at = || input.required(sequence_field).and_then(number);
-    Ok(match input.required(kind)? {
-        "TRIM_HORIZON" => Start::TrimHorizon,
-        "LATEST" => Start::Latest,
-        "AT_SEQUENCE_NUMBER" => Start::At(at()?),
-        "AFTER_SEQUENCE_NUMBER" => Start::After(at()?),
-        "AT_TIMESTAMP" => match input.time_ms("Timestamp")? {
-            Some(ms) => Start::Time(ms),
-            None => return refuse("InvalidArgumentException", "AT_TIMESTAMP needs a Timestamp"),
-        },
-        other => return refuse("ValidationException", format!("{kind} {other} does not exist")),
-    })
+/// Where reading begins, as it was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    Place(Start),
+    At(Number),
+    After(Number),
+}
+
+impl Asked {
+    /// From a `ShardIteratorType` or a `StartingPosition`'s type and the fields beside it.
+    pub(super) fn parse(input: &Input, kind: &str, sequence_field: &str) -> Result<Self, Refusal> {
+        let at = || input.required(sequence_field).and_then(Number::parse);
+        Ok(match input.required(kind)? {
+            "TRIM_HORIZON" => Self::Place(Start::TrimHorizon),
+            "LATEST" => Self::Place(Start::Latest),
+            "AT_SEQUENCE_NUMBER" => Self::At(at()?),
+            "AFTER_SEQUENCE_NUMBER" => Self::After(at()?),
+            "AT_TIMESTAMP" => match input.time_ms("Timestamp")? {
+                Some(ms) => Self::Place(Start::Time(ms)),
+                None => return refuse("InvalidArgumentException", "AT_TIMESTAMP needs a Timestamp"),
+            },
+            other => return refuse("ValidationException", format!("{kind} {other} does not exist")),
+        })
+    }
+
+    /// Where that is in a stream.
+    pub(super) fn of(self, stream: &Stream) -> Result<Start, Refusal> {
+        Ok(match self {
+            Self::Place(start) => start,
+            Self::At(number) => Start::At(number.of(stream)?),
+            Self::After(number) => Start::After(number.of(stream)?),
+        })
+    }
 }
 
 pub(super) fn iterator(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
     let (name, shard) = (input.stream()?, input.shard("ShardId")?);
-    let start = start(input, "ShardIteratorType", "StartingSequenceNumber")?;
+    let asked = Asked::parse(input, "ShardIteratorType", "StartingSequenceNumber")?;
     let mut engine = shared.engine();
     let given_ms = shared.now_ms();
     let stream = engine.live(&name, given_ms)?;
-    let after = stream.position(shard, start, given_ms)?;
+    let after = stream.position(shard, asked.of(stream)?, given_ms)?;
     let created_ms = stream.created_ms;
     let iterator = Iterator { stream: name, created_ms, shard: shard.0, after, given_ms };
     Ok(json!({ "ShardIterator": iterator.encode() }))
@@ -76,7 +95,7 @@ pub(super) fn get_records(shared: &Shared, body: &[u8]) -> Answer {
         let children = write_children(stream, &page.children);
         (page, children, now_ms)
     };
-    let mut out = write_records(&page.records);
+    let mut out = write_records(&page.records, iterator.created_ms);
     out.extend_from_slice(format!(r#","MillisBehindLatest":{}"#, page.behind_ms).as_bytes());
     match page.next_after {
         Some(after) => {
@@ -89,8 +108,8 @@ pub(super) fn get_records(shared: &Shared, body: &[u8]) -> Answer {
     Ok(out)
 }
 
-/// An object that is still open, with the records in it.
-pub(crate) fn write_records(records: &[Stored]) -> Vec<u8> {
+/// An object that is still open, with the records in it, of a stream that was made then.
+pub(crate) fn write_records(records: &[Stored], made_ms: u64) -> Vec<u8> {
     let bytes: usize = records.iter().map(|record| record.size() * 4 / 3 + RECORD_JSON_BYTES).sum();
     let mut out = Vec::with_capacity(bytes + 1_024);
     let mut data = String::new();
@@ -100,7 +119,7 @@ pub(crate) fn write_records(records: &[Stored]) -> Vec<u8> {
             out.push(b',');
         }
         out.extend_from_slice(br#"{"SequenceNumber":""#);
-        write_sequence(record.sequence, &mut out);
+        write_sequence(record.sequence, made_ms, &mut out);
         out.extend_from_slice(br#"","ApproximateArrivalTimestamp":"#);
         write_seconds(record.arrival_ms, &mut out);
         out.extend_from_slice(br#","Data":""#);

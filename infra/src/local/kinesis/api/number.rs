@@ -1,6 +1,6 @@
 //! Numbers and times as the service writes them.
 
-use crate::local::kinesis::model::{Refusal, ShardId, refuse};
+use crate::local::kinesis::model::{Refusal, ShardId, Stream, refuse};
 
 /// Digits of a sequence number.
 const DIGITS: usize = 56;
@@ -8,6 +8,8 @@ const DIGITS: usize = 56;
 const PREFIX: &str = "49";
 /// Digits of a record's own number: 64 bits.
 const OWN: usize = 20;
+/// Digits of the time at which the stream was made, at the end.
+const MADE: usize = 20;
 
 /// Writes a number into the end of a field of zeros.
 fn write_digits(number: u64, field: &mut [u8]) {
@@ -25,29 +27,46 @@ pub(super) fn write_shard(shard: ShardId, out: &mut Vec<u8>) {
     out.extend_from_slice(&text);
 }
 
-/// Writes a sequence number: 56 digits, of which the own number makes the order.
-pub(super) fn write_sequence(number: u64, out: &mut Vec<u8>) {
+/// Writes a sequence number: 56 digits, of which the own number makes the order and the last say when its stream was
+/// made, so that no two streams ever give the same one, not even under one name.
+pub(super) fn write_sequence(number: u64, made_ms: u64, out: &mut Vec<u8>) {
     let mut digits = [b'0'; DIGITS];
     digits[..PREFIX.len()].copy_from_slice(PREFIX.as_bytes());
     write_digits(number, &mut digits[PREFIX.len()..PREFIX.len() + OWN]);
+    write_digits(made_ms, &mut digits[DIGITS - MADE..]);
     out.extend_from_slice(&digits);
 }
 
-pub(crate) fn sequence(number: u64) -> String {
+pub(crate) fn sequence(number: u64, made_ms: u64) -> String {
     let mut out = Vec::with_capacity(DIGITS);
-    write_sequence(number, &mut out);
+    write_sequence(number, made_ms, &mut out);
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// The number in a sequence number.
-pub(super) fn number(text: &str) -> Result<u64, Refusal> {
-    let own = text.strip_prefix(PREFIX).filter(|_| text.len() == DIGITS);
-    let own = own.filter(|own| own.bytes().all(|byte| byte.is_ascii_digit()));
-    match own.and_then(|own| own[..OWN].parse().ok()) {
-        Some(number) => Ok(number),
-        None => {
-            refuse("InvalidArgumentException", format!("sequence number {text} is not one of this stream"))
+/// A sequence number as it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Number {
+    own: u64,
+    made_ms: u64,
+}
+
+impl Number {
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
+        let digits = text.strip_prefix(PREFIX).filter(|_| text.len() == DIGITS);
+        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let parts = digits.map(|digits| (digits[..OWN].parse(), digits[digits.len() - MADE..].parse()));
+        match parts {
+            Some((Ok(own), Ok(made_ms))) => Ok(Self { own, made_ms }),
+            _ => refuse("InvalidArgumentException", format!("{text} is not a sequence number")),
         }
+    }
+
+    /// The own number, when this stream gave it.
+    pub(super) fn of(self, stream: &Stream) -> Result<u64, Refusal> {
+        if self.made_ms == stream.created_ms {
+            return Ok(self.own);
+        }
+        refuse("InvalidArgumentException", "the sequence number is not one that this stream gave")
     }
 }
 
@@ -72,10 +91,17 @@ mod tests {
 
     #[test]
     fn sequence_numbers_have_56_digits_keep_their_order_and_read_back() {
-        let texts = [0, 1, 9, 10, 1_000_000, u64::MAX].map(sequence);
+        let stream = Stream::new(1, 1_732_500_000_007);
+        let texts = [0, 1, 9, 10, 1_000_000, u64::MAX].map(|own| sequence(own, stream.created_ms));
         assert!(texts.iter().all(|text| text.len() == 56 && !text.starts_with('0')));
         assert!(texts.is_sorted());
-        assert_eq!(texts.map(|text| number(&text).unwrap()), [0, 1, 9, 10, 1_000_000, u64::MAX]);
+        let own = texts.clone().map(|text| Number::parse(&text).unwrap().of(&stream).unwrap());
+        assert_eq!(own, [0, 1, 9, 10, 1_000_000, u64::MAX]);
+        let again = Stream::new(1, stream.created_ms + 1);
+        assert!(
+            texts.iter().all(|text| Number::parse(text).unwrap().of(&again).is_err()),
+            "of another stream"
+        );
     }
 
     #[test]
@@ -93,7 +119,7 @@ mod tests {
         for text in
             ["", "49", "é", &"é".repeat(28), &"x".repeat(56), &format!("49+{}", "0".repeat(53)), &beyond]
         {
-            assert!(number(text).is_err(), "{text}");
+            assert!(Number::parse(text).is_err(), "{text}");
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Answer;
 use super::input::{hash_key, parse, stream_name};
-use super::number::{number, write_sequence, write_shard};
+use super::number::{Number, write_sequence, write_shard};
 use crate::local::kinesis::model::{Record, Refusal, ShardId, refuse};
 use crate::local::kinesis::shared::Shared;
 
@@ -119,10 +119,11 @@ pub(super) fn put_records(shared: &Shared, body: &[u8]) -> Answer {
     }
     let records = decode(&entries)?;
     let mut faults = shared.dice().entries(records.len());
-    let placed = {
+    let (placed, made_ms) = {
         let mut engine = shared.engine();
         let now_ms = shared.now_ms();
-        engine.put(&stream, records, now_ms, &mut || faults.next().flatten())?
+        let made_ms = engine.live(&stream, now_ms)?.created_ms;
+        (engine.put(&stream, records, now_ms, &mut || faults.next().flatten())?, made_ms)
     };
     shared.tell();
     let failed = placed.iter().filter(|one| one.is_err()).count();
@@ -137,7 +138,7 @@ pub(super) fn put_records(shared: &Shared, body: &[u8]) -> Answer {
         match one {
             Ok((shard, at)) => {
                 out.push(b'{');
-                write_place(*shard, *at, &mut out);
+                write_place(*shard, (*at, made_ms), &mut out);
                 out.push(b'}');
             }
             Err(refusal) => {
@@ -150,31 +151,33 @@ pub(super) fn put_records(shared: &Shared, body: &[u8]) -> Answer {
     Ok(out)
 }
 
-fn write_place(shard: ShardId, at: u64, out: &mut Vec<u8>) {
+fn write_place(shard: ShardId, (at, made_ms): (u64, u64), out: &mut Vec<u8>) {
     out.extend_from_slice(br#""ShardId":""#);
     write_shard(shard, out);
     out.extend_from_slice(br#"","SequenceNumber":""#);
-    write_sequence(at, out);
+    write_sequence(at, made_ms, out);
     out.push(b'"');
 }
 
 pub(super) fn put_record(shared: &Shared, body: &[u8]) -> Answer {
     let input: PutRecord<'_> = parse(body)?;
     let stream = stream_name(input.stream_name.as_deref(), input.stream_arn.as_deref())?;
-    let after = input.sequence_number_for_ordering.map(|text| number(&text)).transpose()?;
+    let after = input.sequence_number_for_ordering.map(|text| Number::parse(&text)).transpose()?;
     let records = decode(std::slice::from_ref(&input.entry))?;
     let mut fault = shared.dice().entries(1);
-    let placed = {
+    let (placed, made_ms) = {
         let mut engine = shared.engine();
         let now_ms = shared.now_ms();
-        let newest = engine.live(&stream, now_ms)?.newest();
+        let target = engine.live(&stream, now_ms)?;
+        let (newest, made_ms) = (target.newest(), target.created_ms);
+        let after = after.map(|after| after.of(target)).transpose()?;
         if after.is_some_and(|after| after > newest) {
             return refuse(
                 "InvalidArgumentException",
                 "SequenceNumberForOrdering is not one that this stream gave",
             );
         }
-        engine.put(&stream, records, now_ms, &mut || fault.next().flatten())?
+        (engine.put(&stream, records, now_ms, &mut || fault.next().flatten())?, made_ms)
     };
     shared.tell();
     let Some(placed) = placed.into_iter().next() else {
@@ -183,7 +186,7 @@ pub(super) fn put_record(shared: &Shared, body: &[u8]) -> Answer {
     let (shard, at) = placed?;
     let mut out = Vec::with_capacity(160);
     out.push(b'{');
-    write_place(shard, at, &mut out);
+    write_place(shard, (at, made_ms), &mut out);
     out.extend_from_slice(br#","EncryptionType":"NONE"}"#);
     Ok(out)
 }

@@ -13,10 +13,10 @@ use crate::local::kinesis::shared::Shared;
 /// Shards of one page (Kinesis API reference, `ListShards`): a higher number is taken as this one.
 const PAGE_SHARDS_MAX: usize = 1_000;
 
-pub(super) fn describe_shard(shard: &Shard) -> Value {
-    let mut range = json!({ "StartingSequenceNumber": sequence(shard.first) });
+pub(super) fn describe_shard(shard: &Shard, made_ms: u64) -> Value {
+    let mut range = json!({ "StartingSequenceNumber": sequence(shard.first, made_ms) });
     if let Some(closing) = shard.closed {
-        range["EndingSequenceNumber"] = json!(sequence(closing.sequence));
+        range["EndingSequenceNumber"] = json!(sequence(closing.sequence, made_ms));
     }
     let mut value = json!({ "ShardId": shard.id.to_string(), "SequenceNumberRange": range, "HashKeyRange": {
         "StartingHashKey": shard.range.start.to_string(), "EndingHashKey": shard.range.end.to_string() } });
@@ -135,8 +135,7 @@ pub(super) fn list(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
     let mut shards: Vec<&Shard> = listed.filter(|shard| filter.lists(shard, stream)).take(most + 1).collect();
     let more = shards.len() > most;
     shards.truncate(most);
-    let mut answer =
-        json!({ "Shards": shards.iter().map(|shard| describe_shard(shard)).collect::<Vec<_>>() });
+    let mut answer = json!({ "Shards": shards.iter().map(|shard| describe_shard(shard, stream.created_ms)).collect::<Vec<_>>() });
     if let Some(last) = shards.last().filter(|_| more) {
         let (created_ms, after) = (stream.created_ms, last.id.to_string());
         let Wanted { stream, filter, .. } = wanted;

@@ -77,7 +77,8 @@ pub(super) fn describe(shared: &Shared, input: &Input) -> Result<Value, Refusal>
     let now_ms = shared.now_ms();
     let stream = engine.stream(&name, now_ms)?;
     let later = stream.shards.values().filter(|shard| after.is_none_or(|after| shard.id > after));
-    let mut shards: Vec<Value> = later.take(most + 1).map(describe_shard).collect();
+    let mut shards: Vec<Value> =
+        later.take(most + 1).map(|shard| describe_shard(shard, stream.created_ms)).collect();
     let more = shards.len() > most;
     shards.truncate(most);
     let mut description = facts(&name, stream, now_ms);

@@ -1,0 +1,129 @@
+//! A stream that is deleted, and one that is made again under its name: leases of the one before are not taken for
+//! places in it.
+
+use schemas::time::Millis;
+
+use super::*;
+
+const QUICK: &str = "--failover-ms 2000 --look-ms 200";
+
+impl World {
+    async fn created(&self) -> Millis {
+        let (client, stream) = (&self.place.clients.kinesis, &self.place.names.stream);
+        let summary = client.describe_stream_summary().stream_name(stream).send().await.unwrap();
+        let created = summary.stream_description_summary.unwrap().stream_creation_timestamp;
+        Millis(created.to_millis().unwrap().try_into().unwrap())
+    }
+
+    async fn delete_stream(&self) {
+        let (client, stream) = (&self.place.clients.kinesis, &self.place.names.stream);
+        client.delete_stream().stream_name(stream).send().await.unwrap();
+    }
+
+    /// Bids of the aggregates of windows from a time on.
+    async fn counted_since(&self, start: Millis) -> u64 {
+        let items = self.items(&self.place.names.table).await;
+        let since = format!("WINDOW#{start}");
+        let aggregates = items.iter().filter(|((pk, sk), _)| pk.starts_with("SLOT#") && *sk >= since);
+        aggregates.map(|(_, item)| item["bids"].as_n().unwrap().parse::<u64>().unwrap()).sum()
+    }
+}
+
+async fn ends_with(process: Process, words: &str) {
+    let (process, went_well) = tokio::time::timeout(DEADLINE, process.ended()).await.unwrap();
+    let log = std::fs::read_to_string(&process.log).unwrap();
+    assert!(!went_well && log.contains(words), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_of_a_stream_that_is_gone_are_not_taken_for_places_in_the_next() {
+    let world = World::start().await;
+    let made = world.created().await;
+    let (live, paused) = (world.process("live", QUICK), world.process("paused", QUICK));
+    world.held("live", 2, DEADLINE).await;
+    world.held("paused", 2, DEADLINE).await;
+    world.load(3, 200).await;
+    world.wait_until_closed().await;
+
+    paused.signal(Signal::STOP);
+    world.delete_stream().await;
+    ends_with(live, "ResourceNotFoundException").await;
+    let places = async || world.rows().await.into_iter().map(|row| (row.shard_id, row.checkpoint)).collect();
+    let before: Vec<(_, Checkpoint)> = places().await;
+    assert!(before.iter().all(|(_, place)| matches!(place, Checkpoint::After(_))), "{before:?}");
+    assert!(world.rows().await.iter().all(|row| row.stream_created == Some(made)));
+
+    provision::provision(&world.place, SHARDS, &agreed()).await.unwrap();
+    let again = world.created().await;
+    assert!(again > made);
+    paused.signal(Signal::CONT);
+    ends_with(paused, "Remade").await;
+    assert_eq!(places().await, before, "the one that slept changed nothing");
+    assert_eq!(world.leases(&[]).await.unwrap(), Covered::Gaps);
+    let rewind = world.leases(&["rewind", "shardId-000000000001", "--to", "TRIM_HORIZON"]).await;
+    assert!(rewind.unwrap_err().to_string().contains("leases forget"));
+    ends_with(world.process("late", QUICK), "Former").await;
+    assert_eq!(places().await, before, "nor did one that came later");
+
+    world.leases(&["forget"]).await.unwrap();
+    assert_eq!(world.rows().await, []);
+    let next = world.process("next", QUICK);
+    world.held("next", 4, DEADLINE).await;
+    let accepted = world.load(3, 200).await;
+    world.wait_until_closed().await;
+    assert_eq!(world.counted_since(again).await, accepted);
+    assert_eq!(world.leases(&["forget"]).await.unwrap(), Covered::Whole);
+    assert_eq!((world.rows().await.len(), world.leases(&[]).await.unwrap()), (4, Covered::Whole));
+    next.signal(Signal::TERM);
+    assert!(next.wait().await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_takes_records_and_whose_row_says_that_it_has_ended_is_a_gap() {
+    let world = World::start().await;
+    let first = world.process("first", QUICK);
+    world.held("first", 4, DEADLINE).await;
+    first.signal(Signal::TERM);
+    assert!(first.wait().await);
+    let (client, table) = (&world.place.clients.dynamodb, &world.place.names.lease_table);
+    let set = async |shard: &str, name: &str, value: AttributeValue| {
+        let update =
+            client.update_item().table_name(table).key("leaseKey", AttributeValue::S(shard.to_owned()));
+        let update = update.update_expression("SET #name = :value").expression_attribute_names("#name", name);
+        update.expression_attribute_values(":value", value).send().await.unwrap();
+    };
+    let start = world.rows().await.iter().find(|row| row.shard_id.0.ends_with('2')).unwrap().range.start;
+    set("shardId-000000000001", "checkpoint", AttributeValue::S("SHARD_END".to_owned())).await;
+    set("shardId-000000000002", "startingHashKey", AttributeValue::S("all".to_owned())).await;
+    assert_eq!(world.leases(&[]).await.unwrap(), Covered::Gaps);
+
+    let second = world.process("second", "--look-ms 200 --listen 127.0.0.1:0");
+    world.held("second", 2, DEADLINE).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let lines = log(&second.log);
+    let told = |words: &str, shard: Option<&str>| {
+        let is = |line: &&serde_json::Value| {
+            line["message"].as_str().is_some_and(|message| message.contains(words))
+                && line["shard_id"].as_str() == shard
+        };
+        lines.iter().filter(is).count()
+    };
+    assert_eq!(
+        told("no lease covers", None),
+        1,
+        "two shards beside each other are one gap, told once: {lines:#?}"
+    );
+    assert_eq!(told("cannot be read", Some("shardId-000000000002")), 1, "{lines:#?}");
+    let address = lines.iter().find_map(|line| line["address"].as_str()).expect("where health is shown");
+    let health = get(address, "/health").await;
+    assert!(health.starts_with("HTTP/1.1 503") && health.contains("gaps 1"), "{health}");
+
+    set("shardId-000000000001", "checkpoint", AttributeValue::S("TRIM_HORIZON".to_owned())).await;
+    set("shardId-000000000002", "startingHashKey", AttributeValue::S(start.to_string())).await;
+    world.held("second", 4, DEADLINE).await;
+    assert_eq!(world.leases(&[]).await.unwrap(), Covered::Whole);
+    second.signal(Signal::TERM);
+    assert!(second.wait().await);
+    world.stop().await;
+}
