@@ -41,19 +41,27 @@ pub fn score(ranking: Ranking, amount: Price, quality: BasisPoints) -> u128 {
     }
 }
 
+impl RankKey {
+    /// From what decides the order.
+    #[must_use]
+    pub fn new(
+        ranking: Ranking,
+        (amount, quality): (Price, BasisPoints),
+        event_time: Millis,
+        (bid_id, account_id): (BidId, AccountId),
+    ) -> Self {
+        let reversed = mutant::is(Mutant::TieReversed);
+        let event_time = if reversed { Millis(u64::MAX - event_time.0) } else { event_time };
+        let score = score(ranking, amount, quality);
+        Self(std::cmp::Reverse(score), std::cmp::Reverse(amount.units()), event_time, bid_id, account_id)
+    }
+}
+
 impl Bid {
     /// Where this bid stands among the candidates of its auction.
     #[must_use]
     pub fn rank_key(&self, ranking: Ranking) -> RankKey {
-        let score = score(ranking, self.amount, self.quality);
-        let reversed = mutant::is(Mutant::TieReversed);
-        let event_time = if reversed { Millis(u64::MAX - self.event_time.0) } else { self.event_time };
-        RankKey(
-            std::cmp::Reverse(score),
-            std::cmp::Reverse(self.amount.units()),
-            event_time,
-            self.bid_id,
-            self.account_id,
-        )
+        let ids = (self.bid_id, self.account_id);
+        RankKey::new(ranking, (self.amount, self.quality), self.event_time, ids)
     }
 }

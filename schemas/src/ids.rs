@@ -82,6 +82,13 @@ impl Region {
         Region { bytes, length: 1 }
     };
 
+    /// Stands in an aggregate for all regions that it does not name.
+    pub const OTHERS: Region = {
+        let mut bytes = [0; REGION_BYTES_MAX];
+        bytes[0] = b'*';
+        Region { bytes, length: 1 }
+    };
+
     /// The code as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -233,6 +240,7 @@ mod tests {
         for bad in ["", "EU", "a b", "é", "a\0", "\0", "aaaaaaaaaaaaaaaaaaaaaaaaa"] {
             assert!(bad.parse::<Region>().is_err(), "{bad}");
         }
-        assert_eq!(Region::UNREADABLE.as_str(), "-");
+        assert_eq!([Region::UNREADABLE.as_str(), Region::OTHERS.as_str()], ["-", "*"]);
+        assert!("*".parse::<Region>().is_err(), "no edge can call itself so");
     }
 }

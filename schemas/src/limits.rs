@@ -37,5 +37,7 @@ pub const BIDS_PER_RECORD_MAX: usize = 65_536;
 pub const OUTBOX_BUCKETS: u32 = 16;
 /// Sub-buckets by slot within a bucket.
 pub const OUTBOX_SUBS: u32 = 4;
+/// How many regions an aggregate names: with codes as long as they may be, its item stays far below the largest.
+pub const AGGREGATE_REGIONS_MAX: usize = 256;
 /// How many of a shard's busiest slots are listed per window.
 pub const HOT_SLOTS: usize = 10;

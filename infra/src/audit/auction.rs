@@ -10,6 +10,7 @@ use std::sync::Arc;
 use schemas::bid::Bid;
 use schemas::ids::{AccountId, BidId, Region, SequenceNumber, ShardId, SlotId};
 use schemas::item::{Aggregate, Candidate, GeometryItem, RegionStats, State};
+use schemas::limits::AGGREGATE_REGIONS_MAX;
 use schemas::money::Money;
 use schemas::time::Millis;
 
@@ -47,7 +48,7 @@ impl Auction {
         }
     }
 
-    /// The aggregate it leaves, none without a counted bid.
+    /// The aggregate it leaves, with all regions; none without a counted bid.
     pub(super) fn close(
         &self,
         agreed: &GeometryItem,
@@ -73,7 +74,7 @@ impl Auction {
             amount_min: amounts().min()?,
             amount_max: amounts().max()?,
             duplicates: self.duplicates.values().sum(),
-            regions: regions(&ranked),
+            regions: regions(&ranked, |region| region),
             candidates: distinct.iter().take(kept).map(|counted| candidate(counted)).collect(),
             next_amount: next.map(|bid| bid.amount),
             next_score: next.map(|bid| score_of(agreed, &bid)),
@@ -84,6 +85,20 @@ impl Auction {
             ttl: None,
         })
     }
+}
+
+/// Leaves as many regions as an item names: the others stand together in the last of their number.
+pub(super) fn name_regions(auction: &Auction, agreed: &GeometryItem, aggregate: &mut Aggregate) {
+    if aggregate.regions.len() <= AGGREGATE_REGIONS_MAX {
+        return;
+    }
+    let mut busiest: Vec<Region> = aggregate.regions.keys().copied().collect();
+    busiest.sort_by_key(|region| std::cmp::Reverse(aggregate.regions[region].bids));
+    let named: BTreeSet<Region> = busiest.into_iter().take(AGGREGATE_REGIONS_MAX - 1).collect();
+    let mut ranked: Vec<&Counted> = auction.bids.values().collect();
+    ranked.sort_by(|a, b| better(agreed, &a.bid, &b.bid));
+    aggregate.regions =
+        regions(&ranked, |region| if named.contains(&region) { region } else { Region::OTHERS });
 }
 
 /// A length as the items count.
@@ -109,11 +124,11 @@ fn candidate(counted: &Counted) -> Candidate {
     }
 }
 
-/// What each region bid; `ranked` has the best bid first.
-fn regions(ranked: &[&Counted]) -> BTreeMap<Region, RegionStats> {
+/// What each region bid, under the name it is given; `ranked` has the best bid first.
+fn regions(ranked: &[&Counted], name: impl Fn(Region) -> Region) -> BTreeMap<Region, RegionStats> {
     let mut by_region: BTreeMap<Region, Vec<&Counted>> = BTreeMap::new();
     for counted in ranked {
-        by_region.entry(counted.bid.region).or_default().push(counted);
+        by_region.entry(name(counted.bid.region)).or_default().push(counted);
     }
     let stats = |bids: &[&Counted]| {
         Some(RegionStats {

@@ -14,7 +14,7 @@ use schemas::limits::HOT_SLOTS;
 use schemas::money::Money;
 use schemas::time::Millis;
 
-use super::auction::{Auction, Counted, Place};
+use super::auction::{Auction, Counted, Place, name_regions};
 use super::log::{Log, Record, Shard, hash_of, passed, ttl_of, window_of};
 
 /// What the log says about a window.
@@ -280,8 +280,11 @@ impl Reading {
     fn close_window(&mut self, all: &mut Recomputed, window: Millis, auctions: &BTreeMap<SlotId, Auction>) {
         let mut busiest = Vec::new();
         for (slot, auction) in auctions {
-            let Some(aggregate) = auction.close(&all.agreed, *slot, window, &self.shard.id) else { continue };
+            let Some(mut aggregate) = auction.close(&all.agreed, *slot, window, &self.shard.id) else {
+                continue;
+            };
             self.add_totals(&all.agreed, &aggregate, &auction.duplicates);
+            name_regions(auction, &all.agreed, &mut aggregate);
             busiest.push(HotSlot { slot_id: *slot, bids: aggregate.bids, amount_max: aggregate.amount_max });
             if self.edge.cuts(window) {
                 all.cut += 1;

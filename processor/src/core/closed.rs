@@ -10,6 +10,7 @@ use schemas::time::Millis;
 
 use super::auction::Auction;
 use super::book::BidEvents;
+use super::regions::name_busiest;
 use super::window::Window;
 
 /// What a closed window leaves, to be made durable before any checkpoint that passes it.
@@ -67,8 +68,9 @@ impl Closer<'_> {
         auctions.sort_unstable_by_key(|auction| auction.slot_id);
         let mut aggregates = Vec::with_capacity(auctions.len());
         for auction in auctions.iter().copied() {
-            let aggregate = auction.close(start, self.shard_id, &self.agreed.geometry, &window.kept);
+            let mut aggregate = auction.close(start, self.shard_id, &self.agreed.geometry, &window.kept);
             totals.add(&aggregate, auction);
+            name_busiest(&mut aggregate.regions, self.agreed.geometry.ranking);
             aggregates.push(aggregate);
         }
         let events = match self.events {

@@ -15,6 +15,7 @@ mod mark;
 mod mutant;
 pub mod pace;
 mod progress;
+mod regions;
 mod seen;
 pub mod shard;
 mod sparse;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use super::digest::Fields;
 use crate::attr::{Attr, AttrError, Attrs, map, maps, millis, money, n, number, s, text};
+use crate::bid::RankKey;
+use crate::geometry::Ranking;
 use crate::ids::{AccountId, BidId, Region, SequenceNumber, SettlementId, ShardId, SlotId};
 use crate::keys;
 use crate::money::{BasisPoints, Money, Price};
@@ -135,7 +137,7 @@ pub struct Aggregate {
     pub amount_max: Price,
     /// Copies that were not counted.
     pub duplicates: u64,
-    /// What each region bid.
+    /// What each region bid; what is more than an item can hold stands under [`Region::OTHERS`].
     pub regions: BTreeMap<Region, RegionStats>,
     /// The best bids of distinct accounts, best first.
     pub candidates: Vec<Candidate>,
@@ -156,6 +158,13 @@ pub struct Aggregate {
 }
 
 impl Candidate {
+    /// Where its bid stands among the candidates of its auction.
+    #[must_use]
+    pub fn rank_key(&self, ranking: Ranking) -> RankKey {
+        let ids = (self.bid_id, self.account_id);
+        RankKey::new(ranking, (self.amount, self.quality), self.event_time, ids)
+    }
+
     fn digest(&self, fields: Fields) -> Fields {
         fields
             .with(self.bid_id)
@@ -330,8 +339,9 @@ impl Aggregate {
     pub fn from_attrs(attrs: &Attrs) -> Result<Self, AttrError> {
         let mut regions = BTreeMap::new();
         for name in map(attrs, "regions")?.keys() {
+            let region = if name == Region::OTHERS.as_str() { Ok(Region::OTHERS) } else { name.parse() };
             let region =
-                name.parse().map_err(|_| AttrError { name: "regions".into(), wanted: "a map of regions" })?;
+                region.map_err(|_| AttrError { name: "regions".into(), wanted: "a map of regions" })?;
             regions.insert(region, RegionStats::from_attrs(map(map(attrs, "regions")?, name)?)?);
         }
         let candidates: Result<_, _> =

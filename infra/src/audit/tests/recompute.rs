@@ -1,7 +1,9 @@
 //! What small logs must give.
 
+use schemas::bid::Bid;
 use schemas::geometry::Ranking;
-use schemas::ids::Region;
+
+use schemas::ids::{BidId, Region};
 use schemas::item::GeometryItem;
 use schemas::money::{BasisPoints, Money, Price};
 use schemas::time::Millis;
@@ -57,6 +59,31 @@ fn each_refusal_is_counted_per_copy_in_the_window_of_the_clock() {
     let auction = &all.aggregates[&(mine, Millis(20))];
     assert_eq!((auction.bids, auction.bidders, auction.duplicates, auction.amount_sum), (2, 2, 2, Money(66)));
     assert_eq!(all.hot[&(Millis(20), id("s"))].slots.len(), 1);
+}
+
+#[test]
+fn an_auction_of_more_regions_than_an_item_names_keeps_the_busiest_and_adds_up_the_others() {
+    let slot = slot(false, 0);
+    let of = |n: u32, name: String| {
+        let mut bid = bid(slot, 1, 5);
+        (bid.bid_id, bid.region) = (BidId::from_bytes(u128::from(n).to_be_bytes()), region(&name));
+        (bid.amount, bid.latency_ms) = (Price::from_units(u64::from(n) + 1).unwrap(), n);
+        bid
+    };
+    // The last ten regions bid twice; of those that bid once, the first by name are named.
+    let once = (0..300).map(|n| of(n, format!("r{n:03}")));
+    let twice = (290..300).map(|n| of(n + 100, format!("r{n:03}")));
+    let bids: Vec<Bid> = once.chain(twice).collect();
+    let records = vec![record(1, 5, &bids), record(2, 13, &[])];
+    let all = Recomputed::of(agreed(), &log(vec![(shard("s", 0, u128::MAX, &[]), records, false)]));
+    let regions = &all.aggregates[&(slot, Millis(0))].regions;
+    let names: Vec<String> = (0..245).chain(290..300).map(|n| format!("r{n:03}")).collect();
+    assert_eq!(regions.keys().skip(1).map(ToString::to_string).collect::<Vec<_>>(), names);
+    let others = &regions[&Region::OTHERS];
+    assert_eq!((others.bids, others.amount_sum), (45, Money((246..=290).sum())));
+    assert_eq!((others.latency_ms_sum, others.latency_ms_max), ((245..290).sum(), 289));
+    assert_eq!((others.amount_max.units(), others.best.region), (290, region("r289")));
+    assert_eq!(all.totals.len(), 300, "totals know every region");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use schemas::attr::Attr;
 use schemas::item::GeometryItem;
 use schemas::lease::{Checkpoint, Lease};
 
@@ -151,6 +152,22 @@ fn crowded_auctions_and_their_ties_give_the_items_of_the_whole_log() {
     for seed in 0..CROWDED {
         assert_eq!(differs_in(&World::crowded(seed), seed), (false, false), "seed {seed}");
     }
+}
+
+#[test]
+fn auctions_of_more_regions_than_an_item_names_give_the_items_of_the_whole_log() {
+    let mut bound = 0;
+    for seed in 0..CROWDED / 4 {
+        let world = World::worldwide(seed);
+        assert_eq!(differs_in(&world, seed), (false, false), "seed {seed}");
+        let items = recompute(&world.shards, &agreed(seed));
+        let named = items.values().filter_map(|item| match item.get("regions") {
+            Some(Attr::M(regions)) => Some(regions),
+            _ => None,
+        });
+        bound += named.filter(|regions| regions.contains_key("*")).count();
+    }
+    assert!(bound > 5, "only {bound} auctions had more regions than are named");
 }
 
 #[test]

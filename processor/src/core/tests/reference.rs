@@ -198,9 +198,11 @@ fn aggregate(rules: &Rules, shard: &Shard, (window, slot): (u64, SlotId), auctio
     let kept = usize::from(geometry.candidates);
     let next = leaders.get(kept).map(|(bid, ..)| *bid);
     let amounts = || auction.bids.iter().map(|(bid, ..)| bid.amount);
-    let regions: BTreeSet<Region> = auction.bids.iter().map(|(bid, ..)| bid.region).collect();
+    let named = named(&auction.bids);
+    let name = |bid: &Bid| if named.contains(&bid.region) { bid.region } else { Region::OTHERS };
+    let regions: BTreeSet<Region> = auction.bids.iter().map(|(bid, ..)| name(bid)).collect();
     let region = |region: Region| {
-        let own: Vec<&Counted<'_>> = ranked.iter().filter(|(bid, ..)| bid.region == region).collect();
+        let own: Vec<&Counted<'_>> = ranked.iter().filter(|(bid, ..)| name(bid) == region).collect();
         let stats = RegionStats {
             bids: own.len() as u64,
             amount_sum: Money(own.iter().map(|(bid, ..)| i128::from(bid.amount.units())).sum()),
@@ -234,6 +236,20 @@ fn aggregate(rules: &Rules, shard: &Shard, (window, slot): (u64, SlotId), auctio
         held_error: None,
         ttl: None,
     }
+}
+
+/// The regions that an item names: all, or the 255 busiest.
+fn named(bids: &[Counted<'_>]) -> BTreeSet<Region> {
+    let mut count = BTreeMap::<Region, u64>::new();
+    for (bid, ..) in bids {
+        *count.entry(bid.region).or_default() += 1;
+    }
+    let mut regions: Vec<Region> = count.keys().copied().collect();
+    if regions.len() > 256 {
+        regions.sort_by(|a, b| count[b].cmp(&count[a]).then(a.cmp(b)));
+        regions.truncate(255);
+    }
+    regions.into_iter().collect()
 }
 
 fn candidate((bid, shard, stored, sub): &Counted<'_>) -> Candidate {

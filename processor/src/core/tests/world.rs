@@ -109,6 +109,8 @@ pub(in crate::core) struct World {
     sent: Vec<(usize, Bid)>,
     /// Whether many of many regions bid for few slots, and few amounts are many bids'.
     is_crowded: bool,
+    /// Of how many regions crowded bids are.
+    regions: usize,
 }
 
 impl World {
@@ -122,6 +124,7 @@ impl World {
             bids: 0,
             sent: Vec::new(),
             is_crowded: false,
+            regions: 80,
         };
         world.add((0, POINTS / 2 - 1), Vec::new());
         world.add((POINTS / 2, POINTS - 1), Vec::new());
@@ -133,6 +136,11 @@ impl World {
         let mut rng = Rng(seed);
         let steps = 60 + rng.below(200);
         Self::new().run(rng, steps)
+    }
+
+    /// A world of auctions with more regions than an item names.
+    pub(in crate::core) fn worldwide(seed: u64) -> Self {
+        Self { is_crowded: true, regions: 600, ..Self::new() }.run(Rng(seed), 12)
     }
 
     /// A world of crowded auctions.
@@ -207,7 +215,7 @@ impl World {
         let shard = rng.pick(&self.live);
         let (lo, hi) = self.ends[shard];
         let mut items = Vec::new();
-        let (most, width) = if self.is_crowded { (200, 2) } else { (4, POINTS) };
+        let (most, width) = if self.is_crowded { (200.max(self.regions), 2) } else { (4, POINTS) };
         for _ in 0..1 + rng.below(most) {
             let own = lo + rng.below((hi - lo + 1).min(width));
             let point = if rng.percent(15) { rng.below(POINTS) } else { own };
@@ -250,7 +258,7 @@ impl World {
                 bid_id: BidId::from_bytes(id(rng.next() % 100)),
                 slot_id: slots()[point],
                 account_id: AccountId::from_bytes(id(rng.next() % 25)),
-                region: format!("of-one-beginning-{}", rng.below(80)).parse().unwrap(),
+                region: format!("of-one-beginning-{}", rng.below(self.regions)).parse().unwrap(),
                 amount: Price::from_units(1 + rng.next() % 6).unwrap(),
                 latency_ms: (rng.next() % 50) as u32,
                 quality: BasisPoints::new(rng.pick(&[0, 3_000, 10_000])).unwrap(),
