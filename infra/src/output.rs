@@ -1,5 +1,6 @@
 //! Where results go: standard output, and files of JSON that are found to be writable before the work begins.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,12 @@ pub struct JsonFile {
     /// None is standard output.
     file: Option<File>,
     made: bool,
+}
+
+/// A count with what is counted, whose plural ends in s.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str) -> String {
+    let many = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {one}{many}")
 }
 
 impl JsonFile {

@@ -28,10 +28,13 @@ fn as_text<S: Serializer>(start: &Option<Millis>, to: S) -> Result<S::Ok, S::Err
 }
 
 impl Difference {
-    /// Whether something is not there, or not decided: at a pipeline that is still at work it may come.
+    /// Whether time alone may mend it: an item that a processor has yet to write, or an auction that a settler has yet to
+    /// decide. What one transaction or one write leaves is there as a whole or never.
     #[must_use]
-    pub fn is_absence(&self) -> bool {
-        self.found == "nothing" || self.found == State::Pending.as_str()
+    pub fn may_still_come(&self) -> bool {
+        let is_item = ["aggregate", "region totals", "hot slots"].contains(&self.what.as_str());
+        let is_undecided = self.what == "aggregate state" && self.found == State::Pending.as_str();
+        (is_item && self.found == "nothing") || is_undecided
     }
 }
 

@@ -14,6 +14,7 @@ use schemas::time::Millis;
 use super::difference::{About, Findings, or_nothing};
 use super::log::ttl_of;
 use super::recompute::{Recomputed, Verdict};
+use crate::output::counted;
 
 /// An aggregate with the attributes that are not in its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,13 +115,15 @@ pub fn compare<'a>(
         match (log.aggregates.get(&key), items.aggregates.get(&key)) {
             (Some(expected), Some(found)) => aggregate(log, expected, found, &about, findings),
             (Some(expected), None) => {
-                let housekept = expired(key.1) && decided(&key) == Some(expected.digest().as_str());
-                if !housekept {
-                    findings.add("aggregate", &about, format!("{} bids", expected.bids), "nothing");
+                let known = decided(&key);
+                if !(expired(key.1) && known == Some(expected.digest().as_str())) {
+                    // What was decided was there, so it will not come any more.
+                    let found = if known.is_some() { "nothing, and it is decided" } else { "nothing" };
+                    findings.add("aggregate", &about, counted(expected.bids, "bid"), found);
                 }
             }
             (None, Some(found)) if log.verdict(&key.0, key.1) == Verdict::Judged => {
-                findings.add("aggregate", &about, "nothing", format!("{} bids", found.item.bids));
+                findings.add("aggregate", &about, "nothing", counted(found.item.bids, "bid"));
             }
             _ => {}
         }

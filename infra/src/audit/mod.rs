@@ -187,11 +187,11 @@ impl AuditResult {
         if more > 0 {
             writeln!(out, "    and {more} more")?;
         }
-        let absent = self.differences.iter().filter(|difference| difference.is_absence()).count();
-        if absent > 0 {
+        let awaited = self.differences.iter().filter(|difference| difference.may_still_come()).count();
+        if awaited > 0 {
             writeln!(
                 out,
-                "  {absent} of them miss something that may still come: let processors and settlers finish \
+                "  {awaited} of them may be a matter of time: let processors and settlers finish \
                  (`processor leases`, `exchange query outbox`), then audit again"
             )?;
         }

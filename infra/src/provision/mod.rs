@@ -172,13 +172,13 @@ pub async fn run(options: Provision) -> anyhow::Result<()> {
     let names = &place.names;
     writeln!(
         std::io::stdout(),
-        "stream {}, tables {} and {}, and {} are ready; {} accounts and {} slots were given",
+        "stream {}, tables {} and {}, and {} are ready; {} and {} were given",
         names.stream,
         names.table,
         names.lease_table,
         options.ledger.name(),
-        accounts.len(),
-        slots.len()
+        output::counted(accounts.len(), "account"),
+        output::counted(slots.len(), "slot")
     )
     .map_err(output::lost)?;
     Ok(())
