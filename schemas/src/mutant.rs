@@ -99,6 +99,8 @@ mutants!(
     BatchForgetsDebits = "batch-forgets-debits",
     /// The winner pays its own amount whatever the pricing.
     AlwaysFirstPrice = "always-first-price",
+    /// What a second price was made of is not written down.
+    PriceUnproven = "price-unproven",
     /// An item whose digest is not its own is decided.
     DigestIgnored = "digest-ignored",
     /// A mark says what its settler would have decided.

@@ -1,8 +1,9 @@
 //! Who should have won, and at what price: the audit's own reading of the rule.
 //!
 //! Candidates in order; one below the floor, unknown, or unable to pay yields to the next. First price is the winner's
-//! own amount; second price the next eligible amount, or the floor, never above the winner's own. Nobody writes down
-//! what the accounts behind the winner held, so a second price is one of several when their history leaves it open.
+//! own amount; second price the next eligible amount, or the floor, never above the winner's own. What the accounts
+//! behind the winner held stands in the evidence, up to the one that set the price, so one price is right. Only rows of
+//! earlier releases end at the winner: their second price is one of several when the accounts' history leaves it open.
 
 use std::collections::BTreeSet;
 
@@ -36,14 +37,14 @@ impl Fate {
     }
 }
 
-/// Whether an account could ever have paid an amount.
+/// Whether an account could have paid an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// At every point of its history.
+    /// By its evidence, or at every point of its history.
     Always,
-    /// At some points of it.
+    /// At some points of its history, and no evidence says which one it was.
     Sometimes,
-    /// At none, or there is no such account, or the amount is below the floor.
+    /// Not by its evidence, or at no point; or there is no such account, or the amount is below the floor.
     Never,
 }
 
@@ -54,7 +55,7 @@ pub enum Choice {
     Sale {
         /// The winner's place among the candidates, from 0.
         place: usize,
-        /// What it may have had to pay: one amount, unless history leaves it open.
+        /// What it may have had to pay: one amount, unless it is left open who could have paid.
         prices: BTreeSet<Money>,
     },
     /// Not sold.
@@ -103,6 +104,18 @@ impl Case<'_> {
         // A floor of nothing still sells for the least there is: a price is above zero.
         prices.insert(follower.unwrap_or(self.floor.max(Money(1))).min(own));
         prices
+    }
+
+    /// Everyone who was looked at, from the first on; all when nothing was sold. Under second price this goes on behind
+    /// the winner, to the first who may set the price.
+    #[must_use]
+    pub fn considered(&self, choice: &Choice, fates: &[Fate]) -> usize {
+        let Choice::Sale { place, .. } = choice else { return fates.len() };
+        let sets = fates.iter().skip(place + 1).position(|fate| *fate == Fate::Eligible);
+        match self.pricing {
+            Pricing::First => place + 1,
+            Pricing::Second => sets.map_or(fates.len(), |behind| place + 1 + behind + 1),
+        }
     }
 
     /// Decides, given what became of each candidate.

@@ -1,8 +1,8 @@
 //! Every decision against the log, the item and the evidence: one row per auction, and the right one.
 //!
-//! Pure. Works out the winner with [`super::choice`]; takes the ledger's word only for what nobody can recompute. The
-//! balance that was seen is checked even so, against the account's history; the floor and the publisher, which the slot
-//! may have changed since, against what was decided by them.
+//! Pure. Works out the winner and the price with [`super::choice`]; takes the ledger's word only for what nobody can
+//! recompute. The balance that was seen is checked even so, against the account's history; the floor and the publisher,
+//! which the slot may have changed since, against what was decided by them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,7 @@ use super::items::Items;
 use super::log::end_of;
 use super::recompute::{Recomputed, Verdict};
 use super::rows::{Evidence, Rows, Settlement};
+use crate::output::counted;
 
 /// `settlements.outcome` of a sale.
 const SALE: &str = "SALE";
@@ -163,8 +164,8 @@ impl Judge<'_> {
         let Some(floor) = floor else {
             return self.row(&Choice::NoSale { reason: "unknown_slot" }, findings);
         };
-        let reach: Vec<Reach> =
-            aggregate.candidates.iter().map(|candidate| self.reach(candidate, floor)).collect();
+        let all = || aggregate.candidates.iter().enumerate().map(|(place, one)| (one, evidence.get(place)));
+        let reach: Vec<Reach> = all().map(|(candidate, seen)| self.reach(candidate, floor, seen)).collect();
         let case = Case {
             candidates: &aggregate.candidates,
             reach: &reach,
@@ -172,11 +173,18 @@ impl Judge<'_> {
             next_amount: aggregate.next_amount,
             pricing: self.log.agreed.geometry.pricing,
         };
-        let fate = |place| self.fate(&case, place, evidence.get(place));
-        let fates: Vec<Fate> = (0..aggregate.candidates.len()).map(fate).collect();
+        let fate = |(place, (candidate, seen))| self.fate(candidate, floor, seen, &case.prices(place));
+        let mut fates: Vec<Fate> = all().enumerate().map(fate).collect();
         let choice = case.choose(&fates);
+        if let Choice::Sale { place, .. } = choice {
+            // Behind the winner each is held to its own amount: the question there is who sets the price.
+            for (fate, (candidate, seen)) in fates.iter_mut().zip(all()).skip(place + 1) {
+                *fate = self.fate(candidate, floor, seen, &BTreeSet::from([candidate.amount.into()]));
+            }
+        }
         self.row(&choice, findings);
-        self.evidence(&fates, evidence, &choice, findings);
+        self.complete(case.considered(&choice, &fates), evidence, &choice, findings);
+        self.evidence(&fates, evidence, findings);
     }
 
     /// The floor that the row says it was decided by, or the one that its slot has now when the row is from before
@@ -201,29 +209,46 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether a candidate behind the winner could have paid its own amount.
-    fn reach(&self, candidate: &Candidate, floor: Money) -> Reach {
+    /// Whether a candidate could have paid its own amount: by its evidence, or by its history when it has none.
+    fn reach(&self, candidate: &Candidate, floor: Money, seen: Option<&Evidence>) -> Reach {
         let amount = Money::from(candidate.amount);
-        if amount < floor {
+        if amount < floor || self.is_unknown(candidate, seen) {
             return Reach::Never;
         }
-        self.known.histories.reach(self.rows, &candidate.account_id, amount, self.settlement.settled_at)
+        match seen.and_then(|seen| held(seen, candidate)) {
+            Some(held) if held < amount => Reach::Never,
+            Some(_) => Reach::Always,
+            None => {
+                let histories = &self.known.histories;
+                histories.reach(self.rows, &candidate.account_id, amount, self.settlement.settled_at)
+            }
+        }
     }
 
-    /// What becomes of a candidate by floor, account, and the evidence of its balance.
-    fn fate(&self, case: &Case<'_>, place: usize, evidence: Option<&Evidence>) -> Fate {
-        let candidate = &case.candidates[place];
-        let says =
-            |fate: Fate| evidence.is_some_and(|evidence| evidence.passed_over.as_deref() == fate.word());
-        let exists = self.rows.accounts.contains_key(&candidate.account_id);
+    /// Whether nobody knew the account, which only its evidence can say when it was provisioned since.
+    fn is_unknown(&self, candidate: &Candidate, seen: Option<&Evidence>) -> bool {
         let proven = self.known.histories.existed(&candidate.account_id, self.settlement.settled_at);
-        let most = case.prices(place).last().copied().unwrap_or_default();
-        if Money::from(candidate.amount) < case.floor {
+        !self.rows.accounts.contains_key(&candidate.account_id)
+            || (!proven
+                && seen.is_some_and(|seen| says(seen, Fate::UnknownAccount) && seen.version_seen.is_none()))
+    }
+
+    /// What becomes of a candidate by floor, account, and the evidence of its balance, held to what it may have had to
+    /// pay. While that is open, its evidence is false only when no price makes it true.
+    fn fate(
+        &self,
+        candidate: &Candidate,
+        floor: Money,
+        seen: Option<&Evidence>,
+        prices: &BTreeSet<Money>,
+    ) -> Fate {
+        let claims = seen.is_some_and(|seen| says(seen, Fate::InsufficientFunds));
+        let price = if claims { prices.last() } else { prices.first() }.copied().unwrap_or_default();
+        if Money::from(candidate.amount) < floor {
             Fate::BelowFloor
-        } else if !exists || (says(Fate::UnknownAccount) && !proven) {
+        } else if self.is_unknown(candidate, seen) {
             Fate::UnknownAccount
-        } else if says(Fate::InsufficientFunds) && evidence.is_some_and(|evidence| cannot_pay(evidence, most))
-        {
+        } else if seen.and_then(|seen| held(seen, candidate)).is_some_and(|held| held < price) {
             Fate::InsufficientFunds
         } else {
             Fate::Eligible
@@ -261,17 +286,21 @@ impl Judge<'_> {
         same("winner_sub_sequence", of(|c| c.sub_sequence.to_string()), text(row.winner_sub_sequence));
     }
 
-    /// The candidates that were considered, as they were written down, and the truth of every reason.
-    fn evidence(&self, fates: &[Fate], evidence: &[Evidence], choice: &Choice, findings: &mut Findings) {
-        let candidates = &self.aggregate.candidates;
-        let considered = match choice {
-            Choice::Sale { place, .. } => place + 1,
-            Choice::NoSale { .. } => candidates.len(),
-        };
-        if !(considered..=candidates.len()).contains(&evidence.len()) {
-            findings.add("evidence", self.about, format!("{considered} candidates"), evidence.len());
+    /// Everyone who was considered has evidence, and nobody else. A decision of a release that kept no floors ends at its
+    /// winner also under second price; any other that ends there has lost what its price was made of.
+    fn complete(&self, considered: usize, evidence: &[Evidence], choice: &Choice, findings: &mut Findings) {
+        let is_earlier = self.settlement.floor_price.is_none();
+        let ends_at_winner = matches!(choice, Choice::Sale { place, .. } if place + 1 == evidence.len());
+        if evidence.len() != considered && !(is_earlier && ends_at_winner) {
+            let expected = counted(considered, "candidate");
+            findings.add("evidence", self.about, expected, counted(evidence.len(), "candidate"));
         }
-        for ((rank, found), (candidate, fate)) in (0_i64..).zip(evidence).zip(candidates.iter().zip(fates)) {
+    }
+
+    /// The candidates that were considered, as they were written down, and the truth of every reason.
+    fn evidence(&self, fates: &[Fate], evidence: &[Evidence], findings: &mut Findings) {
+        let candidates = self.aggregate.candidates.iter().zip(fates);
+        for ((rank, found), (candidate, fate)) in (0_i64..).zip(evidence).zip(candidates) {
             let about = self.about.clone().with(format!("rank {rank}"));
             let bid = |rank, bid: String, account: AccountId, region: &str, amount: Money| {
                 format!("{rank}: bid {bid} of {account} in {region} at {amount}")
@@ -282,34 +311,36 @@ impl Judge<'_> {
             let seen =
                 bid(found.rank, found.bid_id.to_string(), found.account_id, &found.region, found.amount);
             findings.same("evidence candidate", &about, expected, seen);
-            // Behind the winner nobody needs to look; who was looked at must have been judged rightly.
-            if usize::try_from(rank).is_ok_and(|place| place < considered) || found.passed_over.is_some() {
-                let passed_over = found.passed_over.as_ref();
-                findings.same(
-                    "evidence passed_over",
-                    &about,
-                    or_nothing(fate.word()),
-                    or_nothing(passed_over),
-                );
-            }
+            let passed_over = or_nothing(found.passed_over.as_ref());
+            findings.same("evidence passed_over", &about, or_nothing(fate.word()), passed_over);
             self.funds(found, &about, findings);
         }
     }
 
-    /// What was seen of an account really stood there, at that version and with that limit.
+    /// What was seen of an account really stood there, at that version and with that limit; and where it decided, it is
+    /// there to be seen.
     fn funds(&self, found: &Evidence, about: &About, findings: &mut Findings) {
-        let Some(version) = found.version_seen else { return };
-        let seen = found.balance_seen.unwrap_or_default();
-        let stood = self.known.histories.at(&found.account_id, version);
-        if !stood.is_some_and(|(least, most)| (least..=most).contains(&seen)) {
-            let expected =
-                stood.map(
-                    |(least, most)| {
-                        if least == most { least.to_string() } else { format!("{least} to {most}") }
-                    },
+        let seen = (found.balance_seen, found.limit_seen, found.version_seen);
+        let (Some(balance), Some(_), Some(version)) = seen else {
+            let decided = says(found, Fate::Eligible) || says(found, Fate::InsufficientFunds);
+            if decided || seen != (None, None, None) {
+                let found = format!(
+                    "balance {}, limit {}, version {}",
+                    or_nothing(seen.0),
+                    or_nothing(seen.1),
+                    or_nothing(seen.2)
                 );
-            let expected = format!("{} at version {version}", or_nothing(expected));
-            findings.add("evidence balance_seen", about, expected, or_nothing(found.balance_seen));
+                findings.add("evidence account as seen", about, "balance, limit and version", found);
+            }
+            return;
+        };
+        let stood = self.known.histories.at(&found.account_id, version);
+        if !stood.is_some_and(|(least, most)| (least..=most).contains(&balance)) {
+            let range = |(least, most): (Money, Money)| {
+                if least == most { least.to_string() } else { format!("{least} to {most}") }
+            };
+            let expected = format!("{} at version {version}", or_nothing(stood.map(range)));
+            findings.add("evidence balance_seen", about, expected, balance);
         }
         let limit = self.rows.accounts.get(&found.account_id).map(|account| account.credit_limit);
         findings.same("evidence limit_seen", about, or_nothing(limit), or_nothing(found.limit_seen));
@@ -320,8 +351,13 @@ fn text(value: Option<impl ToString>) -> Option<String> {
     value.map(|value| value.to_string())
 }
 
-/// Whether the balance and limit that were seen do not reach a price; never without both.
-fn cannot_pay(evidence: &Evidence, price: Money) -> bool {
-    let reach = evidence.balance_seen.zip(evidence.limit_seen).map(|(balance, limit)| balance.0 + limit.0);
-    reach.is_some_and(|reach| reach < price.0)
+/// Whether this is what evidence says became of its candidate.
+fn says(seen: &Evidence, fate: Fate) -> bool {
+    seen.passed_over.as_deref() == fate.word()
+}
+
+/// What a candidate's account could pay by its evidence; nothing without balance and limit, or of another account.
+fn held(seen: &Evidence, candidate: &Candidate) -> Option<Money> {
+    let (balance, limit) = seen.balance_seen.zip(seen.limit_seen)?;
+    (seen.account_id == candidate.account_id).then_some(Money(balance.0 + limit.0))
 }

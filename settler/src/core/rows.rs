@@ -123,7 +123,7 @@ pub struct EvidenceRow {
     pub rank: usize,
     /// The candidate.
     pub candidate: Candidate,
-    /// Why it was passed over; none for the winner.
+    /// Why it was passed over; none for the winner, and for the one behind it that sets the price.
     pub passed_over: Option<PassedOver>,
     /// Its account as seen.
     pub account: Option<Account>,

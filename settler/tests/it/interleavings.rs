@@ -1,11 +1,13 @@
 //! All interleavings of two settlers over one auction with a deposit between them, and one fault at any step.
 //!
-//! Every state that can be reached is visited once. The favourite can pay only after the deposit, so who wins depends
-//! on the order; what may not depend on it is that item and row agree, and that the money is right.
+//! Every state that can be reached is visited once. The favourite can pay only after the deposit, so the order decides
+//! who wins under first price, and under second price, where someone else leads, who sets the price. What may not depend
+//! on it is that item and row agree, that the money is right, and that the evidence proves the price.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use schemas::geometry::Pricing;
 use schemas::ids::{AccountId, BidId, SettlementId, ShardId, SlotId};
 use schemas::item::{Aggregate, Candidate, Outcome, State};
 use schemas::money::{BasisPoints, Money, Price};
@@ -22,9 +24,12 @@ use super::model::Ledger;
 const FAVOURITE: AccountId = AccountId(Uuid::from_u128(1));
 const SECOND: AccountId = AccountId(Uuid::from_u128(2));
 const PUBLISHER: AccountId = AccountId(Uuid::from_u128(3));
+const LEADER: AccountId = AccountId(Uuid::from_u128(4));
+/// What accounts begin with.
+const OPENING: [(AccountId, i128); 3] = [(FAVOURITE, 31), (SECOND, 64), (LEADER, 64)];
 
-fn auction() -> Auction {
-    let candidate = |account_id, units| Candidate {
+fn auction(pricing: Pricing) -> Auction {
+    let candidate = |(account_id, units)| Candidate {
         bid_id: BidId::from_bytes([7; 16]),
         account_id,
         region: "eu-central-1".parse().unwrap(),
@@ -35,6 +40,8 @@ fn auction() -> Auction {
         sequence: "1".parse().unwrap(),
         sub_sequence: 0,
     };
+    let bids = [(LEADER, 64), (FAVOURITE, 32), (SECOND, 16)];
+    let bids = if pricing == Pricing::First { &bids[1..] } else { &bids };
     Auction::of(Aggregate {
         slot_id: SlotId(Uuid::from_u128(10)),
         window_start: Millis(0),
@@ -46,7 +53,7 @@ fn auction() -> Auction {
         amount_max: Price::from_units(32).unwrap(),
         duplicates: 0,
         regions: BTreeMap::new(),
-        candidates: vec![candidate(FAVOURITE, 32), candidate(SECOND, 16)],
+        candidates: bids.iter().copied().map(candidate).collect(),
         next_amount: None,
         next_score: None,
         shard_id: ShardId("s".to_owned()),
@@ -58,13 +65,14 @@ fn auction() -> Auction {
 }
 
 fn ledger() -> Ledger {
-    let account = |units| (0, Account { balance: Money(units), credit_limit: Money(0), version: 0 });
+    let account =
+        |(id, units)| (id, (0, Account { balance: Money(units), credit_limit: Money(0), version: 0 }));
     Ledger {
         slots: BTreeMap::from([(
             SlotId(Uuid::from_u128(10)),
             Slot { publisher: PUBLISHER, floor: Money(1) },
         )]),
-        accounts: BTreeMap::from([(FAVOURITE, account(31)), (SECOND, account(64))]),
+        accounts: OPENING.map(account).into(),
         ..Ledger::default()
     }
 }
@@ -88,6 +96,7 @@ struct Actor {
 /// Everything, at one point of a history.
 #[derive(Clone, Debug)]
 struct World {
+    pricing: Pricing,
     ledger: Ledger,
     /// What the item says; none while it is pending.
     item: Option<Decided>,
@@ -106,8 +115,8 @@ enum Fault {
 }
 
 impl World {
-    fn begin(faults_left: u32) -> Self {
-        let settle = Job::Settle(vec![Arc::new(auction())]);
+    fn begin(pricing: Pricing, faults_left: u32) -> Self {
+        let settle = Job::Settle(vec![Arc::new(auction(pricing))]);
         let deposit = Job::Deposit(Deposit {
             id: Uuid::from_u128(77),
             account: FAVOURITE,
@@ -115,12 +124,12 @@ impl World {
             at: Millis(5),
         });
         let actor = |job| Actor {
-            machine: Transaction::new(job, Rules::default()),
+            machine: Transaction::new(job, Rules { pricing, ..Rules::default() }),
             next: Next::Tell(Event::Ready),
             end: None,
         };
         let actors = vec![actor(settle.clone()), actor(settle), actor(deposit)];
-        Self { ledger: ledger(), item: None, actors, faults_left, steps: 0 }
+        Self { pricing, ledger: ledger(), item: None, actors, faults_left, steps: 0 }
     }
 
     /// Lets one actor make one step; none when it is over or the fault does not apply to that step.
@@ -137,7 +146,7 @@ impl World {
         let next = actor.next.clone();
         actor.next = match (next, fault) {
             (_, Fault::Crash) => {
-                let fresh = &World::begin(0).actors[who];
+                let fresh = &World::begin(self.pricing, 0).actors[who];
                 *actor = fresh.clone();
                 return Some(after);
             }
@@ -159,7 +168,9 @@ impl World {
                     Effect::Ended(ended) => {
                         actor.end = Some(ended.end.clone());
                         match ended.end {
-                            End::Done(Done::Decided(rows)) => Next::Mark(rows[&auction().id].clone()),
+                            End::Done(Done::Decided(rows)) => {
+                                Next::Mark(rows[&auction(self.pricing).id].clone())
+                            }
                             _ => Next::Tell(Event::Ready),
                         }
                     }
@@ -176,7 +187,7 @@ impl World {
             (Next::Mark(_), Fault::LostRequest) => Next::Tell(Event::Ready),
             (Next::Mark(decided), _) => {
                 // On the condition that it is pending and carries the row's digest.
-                if after.item.is_none() && decided.digest == auction().digest {
+                if after.item.is_none() && decided.digest == auction(self.pricing).digest {
                     after.item = Some(decided);
                 }
                 Next::Tell(Event::Ready)
@@ -193,7 +204,7 @@ impl World {
 
     /// What must hold in every state, also in the middle.
     fn check(&self) {
-        let id: SettlementId = auction().id;
+        let id: SettlementId = auction(self.pricing).id;
         let row = self.ledger.settlements.get(&id).map(|(_, row)| row);
         if let Some(item) = &self.item {
             let row = row.expect("an item is marked from a row");
@@ -207,7 +218,7 @@ impl World {
         }
         assert_eq!(self.ledger.sum(), 0);
         assert!(self.ledger.settlements.len() <= 1);
-        for (id, opening) in [(FAVOURITE, 31), (SECOND, 64)] {
+        for (id, opening) in OPENING {
             let account = self.ledger.accounts[&id].1;
             let mut balance = opening;
             let mut versions = BTreeSet::new();
@@ -224,6 +235,15 @@ impl World {
         for seen in self.ledger.evidence.iter().filter(|seen| seen.passed_over.is_some()) {
             let account = seen.account.unwrap();
             assert!(account.balance.0 < Money::from(seen.candidate.amount).0);
+        }
+        if let Some((winner, price)) = row.and_then(|row| row.outcome.as_ref().ok()) {
+            // Evidence is one decision's, and its last row, held to what that account could pay, is the price.
+            let ranks: Vec<usize> = self.ledger.evidence.iter().map(|seen| seen.rank).collect();
+            assert_eq!(ranks, (0..ranks.len()).collect::<Vec<_>>());
+            let last = self.ledger.evidence.last().unwrap();
+            assert!(last.passed_over.is_none() && last.account.unwrap().balance.0 >= Money::from(*price).0);
+            assert_eq!(last.candidate.amount, *price);
+            assert_eq!(last.candidate.account_id == winner.account_id, self.pricing == Pricing::First);
         }
     }
 }
@@ -253,33 +273,42 @@ fn explore(first: World) -> Vec<World> {
     ends
 }
 
-fn winners(ends: &[World]) -> BTreeSet<AccountId> {
-    let winner = |world: &World| {
+fn sales(ends: &[World]) -> BTreeSet<(AccountId, u64)> {
+    let sale = |world: &World| {
         let (_, row) = world.ledger.settlements.values().next().expect("a decision");
-        row.outcome.as_ref().unwrap().0.account_id
+        let (winner, price) = row.outcome.as_ref().unwrap();
+        (winner.account_id, price.units())
     };
-    ends.iter().map(winner).collect()
+    ends.iter().map(sale).collect()
 }
+
+/// With the deposit after the decision, and before it.
+const SALES: [(Pricing, [(AccountId, u64); 2]); 2] =
+    [(Pricing::First, [(SECOND, 16), (FAVOURITE, 32)]), (Pricing::Second, [(LEADER, 16), (LEADER, 32)])];
 
 #[test]
 fn item_and_row_never_disagree_in_any_interleaving() {
-    let ends = explore(World::begin(0));
-    assert_eq!(winners(&ends), BTreeSet::from([FAVOURITE, SECOND]), "the deposit comes before or after");
-    for end in &ends {
-        assert!(end.item.is_some(), "without faults the item is marked");
-        assert!(end.actors.iter().all(|actor| matches!(actor.end, Some(End::Done(_)))));
-        let cash: Vec<_> = end.ledger.entries.values().filter(|(_, entry)| entry.account == CASH).collect();
-        assert_eq!(cash.len(), 1, "the deposit is booked once");
+    for (pricing, expected) in SALES {
+        let ends = explore(World::begin(pricing, 0));
+        assert_eq!(sales(&ends), BTreeSet::from(expected), "the deposit comes before or after");
+        for end in &ends {
+            assert!(end.item.is_some(), "without faults the item is marked");
+            assert!(end.actors.iter().all(|actor| matches!(actor.end, Some(End::Done(_)))));
+            let booked = end.ledger.entries.values().filter(|(_, entry)| entry.account == CASH).count();
+            assert_eq!(booked, 1, "the deposit is booked once");
+        }
     }
 }
 
 #[test]
 fn one_lost_request_lost_reply_or_crash_at_any_step_changes_no_decision() {
-    let ends = explore(World::begin(1));
-    assert_eq!(winners(&ends), BTreeSet::from([FAVOURITE, SECOND]));
-    for end in &ends {
-        let deposits = end.ledger.entries.values().filter(|(_, entry)| entry.account == CASH).count();
-        assert_eq!((end.ledger.settlements.len(), deposits), (1, 1), "decided once, booked once");
-        assert!(end.item.is_some(), "two settlers, one fault: one of them marks it");
+    for (pricing, expected) in SALES {
+        let ends = explore(World::begin(pricing, 1));
+        assert_eq!(sales(&ends), BTreeSet::from(expected));
+        for end in &ends {
+            let deposits = end.ledger.entries.values().filter(|(_, entry)| entry.account == CASH).count();
+            assert_eq!((end.ledger.settlements.len(), deposits), (1, 1), "decided once, booked once");
+            assert!(end.item.is_some(), "two settlers, one fault: one of them marks it");
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod choice;
 mod pipeline;
 mod planted;
+mod price;
 mod recompute;
 mod world;
 

@@ -97,31 +97,10 @@ pub(super) fn world(pricing: Pricing) -> World {
     let records = vec![record(1, 5, &bids), record(2, 50, &[])];
     let log = Recomputed::of(agreed, &log(vec![(shard("s", 0, u128::MAX, &[]), records, false)]));
 
-    let mut sold = settlement(&log, 0);
-    let winner = &log.aggregates.values().next().unwrap().candidates[1];
-    sold.outcome = "SALE".to_owned();
-    sold.no_sale_reason = None;
-    sold.winner_account = Some(winner.account_id);
-    sold.winning_bid = Some(winner.bid_id);
-    sold.winning_amount = Some(winner.amount.into());
-    sold.clearing_price = money(if pricing == Pricing::First { 16 } else { 8 });
-    sold.winner_region = Some(winner.region.to_string());
-    sold.winner_shard = Some(winner.shard_id.to_string());
-    sold.winner_sequence = Some(winner.sequence.to_string());
-    sold.winner_sub_sequence = Some(i64::from(winner.sub_sequence));
-    let price = sold.clearing_price.unwrap();
-
-    let account_row = |opening: i128, balance: i128, version| Account {
-        opening_balance: Money(opening),
-        balance: Money(balance),
-        credit_limit: Money(8),
-        version,
-    };
-    let mut debit = entry(sold.settlement_id, account(4), "DEBIT", Some(1));
-    let mut credit = entry(sold.settlement_id, account(PUBLISHER), "CREDIT", None);
-    (debit.amount, credit.amount) = (price, price);
+    let price = Money(if pricing == Pricing::First { 16 } else { 8 });
+    let sold = sold(&log, 1, price);
+    let entries = paid(&sold, account(4), price);
     let no_sale = settlement(&log, 1);
-    let slot_row = |floor| Slot { publisher_account_id: account(PUBLISHER), floor_price: Money(floor) };
     let rows = Rows {
         evidence: BTreeMap::from([
             (
@@ -131,14 +110,83 @@ pub(super) fn world(pricing: Pricing) -> World {
             (no_sale.settlement_id, vec![evidence(&log, 1, 0, Some("below_floor"), 0)]),
         ]),
         settlements: vec![sold, no_sale],
-        entries: vec![debit, credit],
+        entries,
         accounts: BTreeMap::from([
             (account(1), account_row(0, 0, 0)),
             (account(3), account_row(0, 0, 0)),
             (account(4), account_row(100, 100 - price.0, 1)),
             (account(5), account_row(-1, -1, 0)),
         ]),
-        slots: BTreeMap::from([(slots[0], slot_row(4)), (slots[1], slot_row(4))]),
+        slots: slots.into_iter().map(|slot| (slot, slot_row())).collect(),
+    };
+    World { items: items(&log, &rows), log, rows }
+}
+
+/// The row of auction 0, sold to the candidate of a rank.
+fn sold(log: &Recomputed, rank: usize, price: Money) -> Settlement {
+    let winner = &log.aggregates.values().next().unwrap().candidates[rank];
+    Settlement {
+        outcome: "SALE".to_owned(),
+        no_sale_reason: None,
+        winner_account: Some(winner.account_id),
+        winning_bid: Some(winner.bid_id),
+        winning_amount: Some(winner.amount.into()),
+        clearing_price: Some(price),
+        winner_region: Some(winner.region.to_string()),
+        winner_shard: Some(winner.shard_id.to_string()),
+        winner_sequence: Some(winner.sequence.to_string()),
+        winner_sub_sequence: Some(i64::from(winner.sub_sequence)),
+        ..settlement(log, 0)
+    }
+}
+
+/// Its entries.
+fn paid(sold: &Settlement, winner: AccountId, amount: Money) -> Vec<Entry> {
+    let debit = entry(sold.settlement_id, winner, "DEBIT", Some(1));
+    let credit = entry(sold.settlement_id, account(PUBLISHER), "CREDIT", None);
+    vec![Entry { amount, ..debit }, Entry { amount, ..credit }]
+}
+
+fn account_row(opening: i128, balance: i128, version: i64) -> Account {
+    Account { opening_balance: Money(opening), balance: Money(balance), credit_limit: Money(8), version }
+}
+
+fn slot_row() -> Slot {
+    Slot { publisher_account_id: account(PUBLISHER), floor_price: Money(4) }
+}
+
+/// One auction under second price. Account 6 (64 units) cannot pay, 5 (32) wins; 4 (16) cannot pay either, so 3 (8) sets
+/// the price and nobody looks at 2 (4). Account 4 got a deposit of 16 at some time, and with it it could have paid.
+pub(super) fn priced() -> World {
+    let mut agreed = agreed();
+    (agreed.geometry.pricing, agreed.geometry.candidates) = (Pricing::Second, 5);
+    let slot = slot(false, 0);
+    let bids: Vec<_> = (2..=6).map(|n| bid(slot, n, u64::from(n))).collect();
+    let records = vec![record(1, 5, &bids), record(2, 50, &[])];
+    let log = Recomputed::of(agreed, &log(vec![(shard("s", 0, u128::MAX, &[]), records, false)]));
+    let price = Money(8);
+    let sold = sold(&log, 1, price);
+    let poor = Some("insufficient_funds");
+    let seen = [(0, poor, -1), (1, None, 100), (2, poor, 2), (3, None, 0)];
+    let evidence = seen.map(|(rank, why, balance)| evidence(&log, 0, rank, why, balance)).to_vec();
+    let mut entries = paid(&sold, account(5), price);
+    for (account, direction) in [(account(4), "CREDIT"), (account(77), "DEBIT")] {
+        let half = entry(Uuid::from_u128(5), account, direction, None);
+        entries.push(Entry { settlement_id: None, deposit_id: Some(Uuid::from_u128(5)), ..half });
+    }
+    let accounts = [
+        (2, account_row(0, 0, 0)),
+        (3, account_row(0, 0, 0)),
+        (4, account_row(2, 18, 0)),
+        (5, account_row(100, 92, 1)),
+        (6, account_row(-1, -1, 0)),
+    ];
+    let rows = Rows {
+        evidence: BTreeMap::from([(sold.settlement_id, evidence)]),
+        settlements: vec![sold],
+        entries,
+        accounts: accounts.map(|(n, row)| (account(n), row)).into(),
+        slots: BTreeMap::from([(slot, slot_row())]),
     };
     World { items: items(&log, &rows), log, rows }
 }
@@ -179,6 +227,22 @@ impl World {
 
     pub(super) fn whats(&self) -> Vec<String> {
         self.judge(Pending::Difference).differences.into_iter().map(|difference| difference.what).collect()
+    }
+
+    /// Evidence of the first decision.
+    pub(super) fn seen(&mut self) -> &mut Vec<Evidence> {
+        self.rows.evidence.values_mut().next().unwrap()
+    }
+
+    /// Makes the first sale one at another price, in all that says so.
+    pub(super) fn charge(&mut self, price: i128) {
+        let row = &mut self.rows.settlements[0];
+        let before = row.clearing_price.replace(Money(price)).unwrap();
+        let (winner, id) = (row.winner_account.unwrap(), row.settlement_id);
+        let entries = self.rows.entries.iter_mut().filter(|entry| entry.settlement_id == Some(id));
+        entries.for_each(|entry| entry.amount = Money(price));
+        self.rows.accounts.get_mut(&winner).unwrap().balance.0 += before.0 - price;
+        self.items = items(&self.log, &self.rows);
     }
 
     pub(super) fn first_item(&mut self) -> &mut FoundAggregate {

@@ -1,13 +1,14 @@
-//! Commits, marks and money, judged from the rows and the log alone: who had to win, at what price, and whether the
-//! books add up after every commit.
+//! Commits, marks and money, judged from the rows and the log alone: who had to win, at what price, what had to be kept
+//! as evidence of it, and whether the books add up after every commit.
 
 use std::collections::BTreeMap;
 
 use schemas::bid::Bid;
 use schemas::geometry::Pricing;
-use schemas::ids::{AccountId, SettlementId, SlotId};
+use schemas::ids::{AccountId, BidId, SettlementId, SlotId};
 use schemas::money::Money;
-use settler::core::rows::{Cause, Direction, SettlementRow, Writes};
+use settler::core::choose::Account;
+use settler::core::rows::{Cause, Direction, EvidenceRow, SettlementRow, Writes};
 use uuid::Uuid;
 
 use super::auction::same;
@@ -28,8 +29,36 @@ pub struct Purse {
 /// A decision as the log and a snapshot demand it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
-    Sale { winner: AccountId, bid: schemas::ids::BidId, price: u64, publisher: AccountId },
+    Sale { winner: AccountId, bid: BidId, price: u64, publisher: AccountId },
     NoSale(&'static str),
+}
+
+/// A candidate that had to be looked at, and what was to be seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    rank: usize,
+    bid: BidId,
+    account: AccountId,
+    why: Option<&'static str>,
+    purse: Option<Purse>,
+}
+
+impl Seen {
+    /// As it was written down.
+    fn of(row: &EvidenceRow) -> Self {
+        let purse = |seen: Account| Purse {
+            balance: seen.balance.0,
+            limit: seen.credit_limit.0,
+            version: seen.version,
+        };
+        Self {
+            rank: row.rank,
+            bid: row.candidate.bid_id,
+            account: row.candidate.account_id,
+            why: row.passed_over.map(schemas::settlement::PassedOver::as_str),
+            purse: row.account.map(purse),
+        }
+    }
 }
 
 /// The books as the checker keeps them.
@@ -58,7 +87,9 @@ impl Books {
         let mut entries = Vec::new();
         for row in &writes.settlements {
             let within = |wrong| format!("decision of slot {} in {}: {wrong}", row.slot_id, row.window_start);
-            let verdict = self.decide(log, items, row, &mut purses).map_err(within)?;
+            let (verdict, seen) = self.decide(log, items, row, &mut purses).map_err(within)?;
+            let kept = writes.evidence.iter().filter(|one| one.id == row.id).map(Seen::of).collect();
+            same("evidence", seen, kept).map_err(within)?;
             if let Verdict::Sale { winner, price, publisher, .. } = verdict {
                 entries.push((row.id, Direction::Debit, winner, price, Some(purses[&winner].version)));
                 entries.push((row.id, Direction::Credit, publisher, price, None));
@@ -81,14 +112,14 @@ impl Books {
         foreign.map_or(Ok(()), |change| Err(format!("account {} is changed for no one", change.account)))
     }
 
-    /// What the log and the snapshot demand for a row, and whether the row says so.
+    /// What the log and the snapshot demand for a row, and whether the row says so; and what evidence they demand.
     fn decide(
         &self,
         log: &Log,
         items: &Items,
         row: &SettlementRow,
         purses: &mut BTreeMap<AccountId, Purse>,
-    ) -> Result<Verdict, String> {
+    ) -> Result<(Verdict, Vec<Seen>), String> {
         let (slot, start) = (row.slot_id, row.window_start.0);
         let key = Uuid::new_v5(&slot.0, row.window_start.to_string().as_bytes());
         same("key", key, row.id.0)?;
@@ -101,7 +132,7 @@ impl Books {
         let next = ranked.get(kept).map(|bid| i128::from(bid.amount.units()));
         let as_seen = row.slot.map(|slot| (slot.publisher, slot.floor.0));
         same("publisher and floor", self.slots.get(&slot).copied(), as_seen)?;
-        let verdict = self.choose(&ranked[..kept], next, slot, purses, log.agreed.geometry.pricing);
+        let (verdict, seen) = self.choose((&ranked[..kept], next), slot, purses, log.agreed.geometry.pricing);
         let have = match &row.outcome {
             Ok((winner, price)) => {
                 let publisher = self.slots.get(&slot).map_or(winner.account_id, |(publisher, _)| *publisher);
@@ -111,46 +142,60 @@ impl Books {
             Err(reason) => Verdict::NoSale(reason.as_str()),
         };
         same("outcome", &verdict, &have)?;
-        Ok(verdict)
+        Ok((verdict, seen))
     }
 
     fn choose(
         &self,
-        ranked: &[Bid],
-        next: Option<i128>,
+        (ranked, next): (&[Bid], Option<i128>),
         slot: SlotId,
         purses: &mut BTreeMap<AccountId, Purse>,
         pricing: Pricing,
-    ) -> Verdict {
+    ) -> (Verdict, Vec<Seen>) {
         let Some((publisher, floor)) = self.slots.get(&slot).copied() else {
-            return Verdict::NoSale("unknown_slot");
+            return (Verdict::NoSale("unknown_slot"), Vec::new());
         };
-        let amount = |bid: &Bid| i128::from(bid.amount.units());
-        let able = |purses: &BTreeMap<AccountId, Purse>, bid: &Bid, price: i128| {
-            purses.get(&bid.account_id).is_some_and(|purse| purse.balance + purse.limit >= price)
-        };
-        for (rank, bid) in ranked.iter().enumerate() {
-            if amount(bid) < floor {
-                continue;
+        let amount = |rank: usize| i128::from(ranked[rank].amount.units());
+        let purse = |rank: usize| purses.get(&ranked[rank].account_id).copied();
+        let able = |rank, price| purse(rank).is_some_and(|purse| purse.balance + purse.limit >= price);
+        let bids = |rank: usize| amount(rank) >= floor;
+        let runner_up =
+            |rank| (rank + 1..ranked.len()).find(|other| bids(*other) && able(*other, amount(*other)));
+        let charged = |rank| {
+            let behind = runner_up(rank).map(amount).or(next.filter(|next| *next >= floor));
+            match pricing {
+                Pricing::First => amount(rank),
+                Pricing::Second => behind.unwrap_or(floor.max(1)).min(amount(rank)),
             }
-            let runner_up =
-                ranked[rank + 1..].iter().find(|bid| amount(bid) >= floor && able(purses, bid, amount(bid)));
-            let second = runner_up.map(amount).or(next.filter(|next| *next >= floor)).unwrap_or(floor.max(1));
-            let price = match pricing {
-                Pricing::First => amount(bid),
-                Pricing::Second => second.min(amount(bid)),
+        };
+        let winner = (0..ranked.len()).find(|rank| bids(*rank) && able(*rank, charged(*rank)));
+        let looked_at = match (winner, pricing) {
+            (None, _) => ranked.len(),
+            (Some(winner), Pricing::First) => winner + 1,
+            (Some(winner), Pricing::Second) => runner_up(winner).map_or(ranked.len(), |last| last + 1),
+        };
+        let seen = |rank: usize| {
+            let is_behind = winner.is_some_and(|winner| rank > winner);
+            let price = if is_behind { amount(rank) } else { charged(rank) };
+            let why = match purse(rank) {
+                _ if !bids(rank) => Some("below_floor"),
+                None => Some("unknown_account"),
+                Some(_) => (!able(rank, price)).then_some("insufficient_funds"),
             };
-            if !able(purses, bid, price) {
-                continue;
-            }
-            let purse = purses.get_mut(&bid.account_id).expect("an account that is able to pay");
-            purse.balance -= price;
-            purse.version += 1;
-            let price = u64::try_from(price).expect("prices are above zero");
-            return Verdict::Sale { winner: bid.account_id, bid: bid.bid_id, price, publisher };
-        }
-        let all_below = !ranked.is_empty() && ranked.iter().all(|bid| amount(bid) < floor);
-        Verdict::NoSale(if all_below { "below_floor" } else { "no_eligible_candidate" })
+            Seen { rank, bid: ranked[rank].bid_id, account: ranked[rank].account_id, why, purse: purse(rank) }
+        };
+        let evidence = (0..looked_at).map(seen).collect();
+        let Some(rank) = winner else {
+            let all_below = !ranked.is_empty() && !(0..ranked.len()).any(bids);
+            let reason = if all_below { "below_floor" } else { "no_eligible_candidate" };
+            return (Verdict::NoSale(reason), evidence);
+        };
+        let (bid, price) = (&ranked[rank], charged(rank));
+        let purse = purses.get_mut(&bid.account_id).expect("an account that is able to pay");
+        purse.balance -= price;
+        purse.version += 1;
+        let price = u64::try_from(price).expect("prices are above zero");
+        (Verdict::Sale { winner: bid.account_id, bid: bid.bid_id, price, publisher }, evidence)
     }
 
     fn entries(

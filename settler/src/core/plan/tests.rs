@@ -2,6 +2,7 @@
 
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use schemas::ids::SlotId;
+use schemas::settlement::PassedOver;
 
 use super::*;
 use crate::core::choose::Account;
@@ -134,6 +135,27 @@ fn one_account_pays_for_its_auctions_in_turn_until_it_cannot() {
     let passed = plan.writes.evidence.iter().find(|row| row.passed_over.is_some()).unwrap();
     let account = passed.account.unwrap();
     assert_eq!((account.balance, account.version), (Money(0), 9), "as the batch itself left it");
+}
+
+/// The account that sets a price is seen as the auctions before it in the batch left it, and each such row is counted.
+#[test]
+fn under_second_price_the_rows_of_who_set_the_price_are_written_and_counted() {
+    let job = Job::Settle(batch(&[vec![(0, 16)], vec![(1, 32), (2, 9), (0, 8), (3, 4)]]));
+    let snapshot = seen(&job.reads(), &[(20, 0), (64, 0), (8, 0), (64, 0)], 2);
+    let plan = |pricing| job.plan(&snapshot, pricing, Millis(5)).unwrap().writes;
+    let (first, second) = (plan(Pricing::First), plan(Pricing::Second));
+    assert_eq!((first.evidence.len(), second.evidence.len()), (2, 4));
+    assert_eq!(second.rows(), first.rows() + 2);
+    assert!(second.bytes() > first.bytes());
+    let row = |rank: usize| {
+        let row = &second.evidence[1 + rank];
+        (row.rank, row.candidate.account_id, row.passed_over, row.account.unwrap())
+    };
+    let account = |balance, version| Account { balance: Money(balance), credit_limit: Money(0), version };
+    assert_eq!(row(0), (0, id(1), None, account(64, 7)));
+    assert_eq!(row(1), (1, id(2), Some(PassedOver::InsufficientFunds), account(8, 7)));
+    assert_eq!(row(2), (2, id(0), None, account(18, 8)), "it paid the floor of 2 just before");
+    assert_eq!(second.entries[2].amount, Price::from_units(8).unwrap());
 }
 
 #[test]
