@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use infra::local::dsql::Injection;
-use schemas::item::Aggregate;
-use schemas::money::Price;
 use schemas::sql::MIGRATIONS;
-use settler::provision::{NewSlot, deposit, slots};
+use settler::provision::{NewSlot, slots};
 use settler::statements::{ALL, BEGIN, COMMIT, ROLLBACK};
 use uuid::Uuid;
 
+use super::checks::settle;
 use super::decisions::{Running, decided_by_another};
-use super::world::{DEADLINE, World, account, auction, blocks, checks, slot};
+use super::world::{DEADLINE, World, account, auction, blocks, slot};
 
 #[tokio::test]
 async fn every_statement_passes_the_linter_and_the_local_dsql() {
@@ -136,134 +135,6 @@ async fn provisioning_is_run_again_until_it_is_through() {
     assert!(broken > 0, "nothing was lost on the way");
     assert_eq!(world.count("SELECT count(*) FROM ad_slots").await, 1_200);
     world.stop().await;
-}
-
-/// A check that never answers would hold nothing: each finds what is planted for it.
-#[tokio::test]
-async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
-    let world = World::start().await;
-    world.provision(4, 1_000, 4).await;
-    let (missing, rich) = ((77, 64), (3, 5_000));
-    for one in [
-        auction(1, 1, &[(1, 32)]),
-        auction(2, 1, &[missing, (2, 16)]),
-        auction(3, 1, &[rich, (4, 16)]),
-        auction(4, 1, &[missing]),
-        auction(5, 1, &[(1, 16)]),
-    ] {
-        world.pend(&one).await;
-    }
-    let running = Running::start(&world);
-    world.until_outbox_is_empty().await;
-    running.stop().await;
-    let now = runtime::clock::now();
-    let amount = Price::from_units(64).unwrap();
-    deposit(&mut world.connect().await, account(1), amount, Uuid::from_u128(1), now).await.unwrap();
-    world.assert_the_ledger_is_right().await;
-
-    let client = world.postgres().await;
-    let plants = [
-        (
-            "two settlements",
-            "INSERT INTO settlements (settlement_id, slot_id, window_start, window_end, outcome, no_sale_reason, \
-             aggregate_digest, settled_at) SELECT gen_random_uuid(), slot_id, window_start, window_end, 'NO_SALE', \
-             'below_floor', aggregate_digest, settled_at FROM settlements LIMIT 1",
-        ),
-        (
-            "has two entries",
-            "DELETE FROM financial_ledger WHERE settlement_id IS NOT NULL AND direction = 'CREDIT'",
-        ),
-        (
-            "of every deposit, sum to zero",
-            "UPDATE financial_ledger SET amount = amount + 1 WHERE direction = 'CREDIT'",
-        ),
-        (
-            "of every deposit, sum to zero",
-            "DELETE FROM financial_ledger WHERE deposit_id IS NOT NULL AND direction = 'DEBIT'",
-        ),
-        ("is its clearing price", "UPDATE settlements SET clearing_price = clearing_price - 0.0001"),
-        (
-            "is its clearing price",
-            "UPDATE financial_ledger SET account_id = gen_random_uuid() WHERE direction = 'DEBIT'",
-        ),
-        (
-            "is its clearing price",
-            "UPDATE financial_ledger SET account_id = gen_random_uuid() WHERE direction = 'CREDIT'",
-        ),
-        ("is its clearing price", "UPDATE settlements SET publisher_account_id = gen_random_uuid()"),
-        (
-            "is its clearing price",
-            "WITH older AS (UPDATE settlements SET floor_price = NULL, publisher_account_id = NULL) \
-             UPDATE ad_slots SET publisher_account_id = gen_random_uuid()",
-        ),
-        ("keeps the floor", "UPDATE settlements SET floor_price = NULL WHERE outcome = 'SALE'"),
-        ("keeps the floor", "UPDATE settlements SET publisher_account_id = NULL WHERE outcome = 'SALE'"),
-        (
-            "keeps the floor",
-            "UPDATE settlements SET floor_price = 0, publisher_account_id = gen_random_uuid() \
-             WHERE no_sale_reason = 'unknown_slot'",
-        ),
-        ("sold for less", "UPDATE settlements SET floor_price = clearing_price + 0.0001"),
-        ("sold for less", "UPDATE settlements SET clearing_price = floor_price - 0.0001"),
-        (
-            "sold for less",
-            "WITH older AS (UPDATE settlements SET floor_price = NULL, publisher_account_id = NULL) \
-             UPDATE ad_slots SET floor_price = 0.0033",
-        ),
-        ("passed over for the floor", "UPDATE settlements SET floor_price = 0.0017"),
-        (
-            "passed over for the floor",
-            "UPDATE ad_bids SET passed_over = 'below_floor' WHERE passed_over = 'insufficient_funds'",
-        ),
-        (
-            "passed over for the floor",
-            "WITH older AS (UPDATE settlements SET floor_price = NULL, publisher_account_id = NULL) \
-             UPDATE ad_slots SET floor_price = 0.0017",
-        ),
-        (
-            "whole ledger sums",
-            "DELETE FROM financial_ledger WHERE deposit_id IS NOT NULL AND direction = 'DEBIT'",
-        ),
-        ("Balance = opening", "UPDATE enterprise_accounts SET balance = balance + 0.0001"),
-        ("Balance = opening", "DELETE FROM financial_ledger WHERE deposit_id IS NOT NULL"),
-        ("carry the versions", "UPDATE enterprise_accounts SET version = version + 1"),
-        ("carry the versions", "UPDATE financial_ledger SET account_version = 2 WHERE account_version = 1"),
-        ("below its limit", "UPDATE enterprise_accounts SET balance = -0.0001"),
-        (
-            "really could not pay",
-            "UPDATE ad_bids SET limit_seen = 1 WHERE passed_over = 'insufficient_funds'",
-        ),
-        ("did stand there", "UPDATE ad_bids SET balance_seen = balance_seen - 0.0001"),
-        ("did stand there", "UPDATE ad_bids SET version_seen = version_seen + 1"),
-        ("has its evidence", "DELETE FROM ad_bids WHERE passed_over IS NULL"),
-        ("has its evidence", "DELETE FROM ad_bids WHERE passed_over IS NOT NULL"),
-    ];
-    let checks = checks();
-    for (words, plant) in &plants {
-        let named: Vec<&String> = checks.iter().filter(|check| check.contains(words)).collect();
-        let [check] = named.as_slice() else { panic!("{words} names {} checks", named.len()) };
-        client.batch_execute("BEGIN").await.unwrap();
-        assert!(client.execute(*plant, &[]).await.unwrap() > 0, "{plant} plants nothing");
-        let found = client.query(check.as_str(), &[]).await.unwrap();
-        client.batch_execute("ROLLBACK").await.unwrap();
-        assert!(!found.is_empty(), "{plant} is not found by\n{check}");
-    }
-    for check in &checks {
-        assert!(plants.iter().any(|(words, _)| check.contains(words)), "nothing is planted for\n{check}");
-    }
-    world.stop().await;
-}
-
-/// Settles these auctions; the ledger is right before and after.
-async fn settle(world: &World, auctions: &[Aggregate]) {
-    world.assert_the_ledger_is_right().await;
-    for one in auctions {
-        world.pend(one).await;
-    }
-    let running = Running::start(world);
-    world.until_outbox_is_empty().await;
-    running.stop().await;
-    world.assert_the_ledger_is_right().await;
 }
 
 /// What was decided keeps what it was decided by; what is decided next is judged by what its slot has then.

@@ -2,6 +2,7 @@
 
 mod away;
 mod chaos;
+mod checks;
 mod child;
 mod contend;
 mod decisions;
