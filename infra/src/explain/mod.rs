@@ -6,6 +6,7 @@
 mod print;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,20 +14,22 @@ use std::path::PathBuf;
 use aws_sdk_dynamodb::types::AttributeValue;
 use clap::Args;
 use runtime::failure::classify;
-use schemas::geometry::{Pricing, Ranking};
+use schemas::geometry::{Geometry, Pricing, Ranking};
 use schemas::ids::{SettlementId, SlotId};
 use schemas::item::{Aggregate, GeometryItem};
+use schemas::keys;
 use schemas::settlement::settlement_id;
 use schemas::time::Millis;
-use schemas::{ids, keys};
 use serde::Serialize;
 use settler::db::Ledger;
 
-use crate::audit::rows::{Evidence, Rows, Settlement, read_one};
+use crate::audit::rows::{Rows, read_one};
 use crate::failure::Failure;
 use crate::output::{JsonFile, lost};
 use crate::place::{Names, Place};
 use crate::provision::sentence;
+
+use self::verdicts::Case;
 
 /// Options of `exchange explain`.
 #[derive(Args, Debug)]
@@ -67,6 +70,8 @@ pub struct Explanation {
     pub settled_at: Option<String>,
     pub winner: Option<String>,
     pub clearing_price: Option<String>,
+    /// What made a second price what it is; nothing under first price, or when it is not kept.
+    pub price_set_by: Option<String>,
     /// What the slot had when it was decided; nothing when nobody knew it, or the row is from before it was kept.
     pub floor_price: Option<String>,
     pub publisher: Option<String>,
@@ -125,12 +130,7 @@ pub async fn run(options: Explain) -> anyhow::Result<()> {
     let agreed = agreed.map_err(Failure::from)?;
     let item = item(&place, &slot, window).await?;
     if item.is_none() && rows.settlements.is_empty() {
-        let every = agreed.geometry.window_ms;
-        let starts = agreed.geometry.window_start(window);
-        return Err(Failure::found(format!(
-            "no auction of slot {slot} in window {window} is known; windows start every {every} ms, the one of that time at {starts}"
-        ))
-        .into());
+        return Err(Failure::found(unknown(&slot, window, &agreed.geometry)).into());
     }
     let explanation = explain((slot, window), item.as_ref(), &rows, &agreed);
     match json {
@@ -150,6 +150,17 @@ async fn item(place: &Place, slot: &SlotId, window: Millis) -> anyhow::Result<Op
     Ok(Some(Aggregate::from_attrs(&runtime::attrs::from_sdk(item)?)?))
 }
 
+/// What to say of an auction that neither table nor ledger knows; where its window starts, unless that was asked for.
+fn unknown(slot: &SlotId, window: Millis, geometry: &Geometry) -> String {
+    let starts = geometry.window_start(window);
+    let hint = if starts == window {
+        "nobody bid in it, or it is not closed yet".to_owned()
+    } else {
+        format!("windows start every {} ms, the one of that time at {starts}", geometry.window_ms)
+    };
+    format!("no auction of slot {slot} in window {window} is known; {hint}")
+}
+
 /// Puts side by side what was read.
 #[must_use]
 pub fn explain(
@@ -161,6 +172,7 @@ pub fn explain(
     let id = settlement_id(&slot, window);
     let row = rows.settlements.first();
     let evidence = rows.evidence.get(&id.0).map_or(&[][..], Vec::as_slice);
+    let case = Case { item, row, evidence, pricing: agreed.geometry.pricing };
     let entries = rows.entries.iter().map(|entry| Booked {
         direction: entry.direction.clone(),
         account_id: entry.account_id.to_string(),
@@ -187,11 +199,12 @@ pub fn explain(
         settled_at: row.map(|row| row.settled_at.to_string()),
         winner: row.and_then(|row| row.winner_account).map(|account| account.to_string()),
         clearing_price: row.and_then(|row| row.clearing_price).map(|price| price.to_string()),
+        price_set_by: case.price_set_by(),
         floor_price: row.and_then(|row| row.floor_price).map(|floor| floor.to_string()),
         publisher: row.and_then(|row| row.publisher_account_id).map(|account| account.to_string()),
         no_sale_reason: row.and_then(|row| row.no_sale_reason.clone()),
         held_error: item.and_then(|item| item.held_error.clone()),
-        candidates: candidates(item, row, evidence),
+        candidates: case.standings(),
         next_amount: item.and_then(|item| item.next_amount).map(|amount| amount.to_string()),
         entries: entries.collect(),
     }
@@ -199,82 +212,4 @@ pub fn explain(
 
 fn regions(item: &Aggregate) -> impl Iterator<Item = (String, u64)> + '_ {
     item.regions.iter().map(|(region, stats)| (region.to_string(), stats.bids))
-}
-
-/// The item's candidates, or what the decision kept of them when the item is gone.
-fn candidates(item: Option<&Aggregate>, row: Option<&Settlement>, evidence: &[Evidence]) -> Vec<Standing> {
-    let seen = |bid: ids::BidId, account: ids::AccountId| {
-        evidence.iter().find(|one| one.bid_id == bid && one.account_id == account)
-    };
-    let Some(item) = item else {
-        let has_won = |one: &Evidence| row.is_some_and(|row| is_winner(row, one.account_id, one.bid_id));
-        let behind = evidence.iter().position(has_won);
-        let kept = |(rank, one): (usize, &Evidence)| Standing {
-            rank,
-            account_id: one.account_id.to_string(),
-            bid_id: one.bid_id.to_string(),
-            region: one.region.clone(),
-            amount: one.amount.to_string(),
-            verdict: verdict(
-                (one.account_id, one.bid_id),
-                row,
-                Some(one),
-                behind.is_some_and(|winner| winner < rank),
-            ),
-        };
-        return evidence.iter().enumerate().map(kept).collect();
-    };
-    let has_won =
-        |one: &schemas::item::Candidate| row.is_some_and(|row| is_winner(row, one.account_id, one.bid_id));
-    let behind = item.candidates.iter().position(has_won);
-    let standing = |(rank, one): (usize, &schemas::item::Candidate)| Standing {
-        rank,
-        account_id: one.account_id.to_string(),
-        bid_id: one.bid_id.to_string(),
-        region: one.region.to_string(),
-        amount: one.amount.to_string(),
-        verdict: verdict(
-            (one.account_id, one.bid_id),
-            row,
-            seen(one.bid_id, one.account_id),
-            behind.is_some_and(|winner| winner < rank),
-        ),
-    };
-    item.candidates.iter().enumerate().map(standing).collect()
-}
-
-/// Two accounts may give their bids one id.
-fn is_winner(row: &Settlement, account: ids::AccountId, bid: ids::BidId) -> bool {
-    row.winner_account == Some(account) && row.winning_bid == Some(bid)
-}
-
-/// Why a candidate won or did not. Everyone who was considered has evidence: all up to the winner, or all.
-fn verdict(
-    (account, bid): (ids::AccountId, ids::BidId),
-    row: Option<&Settlement>,
-    seen: Option<&Evidence>,
-    is_behind: bool,
-) -> String {
-    let Some(row) = row else { return "awaits the decision".to_owned() };
-    if is_winner(row, account, bid) {
-        return "won".to_owned();
-    }
-    if is_behind {
-        return "ranked below the winner".to_owned();
-    }
-    let reason = row.no_sale_reason.as_deref();
-    match seen.and_then(|one| Some((one, one.passed_over.as_deref()?))) {
-        Some((_, "below_floor")) => match row.floor_price {
-            Some(floor) => format!("passed over: below_floor, which was {floor}"),
-            None => "passed over: below_floor".to_owned(),
-        },
-        Some((one, reason)) => match (one.balance_seen, one.limit_seen, one.version_seen) {
-            (Some(balance), Some(limit), Some(version)) => format!(
-                "passed over: {reason}, with balance {balance} and credit limit {limit} at version {version}"
-            ),
-            _ => format!("passed over: {reason}"),
-        },
-        None if reason == Some("unknown_slot") => "not sold: unknown_slot".to_owned(),
-        None => "why not is not in the ledger; `exchange audit` tells what else is missing".to_owned(),
-    }
 }

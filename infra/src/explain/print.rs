@@ -3,6 +3,7 @@
 use std::io::{Result, Write};
 
 use super::Explanation;
+use crate::output::counted;
 
 impl Explanation {
     /// Writes the explanation; what nobody knows any more is left out.
@@ -13,13 +14,14 @@ impl Explanation {
         writeln!(out, "auction of slot {} in window {}", self.slot_id, self.window_start)?;
         match (&self.state, self.bids, self.bidders, self.duplicates) {
             (Some(state), Some(bids), Some(bidders), Some(duplicates)) => {
-                let counted = format!("{bids} bids of {bidders} accounts, {duplicates} duplicates");
-                writeln!(out, "  {state}, {counted}, ranked by {}", self.ranking)?;
+                let bids = format!("{} of {}", counted(bids, "bid"), counted(bidders, "account"));
+                let duplicates = counted(duplicates, "duplicate");
+                writeln!(out, "  {state}, {bids}, {duplicates}, ranked by {}", self.ranking)?;
             }
             _ => writeln!(out, "  its item is gone; the ledger keeps the decision")?,
         }
         for (region, bids) in &self.regions {
-            writeln!(out, "  {region:<24} {bids:>10} bids")?;
+            writeln!(out, "  {region:<24} {bids:>10} {}", if *bids == 1 { "bid" } else { "bids" })?;
         }
         if let Some(error) = &self.held_error {
             writeln!(out, "held: {error}")?;
@@ -57,6 +59,9 @@ impl Explanation {
             }
             (None, ..) if self.held_error.is_some() => {}
             (None, ..) => writeln!(out, "not decided yet")?,
+        }
+        if let Some(by) = &self.price_set_by {
+            writeln!(out, "  the price was set by {by}")?;
         }
         if let (Some(floor), Some(publisher)) = (&self.floor_price, &self.publisher) {
             writeln!(out, "  the slot's floor was {floor}, its publisher {publisher}")?;

@@ -1,11 +1,11 @@
 //! Who is said to have won, and why the others did not.
 
-use schemas::geometry::Geometry;
-use schemas::ids::{AccountId, BidId};
+use schemas::ids::{self, AccountId, BidId};
 use schemas::money::Money;
 use uuid::Uuid;
 
 use super::*;
+use crate::audit::rows::{Evidence, Settlement};
 
 fn agreed() -> GeometryItem {
     GeometryItem { geometry: Geometry::default(), ttl_after_ms: 0, outbox_buckets: 16 }
@@ -97,7 +97,8 @@ fn an_auction_that_was_not_sold_says_why_and_an_open_one_that_it_waits() {
     rows.evidence.values_mut().flatten().for_each(|one| one.passed_over = None);
     assert_eq!(said(&rows), "not sold: unknown_slot");
     let one = (AccountId(Uuid::from_u128(16)), BidId(Uuid::from_u128(1)));
-    assert_eq!(verdict(one, None, None, false), "awaits the decision");
+    let open = Case { item: None, row: None, evidence: &[], pricing: Pricing::First };
+    assert_eq!(open.verdict(one.0, one.1, false), "awaits the decision");
 }
 
 #[test]
@@ -113,6 +114,112 @@ fn of_two_accounts_whose_bids_have_one_id_only_one_won() {
 fn a_candidate_before_the_winner_whose_evidence_is_gone_is_not_said_to_be_behind_it() {
     let row = &decided(Some(&seen(1, None)), Vec::new()).settlements[0];
     let one = (AccountId(Uuid::from_u128(16)), BidId(Uuid::from_u128(1)));
-    assert!(verdict(one, Some(row), None, false).contains("not in the ledger"));
-    assert_eq!(verdict(one, Some(row), None, true), "ranked below the winner");
+    let case = Case { item: None, row: Some(row), evidence: &[], pricing: Pricing::First };
+    assert!(case.verdict(one.0, one.1, false).contains("not in the ledger"));
+    assert_eq!(case.verdict(one.0, one.1, true), "ranked below the winner");
+}
+
+/// Under second price: what is said of candidates 1 and on, of the price, and the whole as it is printed.
+fn priced(
+    item: Option<&Aggregate>,
+    evidence: &[Evidence],
+    floor: Option<i128>,
+) -> (Vec<String>, Option<String>, String) {
+    let mut agreed = agreed();
+    agreed.geometry.pricing = Pricing::Second;
+    let mut rows = decided(Some(&evidence[0]), evidence.to_vec());
+    rows.settlements[0].floor_price = floor.map(Money);
+    let explained = explain(auction(), item, &rows, &agreed);
+    let verdicts = explained.candidates.iter().skip(1).map(|one| one.verdict.clone()).collect();
+    let mut printed = Vec::new();
+    explained.print(&mut printed).unwrap();
+    (verdicts, explained.price_set_by, String::from_utf8(printed).unwrap())
+}
+
+/// The item of the candidates that this is the evidence of.
+fn item(evidence: &[Evidence], next: Option<u64>) -> Aggregate {
+    let price = |units: u64| schemas::money::Price::from_units(units).unwrap();
+    let candidate = |one: &Evidence| schemas::item::Candidate {
+        bid_id: one.bid_id,
+        account_id: one.account_id,
+        region: one.region.parse().unwrap(),
+        amount: price(u64::try_from(one.amount.0).unwrap()),
+        quality: schemas::money::BasisPoints::ONE,
+        event_time: Millis(10_001),
+        shard_id: ids::ShardId("s".to_owned()),
+        sequence: "1".parse().unwrap(),
+        sub_sequence: 0,
+    };
+    Aggregate {
+        slot_id: auction().0,
+        window_start: auction().1,
+        window_end: Millis(20_000),
+        bids: 1,
+        bidders: 1,
+        amount_sum: Money(1),
+        amount_min: price(1),
+        amount_max: price(1),
+        duplicates: 1,
+        regions: BTreeMap::new(),
+        candidates: evidence.iter().map(candidate).collect(),
+        next_amount: next.map(price),
+        next_score: None,
+        shard_id: ids::ShardId("s".to_owned()),
+        state: schemas::item::State::Settled,
+        decision: None,
+        held_error: None,
+        ttl: None,
+    }
+}
+
+#[test]
+fn under_second_price_it_says_who_set_the_price_and_who_was_skipped_for_it() {
+    let (won, poor) = (seen(0, None), seen(1, Some("insufficient_funds")));
+    let (sets, rest) = (seen(2, None), seen(3, None));
+    let evidence = [won.clone(), poor.clone(), sets.clone()];
+    let skipped = "ranked below the winner, and skipped for the price: insufficient_funds, \
+                   with balance 1.0000 and credit limit 0.0000 at version 3";
+    let set = "ranked below the winner, and set the price";
+    let setter = sets.account_id.to_string();
+    let all = item(&[won.clone(), poor.clone(), sets, rest], None);
+    for (item, behind) in
+        [(None, vec![skipped, set]), (Some(&all), vec![skipped, set, "ranked below the winner"])]
+    {
+        let (verdicts, by, printed) = priced(item, &evidence, Some(1));
+        assert_eq!((verdicts, by), (behind.iter().map(ToString::to_string).collect(), Some(setter.clone())));
+        assert!(printed.contains(&format!("the price was set by {setter}")), "{printed}");
+    }
+    // By quality one with a higher amount may stand behind the winner.
+    let dear = Evidence { amount: Money(90_000), ..seen(1, None) };
+    let (_, by, _) = priced(None, &[won.clone(), dear.clone()], Some(1));
+    let more = format!("the winner's own amount, because {} offered more", dear.account_id);
+    assert_eq!(by, Some(more));
+
+    let by = |next, floor| {
+        priced(Some(&item(&[won.clone(), poor.clone()], next)), &[won.clone(), poor.clone()], floor).1
+    };
+    assert_eq!(by(Some(9), Some(9)).as_deref(), Some("the account that follows the last candidate"));
+    assert_eq!(by(Some(8), Some(9)).as_deref(), Some("the floor"));
+    assert_eq!(by(None, Some(9)).as_deref(), Some("the floor"));
+    assert_eq!(by(None, None), None, "from before floors were kept");
+    let (verdicts, by, _) = priced(Some(&item(&[won.clone(), poor], None)), &[won], Some(9));
+    assert_eq!((verdicts, by), (vec!["ranked below the winner".to_owned()], None), "not kept");
+}
+
+#[test]
+fn one_of_a_kind_is_counted_in_the_singular() {
+    let evidence = [seen(0, None)];
+    let (_, _, printed) = priced(Some(&item(&evidence, None)), &evidence, Some(1));
+    assert!(printed.contains("SETTLED, 1 bid of 1 account, 1 duplicate, ranked by amount"), "{printed}");
+}
+
+#[test]
+fn what_nobody_knows_is_told_with_a_hint_that_was_not_asked_for() {
+    let geometry = Geometry { window_ms: 10_000, ..Geometry::default() };
+    let (slot, start) = auction();
+    let told = unknown(&slot, start, &geometry);
+    assert_eq!(told.matches(&start.to_string()).count(), 1, "{told}");
+    assert!(told.ends_with("nobody bid in it, or it is not closed yet"), "{told}");
+    let told = unknown(&slot, Millis(start.0 + 7), &geometry);
+    assert!(told.ends_with(&format!("every 10000 ms, the one of that time at {start}")), "{told}");
 }

@@ -8,9 +8,9 @@ use crate::harness::{Local, aws, psql, read_json, text};
 const PROVISION: [&str; 5] = ["provision", "--window-ms", "500", "--grace-ms", "200"];
 
 /// A settled pipeline of a few auctions.
-fn settled() -> Local {
+fn settled(pricing: &str) -> Local {
     let local = Local::start();
-    let samples = ["--sample-accounts", "20", "--sample-slots", "4"];
+    let samples = ["--sample-accounts", "20", "--sample-slots", "4", "--pricing", pricing];
     local.exchange(&[&PROVISION[..], &samples[..]].concat()).done();
     let processor = local.stage("processor", "processor.log", &[]);
     let settler = local.stage("settler", "settler.log", &[]);
@@ -74,7 +74,7 @@ fn is_clean(local: &Local) {
 
 #[test]
 fn each_planted_difference_is_found_and_names_its_auction() {
-    let local = settled();
+    let local = settled("first");
     let auctions = sold(&local);
     let [first, second, third, fourth, ..] = auctions.as_slice() else { panic!("{} sales", auctions.len()) };
     is_clean(&local);
@@ -121,7 +121,7 @@ fn each_planted_difference_is_found_and_names_its_auction() {
 /// Every slot gets another floor and publisher; then what rows keep of their slots is belied, and at last taken away.
 #[test]
 fn a_decision_is_audited_by_the_floor_and_the_publisher_it_was_made_with() {
-    let local = settled();
+    let local = settled("first");
     let auctions = sold(&local);
     let [first, second, ..] = auctions.as_slice() else { panic!("{} sales", auctions.len()) };
     let slots = |publisher: &str, floor: &str| {
@@ -162,4 +162,33 @@ fn a_decision_is_audited_by_the_floor_and_the_publisher_it_was_made_with() {
     assert!(told.contains("floor_price") && told.contains("run `exchange provision`"), "{told}");
     provision(&before);
     is_clean(&local);
+}
+
+/// What set a price is belied, and then taken away.
+#[test]
+fn a_second_price_is_held_to_its_evidence() {
+    let local = settled("second");
+    is_clean(&local);
+    let two = "SELECT settlement_id FROM ad_bids WHERE passed_over IS NULL GROUP BY settlement_id HAVING count(*) = 2";
+    let two = psql(&local, two);
+    let auctions: Vec<Sold> =
+        sold(&local).into_iter().filter(|one| two.contains(&one.settlement)).take(2).collect();
+    let [first, second] = auctions.as_slice() else { panic!("{} prices were set by someone", two.len()) };
+    let explained = local.exchange(&["explain", &first.settlement]).done();
+    let told = ["ranked below the winner, and set the price", "the price was set by"];
+    assert!(told.iter().all(|words| explained.stdout.contains(words)), "{explained:?}");
+
+    let behind = "bid_id NOT IN (SELECT winning_bid FROM settlements WHERE winning_bid IS NOT NULL)";
+    let last = "rank = (SELECT max(rank) FROM ad_bids AS all_bids WHERE all_bids.settlement_id = ad_bids.settlement_id)";
+    let of = |auction: &Sold, which: &str| format!("settlement_id = '{}' AND {which}", auction.settlement);
+    let poor = "passed_over = 'insufficient_funds', balance_seen = -limit_seen";
+    let kept = &psql(&local, &format!("SELECT balance_seen FROM ad_bids WHERE {}", of(first, last)))[0];
+    psql(&local, &format!("UPDATE ad_bids SET {poor} WHERE {}", of(first, last)));
+    is_found(&local, "evidence balance_seen", first);
+    let rich = format!("passed_over = NULL, balance_seen = {kept}");
+    psql(&local, &format!("UPDATE ad_bids SET {rich} WHERE {}", of(first, last)));
+    is_clean(&local);
+
+    psql(&local, &format!("DELETE FROM ad_bids WHERE {}", of(second, behind)));
+    is_found(&local, "evidence", second);
 }
