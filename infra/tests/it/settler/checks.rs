@@ -1,5 +1,8 @@
 //! The checks of the settler's README: nothing answers them while the ledger is right, and each finds its fault.
 
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
 use schemas::geometry::Pricing;
 use schemas::item::Aggregate;
 use schemas::money::Price;
@@ -192,5 +195,33 @@ async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
     for check in &checks {
         assert!(plants.iter().any(|(words, _)| check.contains(words)), "nothing is planted for\n{check}");
     }
+    world.stop().await;
+}
+
+/// Accounts run out of money, so that prices are set by all kinds of candidates, and by none.
+#[tokio::test]
+async fn no_check_finds_anything_in_many_second_prices() {
+    let mut world = World::start().await;
+    world.provision(12, 1_500, 20).await;
+    world.agreed.geometry.pricing = Pricing::Second;
+    world.put(world.agreed.to_attrs()).await;
+    let mut random = StdRng::seed_from_u64(11);
+    let mut one = |number: u64| {
+        // Account 0 does not exist.
+        let mut accounts: Vec<u128> = (0..=12).collect();
+        accounts.shuffle(&mut random);
+        let bids: Vec<(u128, u64)> =
+            accounts.into_iter().take(5).map(|account| (account, random.random_range(1..500))).collect();
+        auction(1 + u128::from(number) % 20, 1 + number, &bids)
+    };
+    let auctions: Vec<Aggregate> = (0..200).map(&mut one).collect();
+    settle(&world, &auctions).await;
+    let behind = "FROM ad_bids b JOIN settlements s ON s.settlement_id = b.settlement_id \
+        JOIN ad_bids w ON w.settlement_id = s.settlement_id AND w.bid_id = s.winning_bid \
+        AND w.account_id = s.winner_account AND w.rank < b.rank WHERE COALESCE(b.passed_over, 'none')";
+    for why in ["none", "insufficient_funds", "unknown_account"] {
+        assert!(world.count(&format!("SELECT count(*) {behind} = '{why}'")).await > 0, "{why}");
+    }
+    assert!(world.count("SELECT count(*) FROM settlements WHERE clearing_price = 0.0001").await > 0);
     world.stop().await;
 }
