@@ -140,7 +140,7 @@ impl Sink {
 
     async fn put(&self, item: Attrs) {
         let digest = item.get("digest").cloned();
-        let key = (item.get("PK").cloned(), item.get("SK").cloned());
+        let key = format!("{} {}", word(item.get("PK")), word(item.get("SK")));
         let item = runtime::attrs::to_sdk(item);
         let mut attempt = 0;
         loop {
@@ -172,7 +172,7 @@ impl Sink {
                 // The table can never hold it; everything else goes on, and someone must act.
                 self.leave(pass, Went::Well);
                 add(&self.metrics.items_refused, 1);
-                tracing::error!(?key, %failure, "item can never be written and is left out");
+                tracing::error!(key, %failure, "item can never be written and is left out");
                 return;
             }
             self.pause(pass, &failure, attempt).await;
@@ -236,14 +236,23 @@ impl Sink {
         self.metrics.writes_bound.store(u64::from(bound), std::sync::atomic::Ordering::Relaxed);
     }
 
-    fn compare(&self, key: &(Option<Attr>, Option<Attr>), ours: Option<&Attr>, stands: Option<&String>) {
+    fn compare(&self, key: &str, ours: Option<&Attr>, stands: Option<&String>) {
         add(&self.metrics.conditional_failures, 1);
         if matches!((ours, stands), (Some(Attr::S(ours)), Some(stands)) if ours == stands) {
             add(&self.metrics.replays, 1);
         } else {
             add(&self.metrics.divergence, 1);
-            tracing::error!(?key, ?ours, ?stands, "divergence: another item stands at this key and stays");
+            let (ours, stands) = (word(ours), stands.map_or("-", String::as_str));
+            tracing::error!(key, ours, stands, "divergence: another item stands at this key and stays");
         }
+    }
+}
+
+/// A text as it stands, `-` where there is none.
+fn word(attr: Option<&Attr>) -> &str {
+    match attr {
+        Some(Attr::S(text)) => text,
+        _ => "-",
     }
 }
 

@@ -5,8 +5,6 @@
 //! candidates. An account that falls off the list has a better one before it for every place, and comes back only
 //! with a better bid.
 
-use std::cmp::Ordering;
-
 use schemas::bid::{Bid, RankKey, score};
 use schemas::geometry::Geometry;
 use schemas::ids::{AccountId, Region, ShardId, SlotId};
@@ -174,44 +172,39 @@ impl Auction {
     }
 
     /// Puts a bid among the leaders when it belongs there: in place of its account's own, or of the last.
+    #[inline(never)]
     fn lead(&mut self, offer: &Offer<'_>, leading: &mut Vec<Placed>, places: &mut Places) {
         let (length, account_id) = (usize::from(offer.geometry.candidates) + 1, offer.bid.account_id);
-        let own = self.leaders.iter().position(|leader| leader.account_id == account_id);
-        let (mut at, kept) = match own.or((self.leaders.len() == length).then_some(length - 1)) {
-            Some(at) if !self.is_before(offer, at, leading) => return,
+        let leaders = &mut self.leaders;
+        let own = leaders.iter().position(|leader| leader.account_id == account_id);
+        let (mut at, kept) = match own.or((leaders.len() == length).then_some(length - 1)) {
             Some(at) => {
-                let kept = self.leaders[at].kept;
-                offer.replace(&mut leading[wide(kept)], places);
-                (at, kept)
+                let leader = leaders[at];
+                if !is_before(offer, &leader, leading) {
+                    return;
+                }
+                offer.replace(&mut leading[wide(leader.kept)], places);
+                (at, leader.kept)
             }
             None => {
+                if leaders.is_empty() {
+                    leaders.reserve_exact(length.min(LEADERS_FIRST));
+                }
                 let kept = place(leading.len());
                 leading.push(offer.placed(places));
-                if self.leaders.is_empty() {
-                    self.leaders.reserve_exact(length.min(LEADERS_FIRST));
-                }
-                self.leaders.push(Leader { low: offer.low, account_id, kept });
-                (self.leaders.len() - 1, kept)
+                leaders.push(Leader { low: offer.low, account_id, kept });
+                (leaders.len() - 1, kept)
             }
         };
-        while let Some(better) = at.checked_sub(1).filter(|better| self.is_before(offer, *better, leading)) {
-            self.leaders[at] = self.leaders[better];
+        while let Some(better) =
+            at.checked_sub(1).filter(|better| is_before(offer, &leaders[*better], leading))
+        {
+            leaders[at] = leaders[better];
             at = better;
         }
-        self.leaders[at] = Leader { low: offer.low, account_id, kept };
-        if let Some(last) = self.leaders.get(length - 1) {
+        leaders[at] = Leader { low: offer.low, account_id, kept };
+        if let Some(last) = leaders.get(length - 1) {
             self.bar = last.low;
-        }
-    }
-
-    /// Whether a bid ranks before a leader's. Ties are rare, and only they look at the rest of the bids.
-    #[inline]
-    fn is_before(&self, offer: &Offer<'_>, at: usize, leading: &[Placed]) -> bool {
-        let leader = &self.leaders[at];
-        match offer.low.cmp(&leader.low) {
-            Ordering::Greater => true,
-            Ordering::Less => false,
-            Ordering::Equal => offer.rank() < leading[wide(leader.kept)].rank(offer.geometry),
         }
     }
 
@@ -265,4 +258,16 @@ impl Auction {
         }
         self
     }
+}
+
+/// Whether a bid ranks before a leader's.
+#[inline]
+fn is_before(offer: &Offer<'_>, leader: &Leader, leading: &[Placed]) -> bool {
+    offer.low > leader.low || offer.low == leader.low && ties_before(offer, &leading[wide(leader.kept)])
+}
+
+/// Ties are rare, and only they look at the rest of the bids.
+#[cold]
+fn ties_before(offer: &Offer<'_>, other: &Placed) -> bool {
+    offer.rank() < other.rank(offer.geometry)
 }

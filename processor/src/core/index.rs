@@ -197,8 +197,8 @@ impl<const FILL: usize> Index<FILL> {
     pub(super) fn guess(&self, tag: Tag) -> u32 {
         let Some(bucket) = self.buckets.get(self.home(tag)) else { return 0 };
         let matching = bucket.matching(tag.mark());
-        // Without a match it is an entry behind the last.
-        bucket.places.get(wide(matching.trailing_zeros() / 8)).map_or(0, |place| place + 1)
+        let place = bucket.places[wide(matching.trailing_zeros() / 8).min(WIDTH - 1)];
+        (place + 1) * u32::from(matching != 0)
     }
 
     /// Reads where a search for a tag begins, so that it is near when it is searched.

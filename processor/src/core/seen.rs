@@ -20,8 +20,8 @@ struct Pair {
 
 impl Pair {
     #[inline]
-    fn is_of(&self, other: &Pair) -> bool {
-        self.auction == other.auction && self.account == other.account
+    fn is_of(&self, auction: u32, account: &[u8; 16]) -> bool {
+        self.auction == auction && self.account == *account
     }
 }
 
@@ -63,36 +63,36 @@ impl Seen {
     /// Takes a bid in whose pair was guessed; a copy changes nothing.
     #[inline]
     pub(super) fn enter(&mut self, auction: u32, bid: &Bid, tags: Tags, guess: u32) -> Entry {
-        let new = Pair { auction, account: *bid.account_id.as_bytes(), first: *bid.bid_id.as_bytes() };
+        let (account, bid) = (bid.account_id.as_bytes(), bid.bid_id.as_bytes());
         let guess = guess.wrapping_sub(1);
         let pair = match self.pairs.get(wide(guess)) {
-            Some(pair) if pair.is_of(&new) => guess,
-            _ => match self.put_pair(new, tags.pair) {
+            Some(pair) if pair.is_of(auction, account) => guess,
+            _ => match self.put_pair(auction, (account, bid), tags.pair) {
                 Put::Found(pair) => pair,
                 Put::New => return Entry::NewBidder,
             },
         };
-        self.put_further(pair, new.first, tags.bid)
+        self.put_further(pair, bid, tags.bid)
     }
 
     #[inline]
-    fn put_pair(&mut self, new: Pair, tag: Tag) -> Put {
+    fn put_pair(&mut self, auction: u32, (account, first): (&[u8; 16], &[u8; 16]), tag: Tag) -> Put {
         let pairs = &mut self.pairs;
-        let put = self.pair_index.find_or_put(tag, |at| pairs[wide(at)].is_of(&new));
+        let put = self.pair_index.find_or_put(tag, |at| pairs[wide(at)].is_of(auction, account));
         if put == Put::New {
-            pairs.push(new);
+            pairs.push(Pair { auction, account: *account, first: *first });
         }
         put
     }
 
     #[inline]
-    fn put_further(&mut self, pair: u32, bid: [u8; 16], tag: Tag) -> Entry {
+    fn put_further(&mut self, pair: u32, bid: &[u8; 16], tag: Tag) -> Entry {
         let further = &mut self.further;
-        let same = |at: u32| further[wide(at)].pair == pair && further[wide(at)].bid == bid;
-        if self.pairs[wide(pair)].first == bid || self.further_index.find_or_put(tag, same) != Put::New {
+        let same = |at: u32| further[wide(at)].pair == pair && further[wide(at)].bid == *bid;
+        if self.pairs[wide(pair)].first == *bid || self.further_index.find_or_put(tag, same) != Put::New {
             return if mutant::is(Mutant::DuplicateCounted) { Entry::NewBid } else { Entry::Copy };
         }
-        further.push(Further { pair, bid });
+        further.push(Further { pair, bid: *bid });
         Entry::NewBid
     }
 
@@ -108,10 +108,10 @@ impl Seen {
         self.pair_index.guess(tags.pair)
     }
 
-    /// Begins to fetch a pair that was guessed.
+    /// Begins to fetch a pair that was guessed; without a guess the first one, so that no branch depends on it.
     #[inline]
     pub(super) fn touch_pair(&self, guess: u32) -> u32 {
-        self.pairs.get(wide(guess).wrapping_sub(1)).map_or(0, |pair| pair.auction)
+        self.pairs.get(wide(guess.saturating_sub(1))).map_or(0, |pair| pair.auction)
     }
 
     /// Bids.
@@ -130,9 +130,9 @@ impl Seen {
 
     /// Takes in a bid that another window had.
     pub(super) fn take_moved(&mut self, auction: u32, (account, bid): (AccountId, BidId), tags: Tags) {
-        let new = Pair { auction, account: *account.as_bytes(), first: *bid.as_bytes() };
-        if let Put::Found(pair) = self.put_pair(new, tags.pair) {
-            self.put_further(pair, new.first, tags.bid);
+        let (account, bid) = (account.as_bytes(), bid.as_bytes());
+        if let Put::Found(pair) = self.put_pair(auction, (account, bid), tags.pair) {
+            self.put_further(pair, bid, tags.bid);
         }
     }
 
