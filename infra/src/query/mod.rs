@@ -1,8 +1,10 @@
 //! `exchange query`: the analysts' access paths to the table, as a table, CSV or JSON.
 //!
 //! Every path asks by key and never scans: the windows of a slot, the totals of regions, the hot slots of windows, and
-//! the outbox. Items past their TTL are left out, as every reader does.
+//! the outbox. Items past their TTL are left out, as every reader does. An item that cannot be read is named on standard
+//! error, and hides no other.
 
+mod damaged;
 mod paths;
 mod rows;
 
@@ -81,14 +83,21 @@ pub async fn run(options: Query) -> anyhow::Result<()> {
         return Err(Failure::usage(format!("--from {from} is later than --to {to}")).into());
     }
     let place = Place::from_env(options.names).await?;
-    let table = paths::Table { client: &place.clients.dynamodb, name: &place.names.table };
+    let name = &place.names.table;
+    let mut table = paths::Table { client: &place.clients.dynamodb, name, damaged: Vec::new() };
     let rows = match options.path {
         Path::Windows { slot, between } => table.windows(&slot, between).await?,
         Path::Regions { regions, between } => table.regions(&regions, between).await?,
-        Path::Hot { window: Some(window), .. } => table.hot(&[window]).await?,
+        Path::Hot { window: Some(window), .. } => {
+            let rows = table.hot(&[window]).await?;
+            if rows.rows.is_empty() {
+                table.why_none(window).await?;
+            }
+            rows
+        }
         Path::Hot { window: None, last } => table.hot(&table.latest(last).await?).await?,
         Path::Outbox => table.outbox().await?,
     };
     rows.write(options.format, &mut std::io::stdout()).map_err(lost)?;
-    Ok(())
+    Ok(damaged::tell(name, &table.damaged, &mut std::io::stderr().lock())?)
 }

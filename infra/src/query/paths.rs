@@ -1,12 +1,12 @@
 //! The access paths: which keys are asked, and what a row shows of an item.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 
-use anyhow::Context;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use runtime::failure::classify;
-use schemas::attr::{AttrError, Attrs};
+use schemas::attr::Attrs;
 use schemas::ids::{Region, SlotId};
 use schemas::item::{Aggregate, GeometryItem, HotSlots, Outcome, RegionTotals};
 use schemas::keys;
@@ -15,6 +15,7 @@ use schemas::time::Millis;
 use serde_json::{Value, json};
 
 use super::Between;
+use super::damaged::Damaged;
 use super::rows::Rows;
 use crate::failure::Failure;
 use crate::provision::sentence;
@@ -26,6 +27,15 @@ const AFTER_ALL: &str = "WINDOW#~";
 pub(super) struct Table<'a> {
     pub(super) client: &'a Client,
     pub(super) name: &'a str,
+    /// Items that were met and cannot be shown.
+    pub(super) damaged: Vec<Damaged>,
+}
+
+/// An item and its keys.
+struct Item {
+    pk: String,
+    sk: String,
+    attrs: Attrs,
 }
 
 /// One key condition on the table or on the outbox index.
@@ -58,8 +68,9 @@ impl Asked {
 }
 
 impl Table<'_> {
-    /// The items of a key that are not past their TTL, in the order of their sort key.
-    async fn ask(&self, asked: Asked) -> anyhow::Result<Vec<Attrs>> {
+    /// The items of a key that are not past their TTL, in the order of their sort key; damaged ones are left out and
+    /// remembered.
+    async fn ask(&mut self, asked: Asked) -> anyhow::Result<Vec<Item>> {
         let now_s = runtime::clock::now().seconds();
         let (mut found, mut from) = (Vec::new(), None);
         loop {
@@ -72,9 +83,16 @@ impl Table<'_> {
                 sentence(&format!("table {} cannot be read", self.name), &classify(&error))
             })?;
             for item in page.items() {
-                let attrs = runtime::attrs::from_sdk(item)?;
-                let is_past = schemas::attr::number::<u64>(&attrs, "ttl").is_ok_and(|ttl| ttl <= now_s);
-                found.extend((!is_past).then_some(attrs));
+                let key = |name: &str| item.get(name).and_then(|key| key.as_s().ok()).cloned();
+                let (pk, sk) = (key("PK").unwrap_or_default(), key("SK").unwrap_or_default());
+                match runtime::attrs::from_sdk(item) {
+                    Ok(attrs) => {
+                        let ttl = schemas::attr::number::<u64>(&attrs, "ttl");
+                        let is_past = ttl.is_ok_and(|ttl| ttl <= now_s);
+                        found.extend((!is_past).then_some(Item { pk, sk, attrs }));
+                    }
+                    Err(error) => self.damaged.push(Damaged { pk, sk, reason: error.to_string() }),
+                }
             }
             from = page.last_evaluated_key;
             if from.is_none() {
@@ -83,23 +101,41 @@ impl Table<'_> {
         }
     }
 
+    /// What `read` makes of each item; those that it cannot read are remembered.
+    fn readable<T, E: ToString>(
+        &mut self,
+        items: Vec<Item>,
+        read: impl Fn(&Item) -> Result<T, E>,
+    ) -> impl Iterator<Item = T> {
+        let mut good = Vec::with_capacity(items.len());
+        for item in items {
+            match read(&item) {
+                Ok(one) => good.push(one),
+                Err(error) => {
+                    self.damaged.push(Damaged { pk: item.pk, sk: item.sk, reason: error.to_string() });
+                }
+            }
+        }
+        good.into_iter()
+    }
+
     async fn agreed(&self) -> Result<GeometryItem, Failure> {
         let agreed = runtime::agreed::read(self.client, self.name, None).await;
         agreed.map_err(Failure::from)
     }
 
-    pub(super) async fn windows(&self, slot: &SlotId, between: Between) -> anyhow::Result<Rows> {
+    pub(super) async fn windows(&mut self, slot: &SlotId, between: Between) -> anyhow::Result<Rows> {
         let items = self.ask(Asked::windows(keys::slot_pk(slot), between)).await?;
-        let rows: Result<Vec<Vec<Value>>, AttrError> = items.iter().map(window).collect();
-        Ok(Rows { columns: WINDOW, rows: rows.context("an aggregate cannot be read")? })
+        let rows = self.readable(items, window);
+        Ok(Rows { columns: WINDOW, rows: rows.collect() })
     }
 
-    pub(super) async fn regions(&self, regions: &[Region], between: Between) -> anyhow::Result<Rows> {
+    pub(super) async fn regions(&mut self, regions: &[Region], between: Between) -> anyhow::Result<Rows> {
         let mut rows = Vec::new();
         for region in regions {
             let mut windows: BTreeMap<Millis, Totals> = BTreeMap::new();
-            for attrs in self.ask(Asked::windows(keys::region_pk(region), between)).await? {
-                let one = RegionTotals::from_attrs(&attrs).context("region totals cannot be read")?;
+            let items = self.ask(Asked::windows(keys::region_pk(region), between)).await?;
+            for one in self.readable(items, |item| RegionTotals::from_attrs(&item.attrs)) {
                 windows.entry(one.window_start).or_default().add(&one);
             }
             rows.extend(windows.into_iter().map(|(start, totals)| totals.row(region, start)));
@@ -116,12 +152,12 @@ impl Table<'_> {
         Ok(back.flatten().map(Millis).collect())
     }
 
-    pub(super) async fn hot(&self, windows: &[Millis]) -> anyhow::Result<Rows> {
+    pub(super) async fn hot(&mut self, windows: &[Millis]) -> anyhow::Result<Rows> {
         let mut rows = Vec::new();
         for start in windows {
             let mut slots = Vec::new();
-            for attrs in self.ask(Asked::all_of(keys::hot_pk(*start))).await? {
-                let hot = HotSlots::from_attrs(&attrs).context("hot slots cannot be read")?;
+            let items = self.ask(Asked::all_of(keys::hot_pk(*start))).await?;
+            for hot in self.readable(items, |item| HotSlots::from_attrs(&item.attrs)) {
                 slots.extend(hot.slots.into_iter().map(|slot| (hot.shard_id.clone(), slot)));
             }
             slots.sort_by_key(|(_, slot)| (std::cmp::Reverse(slot.bids), slot.slot_id));
@@ -133,20 +169,47 @@ impl Table<'_> {
         Ok(Rows { columns: HOT, rows })
     }
 
-    pub(super) async fn outbox(&self) -> anyhow::Result<Rows> {
+    /// Says why a window has no hot slots when no window starts then.
+    pub(super) async fn why_none(&self, given: Millis) -> Result<(), Failure> {
+        let geometry = self.agreed().await?.geometry;
+        let start = geometry.window_start(given);
+        if start != given {
+            let _ = writeln!(
+                std::io::stderr(),
+                "no window starts at {given}: windows are {} ms long, and that one starts at {start}; give --window {start}",
+                geometry.window_ms
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) async fn outbox(&mut self) -> anyhow::Result<Rows> {
         let (agreed, now) = (self.agreed().await?, runtime::clock::now());
         let mut rows = Vec::new();
         for pk in keys::outbox_pks(agreed.outbox_buckets) {
-            for attrs in self.ask(Asked::outbox(pk.clone())).await? {
-                let sk: String = schemas::attr::text(&attrs, "outbox_sk")?;
-                let (end, slot) = sk.split_once('#').context("an outbox key without a slot")?;
-                let waits_ms = now.since(end.parse::<Millis>()?);
-                rows.push((waits_ms, vec![json!(slot), json!(end), json!(waits_ms), json!(pk)]));
-            }
+            let items = self.ask(Asked::outbox(pk.clone())).await?;
+            rows.extend(self.readable(items, waiting).map(|(slot, end)| {
+                let waits_ms = now.since(end);
+                let row = vec![json!(slot.to_string()), json!(end.to_string()), json!(waits_ms), json!(pk)];
+                (waits_ms, row)
+            }));
         }
         rows.sort_by_key(|(waits_ms, _)| std::cmp::Reverse(*waits_ms));
         Ok(Rows { columns: OUTBOX, rows: rows.into_iter().map(|(_, row)| row).collect() })
     }
+}
+
+/// The auction that an entry of the outbox says it is, by its keys, which must agree.
+fn waiting(item: &Item) -> Result<(SlotId, Millis), String> {
+    let slot: Option<SlotId> = item.pk.strip_prefix("SLOT#").and_then(|slot| slot.parse().ok());
+    let start: Option<Millis> = item.sk.strip_prefix("WINDOW#").and_then(|start| start.parse().ok());
+    let (Some(slot), Some(_)) = (slot, start) else {
+        return Err("it lies in the outbox, and its key is not SLOT#<slot> and WINDOW#<start>".to_owned());
+    };
+    let sk: String = schemas::attr::text(&item.attrs, "outbox_sk").map_err(|error| error.to_string())?;
+    let end = sk.strip_suffix(&format!("#{slot}")).and_then(|end| end.parse().ok());
+    end.map(|end| (slot, end))
+        .ok_or_else(|| format!("its outbox_sk is {:?}, and should be <window end>#{slot}", sk))
 }
 
 const WINDOW: &[&str] = &[
@@ -182,8 +245,12 @@ const REGION: &[&str] = &[
     "rejected",
 ];
 
-fn window(attrs: &Attrs) -> Result<Vec<Value>, AttrError> {
-    let one = Aggregate::from_attrs(attrs)?;
+fn window(item: &Item) -> Result<Vec<Value>, String> {
+    let one = Aggregate::from_attrs(&item.attrs).map_err(|error| error.to_string())?;
+    let (pk, sk) = one.key();
+    if (&pk, &sk) != (&item.pk, &item.sk) {
+        return Err(format!("its attributes are those of {pk} {sk}"));
+    }
     let outcome = one.decision.as_ref().map(|decision| &decision.outcome);
     let (winner, price, reason) = match outcome {
         Some(Outcome::Sale { winner, clearing_price }) => {
