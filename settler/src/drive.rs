@@ -27,8 +27,9 @@ use crate::core::transaction::{End, Ended, Rules};
 use crate::db::Pool;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::outbox::{Key, Marked, Outbox, Pending};
+use crate::outbox::{Key, Marked, Outbox};
 use crate::runner::Runner;
+use crate::walk::Walk;
 
 /// Marks in flight at once, of one batch.
 const MARKS: usize = 32;
@@ -57,9 +58,11 @@ pub async fn run(
     let mut rounds = Rounds::new(agreed.outbox_buckets, Duration::from_millis(config.idle_ms));
     let mut rng = StdRng::seed_from_u64(runtime::chance::seed());
     let outbox = Outbox { client: clients.dynamodb, table: config.table.clone(), agreed };
-    let settler = Settler { config, outbox, pool, worker, metrics, shutdown, told: Told::default() };
+    let walk = Walk::new(outbox.clone());
+    let settler = Settler { config, outbox, walk, pool, worker, metrics, shutdown, told: Told::default() };
     while !settler.shutdown.requested() {
         let left = settler.look(rounds.order(&mut rng)).await?;
+        settler.tell_foreign();
         let is_away = settler.metrics.outbox_away.load(Ordering::Relaxed) > 0;
         let round = match left {
             0 if is_away => Round::Away,
@@ -105,6 +108,7 @@ fn broken(reason: &str) -> Error {
 struct Settler {
     config: Config,
     outbox: Outbox,
+    walk: Walk,
     pool: Pool,
     worker: String,
     metrics: Arc<Metrics>,
@@ -130,8 +134,8 @@ impl Settler {
         if self.shutdown.requested() {
             return Ok(0);
         }
-        let pending = match self.outbox.bucket(bucket, self.config.batch).await {
-            Ok(pending) => pending,
+        let found = match self.walk.bucket(bucket, self.config.batch).await {
+            Ok(found) => found,
             Err(failure @ Failure::Refused { .. }) => {
                 return Err(Error::Call { what: format!("outbox of table {}", self.outbox.table), failure });
             }
@@ -147,10 +151,12 @@ impl Settler {
             }
         };
         self.metrics.outbox_away.store(0, Ordering::Relaxed);
-        if pending.is_empty() {
-            return Ok(0);
+        self.metrics.foreign.fetch_add(found.foreign, Ordering::Relaxed);
+        let mut left = 0;
+        for (key, reason) in &found.unreadable {
+            left += self.hold(key, reason).await;
         }
-        let (batch, mut left) = self.readable(pending).await;
+        let batch = found.auctions;
         let rules = Rules { pricing: self.outbox.agreed.geometry.pricing, ..self.config.rules };
         let runner = Runner::new(&self.pool, Job::Settle(batch), rules, Some(&self.shutdown));
         let mut runner = runner.watched(&self.metrics.ledger_away);
@@ -163,17 +169,24 @@ impl Settler {
         Ok(left)
     }
 
-    /// Sets aside what cannot be read, and keeps the rest.
-    async fn readable(&self, pending: Vec<Pending>) -> (Vec<Arc<Auction>>, usize) {
-        let mut batch = Vec::with_capacity(pending.len());
-        let mut held = 0;
-        for (key, auction) in pending {
-            match auction {
-                Ok(auction) => batch.push(Arc::new(auction)),
-                Err(reason) => held += self.hold(&key, &reason).await,
-            }
+    /// Says what lies in the outbox and is not ours, each once.
+    fn tell_foreign(&self) {
+        let Some(told) = self.walk.to_tell() else { return };
+        let table = &self.outbox.table;
+        for ((pk, sk), reason) in &told.entries {
+            let (pk, sk) = (pk.escape_debug(), sk.escape_debug());
+            tracing::warn!(
+                table, %pk, %sk, reason,
+                "an item in the outbox is no auction to settle and is passed by: mend it, or take outbox_pk and outbox_sk from it, or delete it"
+            );
         }
-        (batch, held)
+        if told.more > 0 {
+            tracing::warn!(
+                table,
+                more = told.more,
+                "and more items in the outbox that are no auctions to settle"
+            );
+        }
     }
 
     async fn ended(&self, ended: Ended) -> Result<usize, Error> {
@@ -222,6 +235,10 @@ impl Settler {
             Ok(false) => 0,
             Err(failure) => {
                 tracing::warn!(%failure, slot, window, "hold not written, found again later");
+                if !failure.is_transient() {
+                    let reason = format!("it can be neither decided ({reason}) nor held ({failure})");
+                    self.metrics.foreign.fetch_add(self.walk.note(key, reason).into(), Ordering::Relaxed);
+                }
                 0
             }
         }

@@ -21,6 +21,7 @@ pub mod runner;
 pub mod schema;
 mod show;
 pub mod statements;
+mod walk;
 
 pub use config::Config;
 pub use drive::run;

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub no_sale: AtomicU64,
     /// Auctions set aside.
     pub held: AtomicU64,
+    /// Items in the outbox that are no auctions to settle, each counted once.
+    pub foreign: AtomicU64,
     /// Transactions that ended well.
     pub transactions: AtomicU64,
     /// Attempts that met a conflict.
@@ -50,6 +52,7 @@ impl Default for Metrics {
             settled: AtomicU64::default(),
             no_sale: AtomicU64::default(),
             held: AtomicU64::default(),
+            foreign: AtomicU64::default(),
             transactions: AtomicU64::default(),
             conflicts: AtomicU64::default(),
             retries: AtomicU64::default(),
@@ -121,6 +124,11 @@ impl Collector for Counters {
             ("settler_settled", "Sales that were marked", &metrics.settled),
             ("settler_no_sale", "Auctions that were marked as not sold", &metrics.no_sale),
             ("settler_held", "Auctions set aside until they are released", &metrics.held),
+            (
+                "settler_foreign",
+                "Items in the outbox that are no auctions to settle, each counted once",
+                &metrics.foreign,
+            ),
             ("settler_transactions", "Transactions that ended well", &metrics.transactions),
             ("settler_conflicts", "Attempts that met a conflict", &metrics.conflicts),
             ("settler_retries", "Attempts that were made again, for any reason", &metrics.retries),

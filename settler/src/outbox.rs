@@ -1,23 +1,22 @@
 //! The outbox: which aggregates await settlement, and the mark that copies a decision to its item.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use futures::future::join_all;
 use runtime::attrs;
 use runtime::failure::{Failure, classify};
 use schemas::ids::SlotId;
 use schemas::item::{Aggregate, GeometryItem, Outcome, State};
 use schemas::keys;
-use schemas::limits::OUTBOX_SUBS;
 use schemas::time::Millis;
 
 use crate::core::rows::{Auction, Decided};
 
 /// Items of one BatchGetItem request (DynamoDB API reference).
-const GET_MAX: usize = 100;
+pub(crate) const GET_MAX: usize = 100;
 
 /// The table of aggregates and its outbox index.
 #[derive(Clone, Debug)]
@@ -33,8 +32,39 @@ pub struct Outbox {
 /// Keys of an item.
 pub type Key = (String, String);
 
-/// A pending item: the auction, or why it cannot be one.
-pub type Pending = (Key, Result<Auction, String>);
+/// Where a page of the index ended.
+pub(crate) type Position = HashMap<String, AttributeValue>;
+
+/// One page of one part of a bucket.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Sort keys of the index and keys of the items, oldest windows first.
+    pub(crate) entries: Vec<(String, Key)>,
+    /// Where the next page begins; none behind the last.
+    pub(crate) next: Option<Position>,
+}
+
+/// What an entry of the outbox leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// An auction that awaits its decision.
+    Auction(Arc<Auction>),
+    /// A pending item under the key of an aggregate that cannot be decided, and why.
+    Unreadable(String),
+    /// What no settler wrote here: it never leaves the outbox by itself. Why it is not ours.
+    Foreign(String),
+    /// It has left the outbox, and the index does not show that yet.
+    Left,
+}
+
+/// Items of one request.
+#[derive(Debug)]
+pub(crate) struct Items {
+    /// What was read.
+    pub(crate) found: Vec<(Key, Found)>,
+    /// Whether the service got to all of them; the rest stays in the outbox and is found again.
+    pub(crate) is_whole: bool,
+}
 
 /// What became of a mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,41 +85,32 @@ pub enum Marked {
 }
 
 impl Outbox {
-    /// Pending items of one bucket, oldest windows first, at most `most`.
+    /// A page of one part of a bucket, at most `limit` entries.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub(crate) async fn page(
+        &self,
+        (bucket, sub): (u32, u32),
+        from: Option<Position>,
+        limit: u16,
+    ) -> Result<Page, Failure> {
+        let query = self.client.query().table_name(&self.table).index_name(keys::OUTBOX_INDEX);
+        let query = query
+            .key_condition_expression("outbox_pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(keys::outbox_pk(bucket, sub)))
+            .limit(i32::from(limit));
+        let answer = query.set_exclusive_start_key(from).send().await.map_err(|error| classify(&error))?;
+        let entry = |item| Some((text(item, "outbox_sk")?, (text(item, "PK")?, text(item, "SK")?)));
+        let entries = answer.items().iter().filter_map(entry).collect();
+        Ok(Page { entries, next: answer.last_evaluated_key })
+    }
+
+    /// What stands under these keys, at most [`GET_MAX`] of them.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn bucket(&self, bucket: u32, most: u16) -> Result<Vec<Pending>, Failure> {
-        let queries = (0..OUTBOX_SUBS).map(|sub| {
-            let query = self.client.query().table_name(&self.table).index_name(keys::OUTBOX_INDEX);
-            query
-                .key_condition_expression("outbox_pk = :pk")
-                .expression_attribute_values(":pk", AttributeValue::S(keys::outbox_pk(bucket, sub)))
-                .limit(i32::from(most))
-                .send()
-        });
-        let mut found: Vec<(String, Key)> = Vec::new();
-        for answer in join_all(queries).await {
-            let answer = answer.map_err(|error| classify(&error))?;
-            let text = |item: &HashMap<String, AttributeValue>, name: &str| {
-                item.get(name).and_then(|v| v.as_s().ok()).cloned()
-            };
-            found.extend(
-                answer.items().iter().filter_map(|item| {
-                    Some((text(item, "outbox_sk")?, (text(item, "PK")?, text(item, "SK")?)))
-                }),
-            );
-        }
-        found.sort_unstable();
-        found.truncate(usize::from(most));
-        let mut pending = Vec::with_capacity(found.len());
-        for keys in found.chunks(GET_MAX) {
-            pending.extend(self.get(keys.iter().map(|(_, key)| key)).await?);
-        }
-        Ok(pending)
-    }
-
-    async fn get(&self, keys: impl Iterator<Item = &Key>) -> Result<Vec<Pending>, Failure> {
+    pub(crate) async fn get(&self, keys: &[Key]) -> Result<Items, Failure> {
         let mut wanted = KeysAndAttributes::builder().consistent_read(true);
         for key in keys {
             wanted = wanted.keys(HashMap::from(key_of(key)));
@@ -97,9 +118,9 @@ impl Outbox {
         let wanted = wanted.build().map_err(|error| Failure::Unknown { message: error.to_string() })?;
         let answer = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
         let answer = answer.map_err(|error| classify(&error))?;
-        // Keys that the service did not get to stay in the outbox and are found again.
+        let is_whole = answer.unprocessed_keys().is_none_or(HashMap::is_empty);
         let items = answer.responses.and_then(|mut tables| tables.remove(&self.table)).unwrap_or_default();
-        Ok(items.iter().filter_map(read).collect())
+        Ok(Items { found: items.iter().filter_map(read).collect(), is_whole })
     }
 
     /// Copies the row to its item: only to one that is still pending and carries the row's digest, never to a new one.
@@ -143,8 +164,7 @@ impl Outbox {
     /// What stands where a mark was refused.
     async fn why_not(&self, key: &Key, decided: &Decided) -> Result<Marked, Failure> {
         let Some(item) = self.item(key).await? else { return Ok(Marked::Gone) };
-        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
-        Ok(match (text("digest"), text("settlement_id")) {
+        Ok(match (text(&item, "digest"), text(&item, "settlement_id")) {
             (Some(digest), _) if digest != decided.digest => Marked::Differs { item: digest },
             (_, Some(id)) if id == decided.decision.settlement_id.to_string() => Marked::Before,
             _ => Marked::Aside,
@@ -217,13 +237,87 @@ fn key_of(key: &Key) -> [(String, AttributeValue); 2] {
     [("PK".to_owned(), AttributeValue::S(key.0.clone())), ("SK".to_owned(), AttributeValue::S(key.1.clone()))]
 }
 
-fn read(item: &HashMap<String, AttributeValue>) -> Option<Pending> {
-    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
-    let key = (text("PK")?, text("SK")?);
-    if text("state").as_deref() != Some("PENDING") {
-        return None;
+fn text(item: &HashMap<String, AttributeValue>, name: &str) -> Option<String> {
+    item.get(name).and_then(|value| value.as_s().ok()).cloned()
+}
+
+fn read(item: &HashMap<String, AttributeValue>) -> Option<(Key, Found)> {
+    let key = (text(item, "PK")?, text(item, "SK")?);
+    let found = found(&key, item);
+    Some((key, found))
+}
+
+fn found(key: &Key, item: &HashMap<String, AttributeValue>) -> Found {
+    if !item.contains_key("outbox_pk") {
+        return Found::Left;
+    }
+    if !is_of_an_aggregate(key) {
+        return Found::Foreign("its key is not SLOT#<slot> and WINDOW#<start>, as an aggregate's".to_owned());
+    }
+    match text(item, "state").as_deref() {
+        Some("PENDING") => {}
+        Some(other) => return Found::Foreign(format!("its state is {other}, and only PENDING is settled")),
+        None => return Found::Foreign("it has no state, and only PENDING is settled".to_owned()),
     }
     let plain = attrs::from_sdk(item).map_err(|error| error.to_string());
-    let auction = plain.and_then(|item| Auction::read(&item));
-    Some((key, auction))
+    match plain.and_then(|item| Auction::read(&item)) {
+        Ok(auction) if auction.aggregate.key() == *key => Found::Auction(Arc::new(auction)),
+        Ok(auction) => {
+            let (pk, sk) = auction.aggregate.key();
+            Found::Unreadable(format!("its attributes are those of {pk} {sk}"))
+        }
+        Err(reason) => Found::Unreadable(reason),
+    }
+}
+
+/// Whether an aggregate may stand under this key: what is held under it can be released again.
+fn is_of_an_aggregate((pk, sk): &Key) -> bool {
+    let slot = pk.strip_prefix("SLOT#").and_then(|slot| slot.parse::<SlotId>().ok());
+    let start = sk.strip_prefix("WINDOW#").and_then(|start| start.parse::<Millis>().ok());
+    slot.is_some_and(|slot| keys::slot_pk(&slot) == *pk)
+        && start.is_some_and(|start| keys::window_sk(start) == *sk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: &str = "SLOT#aaaaaaaa-0000-4000-8000-000000000001";
+    const WINDOW: &str = "WINDOW#2026-11-23T21:20:10.000Z";
+
+    fn found_with(pk: &str, sk: &str, attributes: &[(&str, &str)]) -> Found {
+        let pairs = [("PK", pk), ("SK", sk), ("outbox_pk", "OUTBOX#0#0"), ("outbox_sk", "0")];
+        let pairs = pairs.iter().chain(attributes);
+        let item = pairs.map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned())));
+        let (_, found) = read(&item.collect()).unwrap();
+        found
+    }
+
+    #[test]
+    fn only_a_pending_item_under_the_key_of_an_aggregate_is_ours() {
+        let pending = [("state", "PENDING")];
+        for (pk, sk) in [
+            (SLOT, "WINDOW#yesterday"),
+            (SLOT, "WINDOW#2026-11-23T21:20:10Z"),
+            (SLOT, "REGION#eu-1#BID#1"),
+            ("SLOT#1", WINDOW),
+            ("SLOT#AAAAAAAA-0000-4000-8000-000000000001", WINDOW),
+            ("OTHER", ""),
+        ] {
+            let found = found_with(pk, sk, &pending);
+            assert!(matches!(&found, Found::Foreign(why) if why.contains("key")), "{pk} {sk}: {found:?}");
+        }
+        let sold = found_with(SLOT, WINDOW, &[("state", "SOLD")]);
+        assert!(matches!(&sold, Found::Foreign(why) if why.contains("SOLD")), "{sold:?}");
+        assert!(matches!(found_with(SLOT, WINDOW, &[]), Found::Foreign(why) if why.contains("no state")));
+        let damaged = found_with(SLOT, WINDOW, &pending);
+        assert!(matches!(damaged, Found::Unreadable(_)), "it is held, and can be released: {damaged:?}");
+    }
+
+    #[test]
+    fn what_was_marked_meanwhile_is_not_taken_for_foreign() {
+        let key = [("PK", SLOT), ("SK", WINDOW), ("state", "SETTLED")];
+        let item = key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
+        assert_eq!(read(&item.into()).unwrap().1, Found::Left);
+    }
 }

@@ -2,10 +2,12 @@
 //!
 //! From the bottom up: [`choose`] decides one auction, [`rows`] says what is read and written, [`plan`] turns a job and
 //! what was read into writes, [`attempt`] reads a failure, [`jitter`] spaces attempts, and [`transaction`] is the
-//! state machine of one batch that puts them in order. [`rounds`] says when the outbox is looked at.
+//! state machine of one batch that puts them in order. [`rounds`] says when the outbox is looked at,
+//! and [`foreign`] remembers what lies there that is not ours.
 
 pub mod attempt;
 pub mod choose;
+pub mod foreign;
 pub mod jitter;
 pub mod plan;
 pub mod rounds;

@@ -6,6 +6,7 @@ mod checks;
 mod child;
 mod contend;
 mod decisions;
+mod foreign;
 mod ledger;
 mod tls;
 mod world;

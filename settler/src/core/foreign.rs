@@ -1,0 +1,163 @@
+//! What lies in the outbox and can be neither settled nor held: remembered, so that it is told once and not read again
+//! at every look.
+//!
+//! What is remembered is read again now and then, for someone may have mended it. Memory and lines of log have a bound,
+//! whatever somebody puts into the table.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Keys of an item.
+type Key = (String, String);
+
+/// Most entries that are remembered: a key has at most 3 KB, so this is 12 MB at worst, and half a megabyte as a rule.
+const REMEMBERED_MAX: usize = 4_096;
+/// After this long an entry is read again: it may have been mended.
+pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// An entry that was not met for this long has left the outbox.
+const GONE_AFTER: Duration = Duration::from_secs(300);
+/// Most entries that are told one by one in [`TELL_EVERY`].
+const TOLD_MAX: usize = 20;
+/// Between two lots of lines.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// The entries that are known.
+#[derive(Debug, Default)]
+pub struct Foreign {
+    known: BTreeMap<Key, Known>,
+    told_at: Option<Duration>,
+    /// Entries that found no room.
+    unremembered: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    reason: String,
+    read_at: Duration,
+    is_told: bool,
+}
+
+/// What is to be told now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ToTell {
+    /// Entries that were never told, with the reason why each is not ours.
+    pub entries: Vec<(Key, String)>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl Foreign {
+    /// Whether this entry was found foreign so short a time ago that it is not read again.
+    #[must_use]
+    pub fn is_known(&self, key: &Key, now: Duration) -> bool {
+        self.known.get(key).is_some_and(|known| now.saturating_sub(known.read_at) < AGAIN_AFTER)
+    }
+
+    /// An entry was found foreign; answers whether for the first time.
+    pub fn note(&mut self, key: Key, reason: String, now: Duration) -> bool {
+        if let Some(known) = self.known.get_mut(&key) {
+            known.is_told &= known.reason == reason;
+            (known.reason, known.read_at) = (reason, now);
+            return false;
+        }
+        if self.known.len() >= REMEMBERED_MAX {
+            self.known.retain(|_, known| now.saturating_sub(known.read_at) < GONE_AFTER);
+        }
+        if self.known.len() >= REMEMBERED_MAX {
+            self.unremembered += 1;
+            return false;
+        }
+        self.known.insert(key, Known { reason, read_at: now, is_told: false });
+        true
+    }
+
+    /// An entry was found in order.
+    pub fn forget(&mut self, key: &Key) {
+        self.known.remove(key);
+    }
+
+    /// What is told now; none when there is nothing new, or it is too early.
+    pub fn to_tell(&mut self, now: Duration) -> Option<ToTell> {
+        if self.told_at.is_some_and(|at| now.saturating_sub(at) < TELL_EVERY) {
+            return None;
+        }
+        let mut told = ToTell::default();
+        for (key, known) in self.known.iter_mut().filter(|(_, known)| !known.is_told) {
+            if told.entries.len() < TOLD_MAX {
+                known.is_told = true;
+                told.entries.push((key.clone(), known.reason.clone()));
+            } else {
+                told.more += 1;
+            }
+        }
+        told.more += std::mem::take(&mut self.unremembered);
+        if told == ToTell::default() {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn key(number: usize) -> Key {
+        (format!("OTHER#{number:06}"), "x".to_owned())
+    }
+
+    fn noted(foreign: &mut Foreign, numbers: std::ops::Range<usize>, now: Duration) -> usize {
+        numbers.filter(|number| foreign.note(key(*number), "no state".to_owned(), now)).count()
+    }
+
+    #[test]
+    fn what_is_known_is_counted_and_told_once_and_read_again_after_a_minute() {
+        let mut foreign = Foreign::default();
+        assert_eq!(noted(&mut foreign, 0..1, S), 1);
+        assert!(foreign.is_known(&key(0), S * 60) && !foreign.is_known(&key(0), S * 61));
+        assert_eq!(foreign.to_tell(S).unwrap().entries, [(key(0), "no state".to_owned())]);
+        assert_eq!(noted(&mut foreign, 0..1, S * 61), 0, "it was counted");
+        assert!(foreign.is_known(&key(0), S * 62));
+        assert_eq!(foreign.to_tell(S * 99), None);
+        foreign.forget(&key(0));
+        assert!(!foreign.is_known(&key(0), S * 62), "it was mended");
+        assert_eq!(noted(&mut foreign, 0..1, S * 63), 1, "and is spoilt again");
+    }
+
+    #[test]
+    fn another_reason_is_told_too() {
+        let mut foreign = Foreign::default();
+        noted(&mut foreign, 0..1, S);
+        assert!(foreign.to_tell(S).is_some());
+        foreign.note(key(0), "its state is SOLD".to_owned(), S * 70);
+        assert_eq!(foreign.to_tell(S * 70).unwrap().entries[0].1, "its state is SOLD");
+    }
+
+    #[test]
+    fn every_entry_is_told_in_its_turn_and_never_many_at_once() {
+        let mut foreign = Foreign::default();
+        noted(&mut foreign, 0..50, S);
+        let mut told = Vec::new();
+        for (seconds, more) in [(1, 30), (12, 10), (23, 0)] {
+            let lot = foreign.to_tell(S * seconds).unwrap();
+            assert!(lot.entries.len() <= TOLD_MAX && lot.more == more, "{lot:?}");
+            assert_eq!(foreign.to_tell(S * (seconds + 9)), None, "too early");
+            told.extend(lot.entries.into_iter().map(|(key, _)| key));
+        }
+        assert_eq!(told, (0..50).map(key).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn memory_has_a_bound_and_what_left_the_outbox_makes_room() {
+        let mut foreign = Foreign::default();
+        assert_eq!(noted(&mut foreign, 0..REMEMBERED_MAX + 5, S), REMEMBERED_MAX);
+        assert_eq!(foreign.known.len(), REMEMBERED_MAX);
+        assert_eq!(foreign.to_tell(S).unwrap().more, REMEMBERED_MAX + 5 - TOLD_MAX, "none is kept quiet");
+        let later = S + GONE_AFTER;
+        assert_eq!(noted(&mut foreign, REMEMBERED_MAX..REMEMBERED_MAX + 5, later), 5);
+        assert_eq!(foreign.known.len(), 5);
+    }
+}
