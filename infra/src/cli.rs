@@ -80,10 +80,7 @@ struct Read {
 pub async fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
-        }
+        Err(told) => return runtime::args::answer(&told),
     };
     let command = cli.command.unwrap_or(Command::Demo(cli.demo));
     runtime::telemetry::init(matches!(command, Command::Demo(_)).then_some("error"));

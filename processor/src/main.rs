@@ -17,10 +17,7 @@ fn main() -> ExitCode {
 async fn work() -> u8 {
     let config = match Config::try_parse() {
         Ok(config) => config,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
-        }
+        Err(told) => return runtime::args::answer(&told),
     };
     let is_stage = config.command.is_none();
     telemetry::init((!is_stage).then_some("warn"));

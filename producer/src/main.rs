@@ -7,7 +7,6 @@ use std::sync::Arc;
 use clap::Parser;
 use producer::{Config, Metrics, progress};
 use runtime::{clients::Clients, shutdown, telemetry};
-use schemas::exit;
 
 fn main() -> ExitCode {
     runtime::process::run(work())
@@ -16,10 +15,7 @@ fn main() -> ExitCode {
 async fn work() -> u8 {
     let config = match Config::try_parse() {
         Ok(config) => config,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
-        }
+        Err(told) => return runtime::args::answer(&told),
     };
     telemetry::init(None);
     let (trigger, shutdown) = shutdown::channel();

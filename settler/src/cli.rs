@@ -34,10 +34,7 @@ enum Command {
 pub async fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { exit::USAGE } else { exit::DONE };
-        }
+        Err(told) => return runtime::args::answer(&told),
     };
     telemetry::init(None);
     let is_stage = cli.command.is_none();

@@ -23,3 +23,4 @@ mod processor;
 mod producer;
 mod settler;
 mod sim;
+mod usage;

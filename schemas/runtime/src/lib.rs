@@ -1,8 +1,10 @@
-//! Effects every stage shares: clients, clock, chance, back-off, shutdown, telemetry, metrics over HTTP, exit codes.
+//! Effects every stage shares: clients, clock, chance, back-off, shutdown, telemetry, metrics over HTTP, exit codes,
+//! and what a command line is answered.
 //!
 //! What is absent: any business rule. A module stands here when two stages use it.
 
 pub mod agreed;
+pub mod args;
 pub mod attrs;
 pub mod backoff;
 pub mod chance;
