@@ -123,7 +123,7 @@ async fn pipeline(
         ttl_after_ms: provision::TTL_AFTER_MS,
         outbox_buckets: schemas::limits::OUTBOX_BUCKETS,
     };
-    provision::provision(&place, SHARDS, &agreed).await?;
+    provision::provision(&place, Some(SHARDS), &agreed).await?;
     let ledger = Ledger::stand_in(&engines.database_url());
     let accounts: Vec<_> = (0..options.accounts).map(provision::sample_account).collect();
     let slots: Vec<_> = (0..options.slots).map(provision::sample_slot).collect();

@@ -40,9 +40,9 @@ pub struct Provision {
     names: crate::place::Names,
     #[command(flatten)]
     ledger: Ledger,
-    /// Shards of a stream that is made.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=500))]
-    shards: i32,
+    /// Shards of a stream that is made [of a new stream: 4].
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..=500))]
+    shards: Option<i32>,
     #[command(flatten)]
     geometry: Agreement,
     /// Accounts to be known to the ledger: CSV with a header, or NDJSON, with account_id, name, balance and

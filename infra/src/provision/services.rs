@@ -22,17 +22,19 @@ const READY_WITHIN: Duration = Duration::from_secs(300);
 /// Pause between two looks at a stream or table that is being made.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Shards of a stream that is made, when nobody says how many.
+const SHARDS: i32 = 4;
 /// Retention of a stream that is made (Kinesis developer guide, "Changing the data retention period").
 const RETENTION_MS: u64 = 24 * 3_600_000;
 /// How much longer than the stream an item stays, so that an audit of the whole stream still finds every item.
 const STAYS_MS: u64 = 24 * 3_600_000;
 
-/// Makes what is absent and checks what is there.
+/// Makes what is absent and checks what is there; a stream that is there keeps its shards.
 ///
 /// # Errors
 /// A [`Failure`] when a service cannot be reached, a table has another key schema, items would go before the stream
 /// does, or another geometry was agreed.
-pub async fn provision(place: &Place, shards: i32, geometry: &GeometryItem) -> anyhow::Result<()> {
+pub async fn provision(place: &Place, shards: Option<i32>, geometry: &GeometryItem) -> anyhow::Result<()> {
     outlives(geometry, RETENTION_MS)?;
     let retention_ms = stream(place, shards).await?;
     outlives(geometry, retention_ms)?;
@@ -64,11 +66,12 @@ fn outlives(geometry: &GeometryItem, retention_ms: u64) -> Result<(), Failure> {
 }
 
 /// Makes the stream, waits for it and answers its retention in ms.
-async fn stream(place: &Place, shards: i32) -> anyhow::Result<u64> {
+async fn stream(place: &Place, shards: Option<i32>) -> anyhow::Result<u64> {
     let (client, name) = (&place.clients.kinesis, &place.names.stream);
-    let was_there = match client.create_stream().stream_name(name).shard_count(shards).send().await {
+    let made_with = shards.unwrap_or(SHARDS);
+    let was_there = match client.create_stream().stream_name(name).shard_count(made_with).send().await {
         Ok(_) => {
-            tracing::info!(stream = name, shards, "stream made");
+            tracing::info!(stream = name, shards = made_with, "stream made");
             false
         }
         Err(error) => match classify(&error) {
@@ -85,7 +88,7 @@ async fn stream(place: &Place, shards: i32) -> anyhow::Result<u64> {
         let status = summary.stream_status();
         if status == &StreamStatus::Active {
             let open = summary.open_shard_count();
-            if was_there && open != shards {
+            if was_there && shards.is_some_and(|given| given != open) {
                 tracing::warn!(
                     stream = name,
                     open_shards = open,

@@ -60,7 +60,7 @@ impl World {
         let proxy = Proxy::start(&dynamodb.endpoint_url()).await;
         let clients = Clients::local(&kinesis.endpoint_url(), &dynamodb.endpoint_url()).await;
         let place = Place { clients, names: Names::default() };
-        provision::provision(&place, SHARDS, &agreed()).await.unwrap();
+        provision::provision(&place, Some(SHARDS), &agreed()).await.unwrap();
         Self { kinesis, dynamodb, proxy, place, logs: tempfile::tempdir().unwrap() }
     }
 
@@ -321,7 +321,7 @@ async fn a_minute_of_chaos_leaves_the_items_of_an_undisturbed_run() {
 
     let calm = Names { table: "calm".into(), lease_table: "calm-leases".into(), ..Names::default() };
     let place = Place { clients: world.place.clients.clone(), names: calm };
-    provision::provision(&place, SHARDS, &agreed()).await.unwrap();
+    provision::provision(&place, Some(SHARDS), &agreed()).await.unwrap();
     let undisturbed = world.process("calm", "--table calm --lease-table calm-leases --bid-events best");
     let expected = world.items(&world.place.names.table).await;
     let began = Instant::now();
