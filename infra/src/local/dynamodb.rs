@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::time::{self, MissedTickBehavior};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 /// The database's file inside [`DynamoOptions::dir`].
 const FILE_NAME: &str = "dynamodb.sqlite";
@@ -139,7 +139,8 @@ pub async fn start_sweeping(options: DynamoOptions, sweep_every: Duration) -> Re
         })
         .map_err(Error::Thread)?;
     let dir = options.dir.as_deref().map(|dir| tracing::field::display(dir.display()));
-    info!(%address, dir, "local dynamodb started");
+    // Whoever started it says where it is, once all engines run.
+    debug!(%address, dir, "local dynamodb started");
     Ok(DynamoHandle { address, stop, stopped })
 }
 
