@@ -62,7 +62,7 @@ async fn show(
     geometry: &Geometry,
     asked: &Asked,
 ) -> Result<Covered, Error> {
-    let look = async || leases.all().await.map_err(call(&format!("table {}", leases.table)));
+    let look = async || leases.all().await.map_err(call(&format!("table {} of leases", leases.table)));
     let (mut read, mut before) = (look().await?, Vec::new());
     if let Some(apart) = asked.watch_ms {
         tokio::time::sleep(Duration::from_millis(apart)).await;

@@ -80,7 +80,7 @@ async fn write(
     shard: &str,
     change: impl Fn(&Lease) -> Result<Option<Lease>, Error>,
 ) -> Result<Option<Lease>, Error> {
-    let table = || format!("table {}", leases.table);
+    let table = || format!("table {} of leases", leases.table);
     for _ in 0..ATTEMPTS {
         let rows = leases.all().await.map_err(call(&table()))?.leases;
         let row = rows.into_iter().find(|row| row.shard_id.0 == shard);
@@ -156,7 +156,7 @@ pub(super) async fn rewind(
 
 /// Refuses a lease of a stream that is gone.
 async fn same_stream(leases: &Leases, stream: &Stream, shard: &str) -> Result<(), Error> {
-    let rows = leases.all().await.map_err(call(&format!("table {}", leases.table)))?.leases;
+    let rows = leases.all().await.map_err(call(&format!("table {} of leases", leases.table)))?.leases;
     let created = stream.kept().await.map(|kept| kept.created);
     if let Some(row) = former(&rows, created).find(|row| row.shard_id.0 == shard) {
         let then = row.stream_created.unwrap_or_default();
@@ -170,7 +170,7 @@ async fn same_stream(leases: &Leases, stream: &Stream, shard: &str) -> Result<()
 
 /// Removes the rows of a stream that is gone.
 pub(super) async fn forget(leases: &Leases, stream: &Stream, json: bool) -> Result<(), Error> {
-    let (table, name) = (format!("table {}", leases.table), format!("stream {}", stream.name));
+    let (table, name) = (format!("table {} of leases", leases.table), format!("stream {}", stream.name));
     stream.shards().await.map_err(call(&name))?;
     let unsaid = || Failure::Unknown { message: "it does not say when it was made".to_owned() };
     let created = stream.kept().await.ok_or_else(|| call(&name)(unsaid()))?.created;

@@ -68,12 +68,16 @@ impl Failure {
             }
             Self::Refused { code, .. } => match code.as_str() {
                 "ResourceNotFoundException" => {
-                    "make it with `exchange provision`, or name another with --stream, --table or --lease-table".to_owned()
+                    format!("make it with `exchange provision`{}", or_another(what))
                 }
                 "AccessDeniedException" => "give the role that policy".to_owned(),
                 "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
                     "check the AWS credentials".to_owned()
                 }
+                "ValidationException" if is_of_a_key(self) => format!(
+                    "its keys are not those of a table of this pipeline, which `exchange provision` makes{}",
+                    or_another(what)
+                ),
                 code if code.starts_with("HTTP") || code.starts_with("UnknownOperation") => {
                     format!("perhaps another service listens there: {}", clients::whither())
                 }
@@ -82,6 +86,29 @@ impl Failure {
         };
         format!("{what}: {self}; {next}")
     }
+}
+
+/// The option that names another of what a call was about, where one does.
+fn or_another(what: &str) -> &'static str {
+    let is_of = |word: &str| what.starts_with(&format!("{word} ")) || what.contains(&format!(" {word} "));
+    if what.contains("lease") && !is_of("stream") {
+        ", or name another with --lease-table"
+    } else if is_of("stream") {
+        ", or name another with --stream"
+    } else if is_of("table") {
+        ", or name another with --table"
+    } else {
+        ""
+    }
+}
+
+/// Whether a table refused a key because it has others (DynamoDB developer guide, "Error handling", and what its local
+/// engines say).
+fn is_of_a_key(failure: &Failure) -> bool {
+    let Failure::Refused { message, .. } = failure else { return false };
+    ["does not match the schema", "Missing the key", "not provided in the item", "missed key schema element"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// Error codes that mean "too fast" (Kinesis and DynamoDB API references, common errors).
@@ -186,6 +213,20 @@ mod tests {
     }
 
     #[test]
+    fn a_table_with_other_keys_is_not_one_of_this_pipeline() {
+        let other = |message: &str| {
+            let (code, message) = ("ValidationException".to_owned(), message.to_owned());
+            Failure::Refused { code, message }.told("table theirs cannot be read")
+        };
+        let told = other("The provided key element does not match the schema");
+        for word in ["table theirs", "not those of a table of this pipeline", "exchange provision", "--table"]
+        {
+            assert!(told.contains(word), "{told}");
+        }
+        assert!(!other("Limit is too high").contains("provision"), "another complaint is another matter");
+    }
+
+    #[test]
     fn a_sentence_says_what_was_tried_what_came_of_it_and_what_to_do() {
         let missing =
             Failure::Refused { code: "ResourceNotFoundException".to_owned(), message: "no".to_owned() };
@@ -195,6 +236,19 @@ mod tests {
             "{told}"
         );
         assert!(told.contains("exchange provision") && missing.exit_code() == exit::USAGE, "{told}");
+        for (what, option) in [
+            ("table t cannot be read", "--table"),
+            ("outbox of table t", "--table"),
+            ("stream s cannot be used", "--stream"),
+            ("consumer c of stream s", "--stream"),
+            ("table t of leases", "--lease-table"),
+        ] {
+            let told = missing.told(what);
+            let options = ["--table", "--stream", "--lease-table"];
+            let said: Vec<_> =
+                options.iter().filter(|option| told.ends_with(&format!(" {option}"))).collect();
+            assert_eq!(said, [&option], "a command has no other option for it: {told}");
+        }
         let away = Failure::Unreachable { message: "refused".to_owned() };
         assert!(
             away.told("stream s").contains("AWS_ENDPOINT_URL_KINESIS")
