@@ -1,6 +1,7 @@
 //! Where the pipeline is: its clients, its ledger and the names of its stream and tables.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use runtime::clients::Clients;
 use schemas::keys;
 
@@ -10,13 +11,13 @@ use crate::failure::Failure;
 #[derive(Args, Clone, Debug)]
 pub struct Names {
     /// The stream of bids.
-    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM)]
+    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM, value_parser = NonEmptyStringValueParser::new())]
     pub stream: String,
     /// The table of aggregates.
-    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE)]
+    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE, value_parser = NonEmptyStringValueParser::new())]
     pub table: String,
     /// The table of leases.
-    #[arg(long, env = "LEASE_TABLE", default_value = keys::LEASE_TABLE)]
+    #[arg(long, env = "LEASE_TABLE", default_value = keys::LEASE_TABLE, value_parser = NonEmptyStringValueParser::new())]
     pub lease_table: String,
 }
 

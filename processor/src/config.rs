@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::keys;
 
@@ -40,13 +41,13 @@ pub enum MetricsForm {
 #[derive(Args, Clone, Debug)]
 pub struct Names {
     /// The stream of bids.
-    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM, global = true)]
+    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM, global = true, value_parser = NonEmptyStringValueParser::new())]
     pub stream: String,
     /// The table of aggregates.
-    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE, global = true)]
+    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE, global = true, value_parser = NonEmptyStringValueParser::new())]
     pub table: String,
     /// The table of leases.
-    #[arg(long, env = "LEASE_TABLE", default_value = keys::LEASE_TABLE, global = true)]
+    #[arg(long, env = "LEASE_TABLE", default_value = keys::LEASE_TABLE, global = true, value_parser = NonEmptyStringValueParser::new())]
     pub lease_table: String,
 }
 
@@ -61,7 +62,7 @@ pub struct Config {
     #[command(flatten)]
     pub names: Names,
     /// This worker's name in the lease table, to which each start adds letters of its own; made up when absent.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub worker: Option<String>,
     /// Pause between two reads of a shard, in ms; AWS allows 5 reads a second.
     #[arg(long, default_value_t = 210, value_parser = clap::value_parser!(u64).range(10..=60_000))]
@@ -82,7 +83,7 @@ pub struct Config {
     #[arg(long, default_value_t = 8_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     pub open_bids_max: u64,
     /// Reads by enhanced fan-out, as this registered consumer, which is made when it is not there.
-    #[arg(long, value_name = "CONSUMER", num_args = 0..=1, default_missing_value = "processor")]
+    #[arg(long, value_name = "CONSUMER", num_args = 0..=1, default_missing_value = "processor", value_parser = NonEmptyStringValueParser::new())]
     pub fan_out: Option<String>,
     /// Which single bids are written.
     #[arg(long, value_enum, default_value = "none")]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, value_parser};
 use schemas::ids::Region;
 use schemas::keys;
@@ -21,7 +22,7 @@ use crate::source::Source;
 #[command(name = "producer", version)]
 pub struct Config {
     /// The stream of bids.
-    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM)]
+    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM, value_parser = NonEmptyStringValueParser::new())]
     pub stream: String,
     /// The region of this edge.
     #[arg(long, env = "AWS_REGION")]
@@ -58,7 +59,7 @@ pub struct Config {
     #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..=3_600))]
     pub drain_s: u64,
     /// The table with the agreed geometry; with it, bids that cannot make their window any more are refused.
-    #[arg(long, env = "AGGREGATES_TABLE")]
+    #[arg(long, env = "AGGREGATES_TABLE", value_parser = NonEmptyStringValueParser::new())]
     pub table: Option<String>,
     /// Lines that were not accepted, with their reasons, as NDJSON. Over HTTP each caller is told instead, and only what
     /// was taken and not delivered stands here too.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use schemas::keys;
 
 use crate::core::transaction::Rules;
@@ -13,13 +14,13 @@ use crate::db::Ledger;
 #[command(name = "settler", version)]
 pub struct Config {
     /// The table of aggregates.
-    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE)]
+    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE, value_parser = NonEmptyStringValueParser::new())]
     pub table: String,
     /// Where the ledger is.
     #[command(flatten)]
     pub ledger: Ledger,
     /// This worker's name in conflict events; made up when absent.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub worker: Option<String>,
     /// Most auctions of one transaction; 100 stay far below 3,000 rows.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=300))]

@@ -1,6 +1,7 @@
 //! `settler release`: puts a held auction back into the outbox, once what held it is mended.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use runtime::clients::Clients;
 use schemas::ids::SlotId;
 use schemas::keys;
@@ -13,7 +14,7 @@ use crate::outbox::Outbox;
 #[derive(Args, Clone, Debug)]
 pub struct Release {
     /// The table of aggregates.
-    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE)]
+    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE, value_parser = NonEmptyStringValueParser::new())]
     pub table: String,
     /// The slot.
     #[arg(long)]
