@@ -82,7 +82,7 @@ pub struct Line {
 /// Runs the races, and says and writes what came out; a stop leaves out what was not over.
 ///
 /// # Errors
-/// When the ledger cannot be used, or a file cannot be written.
+/// When the ledger cannot be used, a file cannot be written, or a stop left out some of the races.
 pub async fn contend(options: &Contend, stop: &Shutdown) -> Result<(), Error> {
     if let Some(path) = options.plot.iter().find(|path| !plot::is_drawable(path)) {
         return Err(Error::Usage(format!(
@@ -106,24 +106,33 @@ pub async fn contend(options: &Contend, stop: &Shutdown) -> Result<(), Error> {
             }
         }
     }
+    let all = options.workers.len() * options.strategies.len();
+    let interrupted = Error::Input(format!(
+        "interrupted when {} of {all} lines were raced; {} and nothing of the others was kept",
+        lines.len(),
+        if lines.is_empty() { "there is nothing to show," } else { "those are shown," }
+    ));
+    if lines.is_empty() {
+        return Err(interrupted);
+    }
+    show(options, &lines, facts::why_none(prize, hops))?;
+    if lines.len() < all { Err(interrupted) } else { Ok(()) }
+}
+
+/// Says and writes what came out.
+fn show(options: &Contend, lines: &[Line], why_none: Option<&str>) -> Result<(), Error> {
     // Where JSON goes to standard output nothing else does.
     if options.json.as_deref() != Some("-".as_ref()) {
         let mut out = std::io::stdout();
-        let written = table::print(
-            &mut out,
-            options.ledger.name(),
-            &options.prize,
-            &lines,
-            facts::why_none(prize, hops),
-        );
+        let written = table::print(&mut out, options.ledger.name(), &options.prize, lines, why_none);
         written.map_err(|error| Error::Io(format!("standard output: {error}")))?;
     }
     for path in &options.plot {
-        plot::draw(path, &options.prize, &lines)
+        plot::draw(path, &options.prize, lines)
             .map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))?;
     }
     match &options.json {
-        Some(path) => write_json(path, &lines),
+        Some(path) => write_json(path, lines),
         None => Ok(()),
     }
 }

@@ -102,7 +102,9 @@ async fn a_stop_leaves_nothing_behind_and_what_a_kill_leaves_the_next_one_takes_
         },
         contend(&slow, &stop),
     );
-    ended.unwrap();
+    let ended = ended.unwrap_err();
+    assert_eq!(ended.exit_code(), schemas::exit::FOUND);
+    assert!(ended.to_string().contains("interrupted when 0 of 1 lines"), "{ended}");
     assert_eq!(what_counts(&world).await, before, "nothing of it is left");
     assert_eq!(
         world.count("SELECT count(*) FROM simulation_runs").await,
@@ -119,5 +121,35 @@ async fn a_stop_leaves_nothing_behind_and_what_a_kill_leaves_the_next_one_takes_
     let quick = options(&world, &["--workers", "2", "--strategies", "full", "--runs", "1", "--hop-ms", "1"]);
     contend(&quick, &stop).await.unwrap();
     assert_eq!(what_counts(&world).await, before);
+    world.stop().await;
+}
+
+/// What was raced before the stop is shown, and that it is not everything is said.
+#[tokio::test]
+async fn a_stop_shows_the_lines_that_were_raced() {
+    let world = settled().await;
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("lines.json");
+    let files = ["--json", json.to_str().unwrap()];
+    let races = ["--workers", "2,8", "--strategies", "full", "--runs", "2", "--hop-ms", "50"];
+    let (trigger, stop) = shutdown::channel();
+    let options = options(&world, &[&races[..], &files[..]].concat());
+    let ((), ended) = tokio::join!(
+        async {
+            let first = async {
+                while world.count("SELECT count(*) FROM simulation_runs").await == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(DEADLINE, first).await.expect("the first line is raced");
+            trigger.trigger();
+        },
+        contend(&options, &stop),
+    );
+    let ended = ended.unwrap_err().to_string();
+    assert!(ended.contains("interrupted when 1 of 2 lines"), "{ended}");
+    let lines: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert_eq!(lines.as_array().unwrap().len(), 1, "{lines}");
+    assert_eq!(lines[0]["workers"], 2);
     world.stop().await;
 }
