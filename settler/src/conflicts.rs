@@ -1,7 +1,6 @@
 //! Makes contention visible: one row per attempt that did not end well, with what it met and how long it then waited.
 
 use schemas::ids::SettlementId;
-use schemas::time::Millis;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -10,6 +9,7 @@ use crate::core::attempt::{Attempt, Meaning, occ_code};
 use crate::core::plan::{Done, Job};
 use crate::core::transaction::{End, Ended};
 use crate::db::{Connection, Pool};
+use crate::grace::Grace;
 use crate::statements::INSERT_CONFLICTS;
 
 /// How many of these were conflicts.
@@ -40,12 +40,19 @@ fn new_id(of: &SettlementId) -> Uuid {
 
 /// Writes them, on `connection` while that lasts and on another when it is gone: what an attempt met must not be lost
 /// to the next fault. They are evidence, not truth: when it cannot be done in time that is logged, and settling goes on.
-pub async fn record(pool: &Pool, connection: Option<&Connection>, worker: &str, ended: &Ended, at: Millis) {
+/// After a stop no connection is made for them.
+pub async fn record(
+    pool: &Pool,
+    connection: Option<&Connection>,
+    grace: Grace<'_>,
+    worker: &str,
+    ended: &Ended,
+) {
     if ended.attempts.is_empty() {
         return;
     }
     let rows = Rows::of(ended);
-    let (is_resolved, at) = (resolved(&ended.end), at.to_string());
+    let (is_resolved, at) = (resolved(&ended.end), runtime::clock::now().to_string());
     let columns: [&(dyn ToSql + Sync); 10] = [
         &rows.batch,
         &worker,
@@ -58,10 +65,13 @@ pub async fn record(pool: &Pool, connection: Option<&Connection>, worker: &str, 
         &rows.origins,
         &rows.delays,
     ];
-    let told = match tokio::time::timeout(WITHIN, written(pool, connection, &columns)).await {
-        Ok(Ok(())) => return,
-        Ok(Err(reason)) => reason,
-        Err(_) => "no answer in time".to_owned(),
+    let told = tokio::select! {
+        written = written(pool, connection, grace, &columns) => match written {
+            Ok(()) => return,
+            Err(reason) => reason,
+        },
+        () = tokio::time::sleep(WITHIN) => "no answer in time".to_owned(),
+        () = grace.over() => "the time after the stop is over".to_owned(),
     };
     tracing::warn!(error = told, attempts = ended.attempts.len(), "conflict events not written");
 }
@@ -70,12 +80,16 @@ pub async fn record(pool: &Pool, connection: Option<&Connection>, worker: &str, 
 async fn written(
     pool: &Pool,
     connection: Option<&Connection>,
+    grace: Grace<'_>,
     columns: &[&(dyn ToSql + Sync)],
 ) -> Result<(), String> {
     let mut lent = connection.filter(|connection| !connection.is_spent());
     let mut own = None;
     for _ in 0..TRIES_MAX {
         if lent.is_none() && own.is_none() {
+            if grace.has_begun() {
+                return Err("the connection is gone, and after a stop none is made for this".to_owned());
+            }
             own = Some(pool.take().await.map_err(|error| error.to_string())?);
         }
         let Some(connection) = lent.or(own.as_ref()) else { continue };

@@ -26,7 +26,8 @@ use crate::core::rows::{Auction, Decided};
 use crate::core::transaction::{End, Ended, Rules};
 use crate::db::Pool;
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::grace::Grace;
+use crate::metrics::{Contention, Metrics};
 use crate::outbox::{Key, Marked, Outbox};
 use crate::runner::Runner;
 use crate::walk::Walk;
@@ -35,6 +36,9 @@ use crate::walk::Walk;
 const MARKS: usize = 32;
 /// Between two tries of a mark.
 const MARK_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(1) };
+/// What marks have after a stop however late the ledger answered: a decision that nobody marks is found again, and one
+/// that is marked is shown.
+const MARKS_AT_LEAST: Duration = Duration::from_secs(1);
 /// Tries of a mark; after them the item is found again in the outbox.
 const MARK_TRIES: u32 = 5;
 
@@ -51,8 +55,18 @@ pub async fn run(
 ) -> Result<(), Error> {
     crate::show::start(&config, &metrics, &shutdown).await?;
     let pool = config.ledger.pool(config.connects_per_second).await?;
-    let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
-    ready(&pool, config.rules.flight).await?;
+    let prepared = async {
+        let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
+        ready(&pool, config.rules.flight).await?;
+        Ok::<_, Error>(agreed)
+    };
+    let agreed = tokio::select! {
+        agreed = prepared => agreed?,
+        () = shutdown.wait() => {
+            tracing::info!("settler stopped before it began");
+            return Ok(());
+        }
+    };
     let worker = config.worker.clone().unwrap_or_else(|| format!("settler-{:016x}", runtime::chance::seed()));
     tracing::info!(worker, ledger = config.ledger.name(), "settler started");
     let mut rounds = Rounds::new(agreed.outbox_buckets, Duration::from_millis(config.idle_ms));
@@ -77,8 +91,15 @@ pub async fn run(
             }
         }
     }
-    let contention = serde_json::to_string(&settler.metrics.contention()).unwrap_or_default();
-    tracing::info!(worker = settler.worker, contention, "settler stopped");
+    let Contention { conflicts, retries, resolved, resolution_rate } = settler.metrics.contention();
+    tracing::info!(
+        worker = settler.worker,
+        conflicts,
+        retries,
+        resolved,
+        resolutionRate = resolution_rate,
+        "settler stopped"
+    );
     Ok(())
 }
 
@@ -134,7 +155,11 @@ impl Settler {
         if self.shutdown.requested() {
             return Ok(0);
         }
-        let found = match self.walk.bucket(bucket, self.config.batch).await {
+        let walked = tokio::select! {
+            walked = self.walk.bucket(bucket, self.config.batch) => walked,
+            () = self.shutdown.wait() => return Ok(0),
+        };
+        let found = match walked {
             Ok(found) => found,
             Err(failure @ Failure::Refused { .. }) => {
                 return Err(Error::Call { what: format!("outbox of table {}", self.outbox.table), failure });
@@ -156,14 +181,17 @@ impl Settler {
         for (key, reason) in &found.unreadable {
             left += self.hold(key, reason).await;
         }
-        let batch = found.auctions;
+        if self.shutdown.requested() {
+            // Of the auctions nothing was begun, and now nothing is.
+            return Ok(left);
+        }
         let rules = Rules { pricing: self.outbox.agreed.geometry.pricing, ..self.config.rules };
-        let runner = Runner::new(&self.pool, Job::Settle(batch), rules, Some(&self.shutdown));
-        let mut runner = runner.watched(&self.metrics.ledger_away);
+        let runner = Runner::new(&self.pool, Job::Settle(found.auctions), rules, Some(&self.shutdown));
+        let mut runner = runner.watched(&self.metrics);
         while let Some(ended) = runner.next().await {
             self.count(&ended);
-            let now = runtime::clock::now();
-            conflicts::record(&self.pool, runner.connection(), &self.worker, &ended, now).await;
+            let grace = Grace::after(Some(&self.shutdown));
+            conflicts::record(&self.pool, runner.connection(), grace, &self.worker, &ended).await;
             left += self.ended(ended).await?;
         }
         Ok(left)
@@ -199,8 +227,11 @@ impl Settler {
             }
             End::Done(_) => Ok(0),
             End::GivenBack(meaning) => {
-                let is_away = matches!(meaning, Meaning::Away | Meaning::Unknown);
-                self.metrics.ledger_away.store(u64::from(is_away), Ordering::Relaxed);
+                // Whether a connection can be made is said by whoever tries.
+                if meaning != Meaning::Away {
+                    let is_away = u64::from(meaning == Meaning::Unknown);
+                    self.metrics.ledger_away.store(is_away, Ordering::Relaxed);
+                }
                 let given_back = u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 self.metrics.given_back.fetch_add(given_back, Ordering::Relaxed);
                 tracing::warn!(auctions = batch.len(), ?meaning, "auctions given back, found again later");
@@ -264,11 +295,23 @@ impl Settler {
         let mark =
             |(auction, row): (Arc<Auction>, Decided)| async move { self.mark_one(&auction, &row).await };
         let mut marks = stream::iter(decided).map(mark).buffer_unordered(MARKS);
+        let over = async {
+            Grace::after(Some(&self.shutdown)).over().await;
+            tokio::time::sleep(MARKS_AT_LEAST).await;
+        };
+        let mut over = std::pin::pin!(over);
         let mut left = 0;
-        while let Some(one) = marks.next().await {
+        loop {
+            let marked = tokio::select! {
+                marked = marks.next() => marked,
+                () = &mut over => {
+                    tracing::warn!("not all marks were written in the time after the stop, found again later");
+                    return left;
+                }
+            };
+            let Some(one) = marked else { return left };
             left += one;
         }
-        left
     }
 
     async fn mark_one(&self, auction: &Auction, row: &Decided) -> usize {

@@ -36,6 +36,8 @@ pub enum Error {
     NotLetIn {
         /// The ledger's name.
         ledger: &'static str,
+        /// Its code.
+        sqlstate: String,
         /// Its words.
         reason: String,
     },

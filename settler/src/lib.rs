@@ -13,6 +13,7 @@ pub mod core;
 pub mod db;
 pub mod drive;
 pub mod error;
+pub mod grace;
 pub mod metrics;
 pub mod outbox;
 pub mod provision;

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub given_back: AtomicU64,
     /// 1 while the ledger does not answer.
     pub ledger_away: AtomicU64,
+    /// 1 while the ledger answers and lets nobody in.
+    pub ledger_refuses: AtomicU64,
     /// 1 while the table of aggregates does not answer.
     pub outbox_away: AtomicU64,
     /// Attempts of each part.
@@ -59,6 +61,7 @@ impl Default for Metrics {
             resolved: AtomicU64::default(),
             given_back: AtomicU64::default(),
             ledger_away: AtomicU64::default(),
+            ledger_refuses: AtomicU64::default(),
             outbox_away: AtomicU64::default(),
             attempts: Histogram::new(ATTEMPTS),
             settle_seconds: Histogram::new(SETTLE_SECONDS),
@@ -139,11 +142,20 @@ impl Collector for Counters {
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
             counter.encode(metric)?;
         }
-        let away = i64::try_from(metrics.ledger_away.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-        let gauge = ConstGauge::new(away);
-        let help = "1 while the ledger does not answer";
-        let metric = encoder.encode_descriptor("settler_ledger_away", help, None, gauge.metric_type())?;
-        gauge.encode(metric)
+        for (name, help, flag) in [
+            ("settler_ledger_away", "1 while the ledger does not answer", &metrics.ledger_away),
+            (
+                "settler_ledger_refuses",
+                "1 while the ledger answers and lets nobody in",
+                &metrics.ledger_refuses,
+            ),
+        ] {
+            let flag = i64::try_from(flag.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+            let gauge = ConstGauge::new(flag);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::core::plan::{Deposit, Done, Job};
 use crate::core::transaction::{End, Rules};
 use crate::db::{Connection, Pool};
 use crate::error::Error;
+use crate::grace::Grace;
 use crate::runner::Runner;
 pub use crate::schema::{apply as schema, known as known_schema};
 use crate::statements::{INSERT_ACCOUNTS, UPSERT_SLOTS};
@@ -152,7 +153,7 @@ pub async fn deposit(
     let mut runner = Runner::new(&pool, job, Rules::default(), None);
     let mut booked = None;
     while let Some(ended) = runner.next().await {
-        conflicts::record(&pool, runner.connection(), "deposit", &ended, runtime::clock::now()).await;
+        conflicts::record(&pool, runner.connection(), Grace::after(None), "deposit", &ended).await;
         booked = Some(match ended.end {
             End::Done(done) => Ok(done == Done::Deposited),
             End::Refused(reason) => Err(Error::Input(reason)),

@@ -3,7 +3,7 @@
 //! [`crate::core::transaction`] decides; here its effects are carried out, each within its time, and what happened is
 //! told to it. A connection whose state is not known is closed, never used again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use runtime::shutdown::Shutdown;
@@ -13,23 +13,23 @@ use crate::core::attempt::{Failure, Fate, Meaning};
 use crate::core::plan::Job;
 use crate::core::transaction::{Effect, Ended, Event, Moment, Rules, Transaction};
 use crate::db::{Connection, Pool, chain};
+use crate::error::Error;
+use crate::grace::Grace;
+use crate::metrics::Metrics;
 use crate::statements::ROLLBACK;
-
-/// How long what was begun may take once a stop was asked for.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs one job to its end.
 #[derive(Debug)]
 pub struct Runner<'a> {
     pool: &'a Pool,
-    stop: Option<&'a Shutdown>,
+    grace: Grace<'a>,
     machine: Transaction,
     connection: Option<Connection>,
     /// Whether a transaction may be open on the connection.
     open: bool,
     began: Instant,
-    /// 1 from a connection that could not be made to an answer.
-    away: Option<&'a AtomicU64>,
+    /// Where it is said whether connections can be made.
+    metrics: Option<&'a Metrics>,
 }
 
 impl<'a> Runner<'a> {
@@ -37,13 +37,14 @@ impl<'a> Runner<'a> {
     #[must_use]
     pub fn new(pool: &'a Pool, job: Job, rules: Rules, stop: Option<&'a Shutdown>) -> Self {
         let machine = Transaction::new(job, rules);
-        Self { pool, stop, machine, connection: None, open: false, began: Instant::now(), away: None }
+        let grace = Grace::after(stop);
+        Self { pool, grace, machine, connection: None, open: false, began: Instant::now(), metrics: None }
     }
 
-    /// Says in this number whether the ledger is away, as soon as that is known and not when a job is given back.
+    /// Says here whether the ledger is away or lets nobody in, as soon as that is known and not when a job is given back.
     #[must_use]
-    pub fn watched(self, away: &'a AtomicU64) -> Self {
-        Self { away: Some(away), ..self }
+    pub fn watched(self, metrics: &'a Metrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Runs until a part has ended; none when all have.
@@ -57,7 +58,7 @@ impl<'a> Runner<'a> {
             event = match effect {
                 Effect::Read(reads) => match self.connected().await {
                     Ok(mut connection) => {
-                        let flight = self.machine.rules().flight;
+                        let flight = self.grace.at_most(self.machine.rules().flight);
                         self.open = true;
                         let answer = tokio::time::timeout(flight, read(&mut connection, &reads)).await;
                         let answer =
@@ -70,7 +71,7 @@ impl<'a> Runner<'a> {
                 Effect::Write(writes) => {
                     let mut connection =
                         self.connection.take().expect("what was read was read on a connection");
-                    let flight = self.machine.rules().flight;
+                    let flight = self.grace.at_most(self.machine.rules().flight);
                     let answer = tokio::time::timeout(flight, write(&mut connection, &writes)).await;
                     let answer = answer.unwrap_or_else(|_| Err(Failure::lost("no answer in time".into())));
                     // A COMMIT that was answered has ended its transaction, one way or the other.
@@ -79,7 +80,7 @@ impl<'a> Runner<'a> {
                     answer.map_or_else(Event::Failed, |()| Event::Committed)
                 }
                 Effect::Pause(delay) => {
-                    self.pause(delay).await;
+                    self.grace.pause(delay).await;
                     Event::Ready
                 }
                 Effect::Ended(ended) => return Some(ended),
@@ -93,27 +94,39 @@ impl<'a> Runner<'a> {
 
     fn tell(&mut self, event: Event) -> Effect {
         let now = Moment { wall: runtime::clock::now(), steady: self.began.elapsed() };
-        if self.stop.is_some_and(Shutdown::requested) {
-            self.machine.hurry(now, STOP_GRACE);
+        if let Some(left) = self.grace.left() {
+            self.machine.hurry(now, left);
         }
         self.machine.on(event, now, runtime::chance::unit())
     }
 
     async fn connected(&mut self) -> Result<Connection, Failure> {
         if let Some(connection) = self.connection.take().filter(|connection| !connection.is_spent())
-            && (!self.open || rolled_back(&connection).await)
+            && (!self.open || rolled_back(&connection, self.grace).await)
         {
             self.open = false;
             return Ok(connection);
         }
         self.open = false;
-        let taken = self.pool.take().await;
-        if let Some(away) = self.away {
-            away.store(u64::from(taken.is_err()), Ordering::Relaxed);
+        let taken = tokio::select! {
+            taken = self.pool.take() => taken,
+            () = self.grace.over() => return Err(Failure::away("stopped before there was a connection".into())),
+        };
+        let (ledger, failed) = (self.pool.name(), taken.as_ref().err());
+        let lets_nobody_in = matches!(failed, Some(Error::NotLetIn { .. }));
+        if let Some(metrics) = self.metrics {
+            metrics.ledger_refuses.store(u64::from(lets_nobody_in), Ordering::Relaxed);
+            metrics.ledger_away.store(u64::from(failed.is_some() && !lets_nobody_in), Ordering::Relaxed);
         }
         taken.map_err(|error| {
-            tracing::warn!(error = chain(&error), ledger = self.pool.name(), "ledger away, connecting again");
-            Failure::away(chain(&error))
+            let said = chain(&error);
+            // Nothing was done in either case, and both may pass; but one of them only when someone acts.
+            if let Error::NotLetIn { sqlstate, .. } = error {
+                tracing::error!(error = said, sqlstate, ledger, "ledger lets nobody in, tried again");
+                return Failure { sqlstate, ..Failure::away(said) };
+            }
+            tracing::warn!(error = said, ledger, "ledger away, connecting again");
+            Failure::away(said)
         })
     }
 
@@ -133,20 +146,9 @@ impl<'a> Runner<'a> {
         tell(failure);
     }
 
-    async fn pause(&mut self, delay: Duration) {
-        let sleep = tokio::time::sleep(delay);
-        match self.stop {
-            Some(stop) if !stop.requested() => tokio::select! {
-                () = sleep => {}
-                () = stop.wait() => {}
-            },
-            _ => sleep.await,
-        }
-    }
-
     async fn give_back(&mut self) {
         if let Some(connection) = self.connection.take()
-            && (!self.open || rolled_back(&connection).await)
+            && (!self.open || rolled_back(&connection, self.grace).await)
         {
             self.pool.give_back(connection);
         }
@@ -170,9 +172,9 @@ fn tell(failure: &Failure) {
 }
 
 /// Ends what is left of a transaction; false when the connection cannot even do that.
-async fn rolled_back(connection: &Connection) -> bool {
+async fn rolled_back(connection: &Connection, grace: Grace<'_>) -> bool {
     let rollback = connection.client.batch_execute(ROLLBACK);
-    matches!(tokio::time::timeout(ROLLBACK_WITHIN, rollback).await, Ok(Ok(())))
+    matches!(tokio::time::timeout(grace.at_most(ROLLBACK_WITHIN), rollback).await, Ok(Ok(())))
 }
 
 /// A rollback is answered at once, or the connection is gone.

@@ -34,8 +34,32 @@ fn health(metrics: &Metrics) -> Result<String, String> {
     let away = [("ledger", &metrics.ledger_away), ("outbox", &metrics.outbox_away)];
     let away: Vec<&str> =
         away.iter().filter(|(_, flag)| flag.load(Ordering::Relaxed) > 0).map(|(name, _)| *name).collect();
-    if away.is_empty() {
+    let mut troubles = Vec::new();
+    if metrics.ledger_refuses.load(Ordering::Relaxed) > 0 {
+        troubles.push("ledger lets nobody in: check user, password and database".to_owned());
+    }
+    if !away.is_empty() {
+        troubles.push(format!("away: {}", away.join(" and ")));
+    }
+    if troubles.is_empty() {
         return Ok(format!("ledger and outbox answer, held {held}"));
     }
-    Err(format!("away: {}, held {held}", away.join(" and ")))
+    Err(format!("{}, held {held}", troubles.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_lets_nobody_in_is_not_one_that_is_away() {
+        let metrics = Metrics::default();
+        assert!(health(&metrics).is_ok());
+        metrics.ledger_refuses.store(1, Ordering::Relaxed);
+        let refuses = health(&metrics).unwrap_err();
+        assert!(refuses.contains("password") && !refuses.contains("away"), "{refuses}");
+        metrics.ledger_refuses.store(0, Ordering::Relaxed);
+        metrics.ledger_away.store(1, Ordering::Relaxed);
+        assert_eq!(health(&metrics).unwrap_err(), "away: ledger, held 0");
+    }
 }

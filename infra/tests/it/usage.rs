@@ -90,3 +90,10 @@ fn a_stream_that_was_resharded_is_no_surprise_to_whoever_did_not_ask_for_shards(
     let other = local.exchange(&["provision", "--shards", "3"]).done();
     assert!(other.stderr.contains("keeps its shards"), "{other:?}");
 }
+
+#[test]
+fn certificates_for_a_ledger_that_is_reached_without_tls_are_usage() {
+    let mut report = exchange(&["report", "--dsql-ca-file", "/nowhere/ca.pem"]);
+    report.env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+    run(&mut report).says(USAGE, &["--dsql-ca-file", "DSQL_ENDPOINT"]);
+}

@@ -1,26 +1,37 @@
 //! One request to stop, seen by everyone who holds a clone.
 
+use std::sync::{Arc, OnceLock};
+
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Asks for the stop.
 #[derive(Clone, Debug)]
-pub struct Trigger(CancellationToken);
+pub struct Trigger(Arc<Asked>);
 
 /// Sees the request to stop; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Shutdown(CancellationToken);
+pub struct Shutdown(Arc<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    token: CancellationToken,
+    at: OnceLock<Instant>,
+}
 
 /// A trigger and what sees it.
 #[must_use]
 pub fn channel() -> (Trigger, Shutdown) {
-    let token = CancellationToken::new();
-    (Trigger(token.clone()), Shutdown(token))
+    let asked = Arc::new(Asked::default());
+    (Trigger(Arc::clone(&asked)), Shutdown(asked))
 }
 
 impl Trigger {
     /// Asks everyone to finish what they hold and stop. Asking twice is the same.
     pub fn trigger(&self) {
-        self.0.cancel();
+        // The moment first, so that whoever sees the request can say how long ago it was.
+        self.0.at.get_or_init(Instant::now);
+        self.0.token.cancel();
     }
 }
 
@@ -28,12 +39,18 @@ impl Shutdown {
     /// Whether the stop was asked for.
     #[must_use]
     pub fn requested(&self) -> bool {
-        self.0.is_cancelled()
+        self.0.token.is_cancelled()
+    }
+
+    /// When the stop was first asked for; a grace period counts from there.
+    #[must_use]
+    pub fn asked_at(&self) -> Option<Instant> {
+        self.0.at.get().copied()
     }
 
     /// Returns once the stop was asked for; safe to drop and call again.
     pub async fn wait(&self) {
-        self.0.cancelled().await;
+        self.0.token.cancelled().await;
     }
 }
 

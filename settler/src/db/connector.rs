@@ -77,6 +77,12 @@ impl Connector {
         let said = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
         let way = match (&said(&ledger.dsql_endpoint), &said(&ledger.database_url)) {
             (Some(endpoint), _) => Way::Dsql(Box::new(Dsql::new(ledger, endpoint).await?)),
+            (None, Some(_)) if ca_file(ledger).is_some() => {
+                return Err(Error::Usage(
+                    "--dsql-ca-file (DSQL_CA_FILE) is for Aurora DSQL, and DATABASE_URL is reached without TLS: leave the file out, or name a cluster with DSQL_ENDPOINT"
+                        .to_owned(),
+                ));
+            }
             (None, Some(url)) => {
                 // The text holds a password and stays out of the message.
                 let mut config: tokio_postgres::Config = url.parse().map_err(|error| {
@@ -115,7 +121,7 @@ impl Connector {
         let made = made.await.unwrap_or_else(|_| Err(Refusal::Away("connecting timed out".to_owned())));
         let (client, driver) = made.map_err(|refusal| match refusal {
             Refusal::Away(reason) => Error::Unreachable { ledger: self.name, reason },
-            Refusal::NotLetIn(reason) => Error::NotLetIn { ledger: self.name, reason },
+            Refusal::NotLetIn { sqlstate, reason } => Error::NotLetIn { ledger: self.name, sqlstate, reason },
         })?;
         let retire_at = Instant::now() + retire_after(runtime::chance::unit());
         let is_plain = matches!(self.way, Way::StandIn(_));
@@ -128,7 +134,12 @@ enum Refusal {
     /// Nobody answered, or not now.
     Away(String),
     /// The server answered, and knows no such user, password or database.
-    NotLetIn(String),
+    NotLetIn {
+        /// Its code.
+        sqlstate: String,
+        /// Its words.
+        reason: String,
+    },
 }
 
 /// Classes of SQLSTATE that say so (PostgreSQL manual, "PostgreSQL Error Codes"): invalid authorization, and invalid
@@ -139,7 +150,7 @@ impl Refusal {
     fn of(error: &tokio_postgres::Error) -> Self {
         let code = error.code().map_or("", |code| code.code());
         if NOT_LET_IN.iter().any(|class| code.starts_with(class)) {
-            Self::NotLetIn(chain(error))
+            Self::NotLetIn { sqlstate: code.to_owned(), reason: chain(error) }
         } else {
             Self::Away(chain(error))
         }
@@ -183,7 +194,7 @@ impl Dsql {
             user: ledger.dsql_user.clone(),
             tokens: AuthTokenGenerator::new(config),
             sdk,
-            tls: MakeRustlsConnect::new(tls(ledger.dsql_ca_file.as_deref())?),
+            tls: MakeRustlsConnect::new(tls(ca_file(ledger))?),
             negotiation: AtomicU8::new(0),
         })
     }
@@ -221,6 +232,11 @@ impl Dsql {
         }
         Err(Refusal::Away(failures.join("; ")))
     }
+}
+
+/// The certificates that were named; a variable that is set to nothing names none.
+fn ca_file(ledger: &Ledger) -> Option<&Path> {
+    ledger.dsql_ca_file.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 fn host_and_port(endpoint: &str) -> Result<(&str, u16), Error> {
@@ -292,6 +308,16 @@ mod tests {
         for other in ["localhost", "abc.dsql.on.aws", "abc.rds.eu-central-1.on.aws", "a.dsql..on.aws"] {
             assert_eq!(region_of(other), None, "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn certificates_are_not_taken_where_nothing_would_be_checked_with_them() {
+        let stand_in = Ledger::stand_in("postgres://nobody@127.0.0.1:1/none");
+        let with = |path: &str| Ledger { dsql_ca_file: Some(path.into()), ..stand_in.clone() };
+        let refused = Connector::new(&with("ca.pem")).await.unwrap_err();
+        assert_eq!(refused.exit_code(), schemas::exit::USAGE);
+        assert!(refused.to_string().contains("--dsql-ca-file"), "{refused}");
+        assert!(Connector::new(&with("")).await.is_ok(), "a variable that is set to nothing says nothing");
     }
 
     #[test]

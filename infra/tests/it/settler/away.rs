@@ -1,9 +1,13 @@
 //! A ledger that is away or does not answer, and a stop in the middle: nothing is lost, and nothing takes for ever.
 
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use infra::local::dsql::{self, DsqlOptions};
+use infra::local::dynamodb::{self, DynamoOptions};
 use runtime::backoff::Backoff;
 use schemas::item::{Outcome, State};
 use settler::core::attempt::{LOST, Meaning};
@@ -11,6 +15,9 @@ use settler::core::plan::Job;
 use settler::core::rows::Auction;
 use settler::core::transaction::{End, Rules};
 use settler::runner::Runner;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::decisions::{Running, decided_by_another, until_it_waits};
 use super::world::{DEADLINE, World, auction};
@@ -139,5 +146,159 @@ async fn a_stop_finishes_the_batch_that_was_begun() {
     let item = world.item(&one).await.unwrap();
     assert_eq!(item.decision.unwrap().outcome, Outcome::NoSale { reason: "below_floor".to_owned() });
     assert_eq!(metrics.no_sale.load(Ordering::Relaxed), 1);
+    world.stop().await;
+}
+
+/// PostgreSQL and all its processes, stopped in the middle of whatever they do until the value is gone.
+struct Paused(Vec<String>);
+
+impl Paused {
+    fn all(world: &World) -> Self {
+        let parent = world.postgres.as_ref().unwrap().process_id().unwrap().to_string();
+        let children = Command::new("pgrep").args(["-P", &parent]).output().unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        let all: Vec<String> = std::iter::once(parent).chain(children.lines().map(str::to_owned)).collect();
+        assert!(all.len() > 2, "PostgreSQL has processes: {all:?}");
+        assert!(Command::new("kill").args(["-s", "STOP"]).args(&all).status().unwrap().success());
+        Self(all)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        // One that has ended meanwhile keeps the others from nothing.
+        for process in &self.0 {
+            let _ = Command::new("kill").args(["-s", "CONT", process]).status();
+        }
+    }
+}
+
+/// The README's promise: a statement that was sent has its 10 s, and everything else ends 5 s after the stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_while_the_ledger_hangs_in_a_statement_ends_within_its_time() {
+    let world = World::start().await;
+    world.provision(1, 1_000, 1).await;
+    let one = auction(1, 1, &[(1, 32)]);
+    let mut other = world.postgres().await;
+    let tx = decided_by_another(&mut other, &one).await;
+    world.pend(&one).await;
+    let running = Running::start(&world);
+    until_it_waits(&world).await;
+    let paused = Paused::all(&world);
+    let began = Instant::now();
+    let metrics = running.stop().await;
+    let took = began.elapsed();
+    drop(paused);
+    assert!(took < Rules::default().flight + Duration::from_secs(2), "it took {took:?}");
+    assert_eq!(metrics.given_back.load(Ordering::Relaxed), 1);
+    assert_eq!(world.item(&one).await.unwrap().state, State::Pending, "whoever starts next finds it");
+    tx.rollback().await.unwrap();
+    world.stop().await;
+}
+
+/// Someone who takes every connection and says nothing, at this address; tells when the first has come.
+async fn silent(listen: SocketAddr) -> ((JoinHandle<()>, SocketAddr), Arc<Notify>) {
+    let listener = TcpListener::bind(listen).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let came = Arc::new(Notify::new());
+    let comes = Arc::clone(&came);
+    let task = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            kept.push(connection);
+            comes.notify_one();
+        }
+    });
+    ((task, address), came)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_while_a_connection_is_made_waits_for_no_more_than_the_grace() {
+    let mut world = World::start().await;
+    world.provision(1, 1_000, 1).await;
+    let running = Running::start(&world);
+    world.pend(&auction(1, 1, &[(1, 16)])).await;
+    world.until_outbox_is_empty().await;
+    let (listen, upstream) = (world.dsql.address(), world.postgres.as_ref().unwrap().database_url());
+    let here = dsql::start(DsqlOptions::before(upstream)).await.unwrap();
+    std::mem::replace(&mut world.dsql, here).shutdown().await;
+    let (silence, came) = silent(listen).await;
+    world.pend(&auction(1, 2, &[(1, 16)])).await;
+    tokio::time::timeout(DEADLINE, came.notified()).await.expect("it connects again");
+    let began = Instant::now();
+    let metrics = running.stop().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(6), "it took {took:?}");
+    assert_eq!(metrics.given_back.load(Ordering::Relaxed), 1);
+    silence.0.abort();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_before_the_ledger_has_answered_is_over_at_once() {
+    let world = World::start().await;
+    let (silence, came) = silent(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+    let running = Running::at(&world, &format!("postgres://nobody@{}/none", silence.1));
+    tokio::time::timeout(DEADLINE, came.notified()).await.expect("it connects");
+    let began = Instant::now();
+    running.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+    silence.0.abort();
+    world.stop().await;
+}
+
+/// Nobody restarts a network for a password: who looks at health, metrics or log must see which of the two it is.
+#[tokio::test]
+async fn a_password_that_was_changed_meanwhile_is_told_apart_from_an_outage() {
+    let world = World::start().await;
+    world.provision(1, 1_000, 1).await;
+    let running = Running::start(&world);
+    world.pend(&auction(1, 1, &[(1, 16)])).await;
+    world.until_outbox_is_empty().await;
+    let owner = world.postgres().await;
+    let change = async |password: &str| {
+        owner.batch_execute(&format!("ALTER ROLE CURRENT_USER PASSWORD '{password}'")).await.unwrap();
+    };
+    let url: tokio_postgres::Config = world.postgres.as_ref().unwrap().database_url().parse().unwrap();
+    let password = String::from_utf8(url.get_password().unwrap().to_vec()).unwrap();
+    change("another").await;
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
+        AND backend_type = 'client backend'";
+    owner.query(others, &[]).await.unwrap();
+    world.pend(&auction(1, 2, &[(1, 16)])).await;
+    let metrics = Arc::clone(&running.metrics);
+    let refused = async {
+        while metrics.ledger_refuses.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, refused).await.expect("it is known that nobody is let in");
+    assert_eq!(metrics.ledger_away.load(Ordering::Relaxed), 0, "it answers");
+    assert!(metrics.exposition().contains("settler_ledger_refuses 1\n"));
+    change(&password).await;
+    world.until_outbox_is_empty().await;
+    let metrics = running.stop().await;
+    assert_eq!(metrics.ledger_refuses.load(Ordering::Relaxed), 0);
+    assert!(world.count("SELECT count(*) FROM conflict_events WHERE sqlstate = '28P01'").await > 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_while_the_outbox_hangs_is_over_at_once() {
+    let mut world = World::start().await;
+    world.provision(1, 1_000, 1).await;
+    let running = Running::start(&world);
+    world.pend(&auction(1, 1, &[(1, 16)])).await;
+    world.until_outbox_is_empty().await;
+    let listen: SocketAddr = world.dynamodb.endpoint_url().strip_prefix("http://").unwrap().parse().unwrap();
+    let elsewhere = DynamoOptions::in_memory(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let here = dynamodb::start(elsewhere).await.unwrap();
+    std::mem::replace(&mut world.dynamodb, here).shutdown().await;
+    let (silence, came) = silent(listen).await;
+    tokio::time::timeout(DEADLINE, came.notified()).await.expect("it asks again");
+    let began = Instant::now();
+    running.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+    silence.0.abort();
     world.stop().await;
 }

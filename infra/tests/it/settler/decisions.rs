@@ -34,10 +34,19 @@ impl Running {
         Self::by(world, more, Rules::default())
     }
 
+    /// With a ledger elsewhere.
+    pub(super) fn at(world: &World, url: &str) -> Self {
+        Self::of(world, &[], Rules::default(), settler::db::Ledger::stand_in(url))
+    }
+
     pub(super) fn by(world: &World, more: &[&str], rules: Rules) -> Self {
+        Self::of(world, more, rules, world.ledger())
+    }
+
+    fn of(world: &World, more: &[&str], rules: Rules, ledger: settler::db::Ledger) -> Self {
         let arguments = ["settler", "--worker", "test"].iter().chain(more);
         let mut config = Config::try_parse_from(arguments).unwrap();
-        config.ledger = world.ledger();
+        config.ledger = ledger;
         config.rules = rules;
         let (trigger, asked) = shutdown::channel();
         let metrics = Arc::new(Metrics::default());

@@ -178,6 +178,9 @@ async fn a_foreign_item_is_told_once_with_its_key_what_is_wrong_and_what_to_do()
     assert!(ended.status.success(), "{ended:?}");
     let lines = ended.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let lines: Vec<_> = lines.collect();
+    let last = lines.iter().find(|line| line["message"] == "settler stopped").unwrap();
+    let cost = ["conflicts", "retries", "resolved", "resolutionRate"].map(|name| last[name].as_f64());
+    assert_eq!(cost, [Some(0.0), Some(0.0), Some(0.0), Some(1.0)], "as fields of the line: {last}");
     let told: Vec<_> = lines.iter().filter(|line| !line["pk"].is_null()).collect();
     assert_eq!(told.len(), odd.len(), "{ended:?}");
     for (pk, sk) in odd {
