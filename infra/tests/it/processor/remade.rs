@@ -53,7 +53,7 @@ async fn leases_of_a_stream_that_is_gone_are_not_taken_for_places_in_the_next() 
     assert!(before.iter().all(|(_, place)| matches!(place, Checkpoint::After(_))), "{before:?}");
     assert!(world.rows().await.iter().all(|row| row.stream_created == Some(made)));
 
-    provision::provision(&world.place, SHARDS, &agreed()).await.unwrap();
+    provision::provision(&world.place, Some(SHARDS), &agreed()).await.unwrap();
     let again = world.created().await;
     assert!(again > made);
     paused.signal(Signal::CONT);
