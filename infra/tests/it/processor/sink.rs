@@ -81,12 +81,20 @@ async fn an_item_that_the_table_can_never_hold_stops_nothing_else() {
     let regions = 2_500;
     let wide = (0..regions)
         .map(|number| Bid { region: format!("region-{number}").parse().unwrap(), ..bid(number, 0) });
-    let left = closed(wide.chain([bid(regions, 1)]));
+    let mut left = closed(wide.chain([bid(regions, 1)]));
+    left.events.clear();
     assert_eq!(left.aggregates.len(), 2);
-    sink.write(&Closed { events: Vec::new(), ..left }).await;
+    // No log leaves more candidates than were agreed; an item of thousands stands for whatever a table cannot hold.
+    let mut beyond = left.clone();
+    let candidate = beyond.aggregates[0].candidates[0].clone();
+    beyond.aggregates[0].candidates = vec![candidate; 2_500];
+    sink.write(&beyond).await;
     assert_eq!(get(&metrics.items_refused), 1, "more than 400 KB");
-    let (other, regions) = (1, u64::try_from(regions).unwrap() + 1);
-    assert_eq!(get(&metrics.items_written), other + regions + 1);
+    let (other, totals) = (1, u64::try_from(regions).unwrap() + 1);
+    assert_eq!(get(&metrics.items_written), other + totals + 1);
+    sink.write(&left).await;
+    assert_eq!(get(&metrics.items_refused), 1, "an auction of any number of regions fits");
+    assert_eq!(get(&metrics.items_written), 2 * other + totals + 1);
     world.stop().await;
 }
 
