@@ -33,7 +33,10 @@ pub async fn run(config: &Config, asked: &Asked, clients: Clients) -> Result<Cov
             return show(&leases, &stream, &agreed.geometry, asked).await;
         }
         Some(Change::Release { shard }) => release(&leases, shard, asked.json).await?,
-        Some(Change::Forget) => forget(&leases, &stream, asked.json).await?,
+        Some(Change::Forget) => {
+            let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
+            forget(&leases, &stream, &agreed.geometry, asked.json).await?;
+        }
         Some(Change::Rewind { shard, to }) => {
             let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
             rewind((&leases, &stream), (shard, to), &agreed.geometry, asked.json).await?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use runtime::clients::Clients;
 use runtime::failure::Failure;
-use runtime::shutdown::Shutdown;
+use runtime::shutdown::{self, Shutdown, Trigger};
 use schemas::ids::ShardId;
 use schemas::item::GeometryItem;
 use schemas::lease::Lease;
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) sink: Sink,
     pub(crate) worker: String,
     pub(crate) shutdown: Shutdown,
+    /// Asked for when this processor cannot go on.
+    pub(crate) end: Shutdown,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) samples: Samples,
     started: Instant,
@@ -63,16 +65,20 @@ pub(crate) struct Shared {
 pub async fn run(
     config: Config,
     clients: Clients,
-    shutdown: Shutdown,
+    stop: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Result<(), Error> {
     let door = crate::show::open(&config).await?;
-    let shared = Arc::new(Shared::new(config, clients, shutdown, metrics).await?);
+    let (ends, end) = shutdown::channel();
+    let shared = Arc::new(Shared::new(config, clients, (stop, end), metrics).await?);
     tracing::info!(worker = shared.worker, stream = shared.stream.name, "processor started");
     crate::show::start(&shared, door);
     let watch = Watch::new(shared.worker.clone(), shared.config.failover());
     let mut workers = Fleet { watch, held: BTreeMap::new(), told: Told::default() };
     let done = workers.look_until_stop(&shared).await;
+    if let Err(error) = &done {
+        tell_end(&shared, error, &ends);
+    }
     let released = workers.release(&shared).await;
     tracing::info!(worker = shared.worker, "processor stopped");
     done.and(released)
@@ -82,7 +88,7 @@ impl Shared {
     async fn new(
         config: Config,
         clients: Clients,
-        shutdown: Shutdown,
+        (shutdown, end): (Shutdown, Shutdown),
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let names = config.names.clone();
@@ -121,6 +127,7 @@ impl Shared {
             agreed,
             worker,
             shutdown,
+            end,
             metrics,
             samples: Samples::default(),
             started: Instant::now(),
@@ -337,6 +344,13 @@ impl Fleet {
         }
         Ok(())
     }
+}
+
+/// Lets go of all leases because this processor cannot go on, and says what is open then.
+fn tell_end(shared: &Shared, error: &Error, ends: &Trigger) {
+    let (open_windows, open_bids) = (get(&shared.metrics.open_windows), get(&shared.metrics.open_bids));
+    tracing::error!(%error, open_windows, open_bids, "cannot go on, leases are released; open windows are read again as long as the stream has them");
+    ends.trigger();
 }
 
 /// Refuses leases of another stream, and a stream that is not the one that was met first.

@@ -82,6 +82,10 @@ impl Held {
                     told_to_stop = true;
                     self.holding.on_stop();
                 }
+                () = shared.end.wait(), if !told_to_stop => {
+                    told_to_stop = true;
+                    self.holding.on_stop();
+                }
                 Some(done) = self.puts.join_next() => match done {
                     Ok(ticket) => self.holding.on_written(ticket),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -81,6 +81,8 @@ pub struct AuditResult {
     pub rejected: u64,
     /// Closed auctions that are not judged because the stream no longer holds their beginning.
     pub cut: u64,
+    /// Auctions of a stream before this one, which are not judged by the log.
+    pub earlier: u64,
     /// Auctions whose item awaits its decision.
     pub pending: u64,
     /// Auctions set aside with an error.
@@ -110,16 +112,29 @@ pub async fn audit(
     let agreed = agreed.map_err(Failure::from)?;
     let mut log = Recomputed::new(agreed);
     let stream = stream::Stream { client: &clients.kinesis, name: &options.stream, until: began };
-    let records = stream.read(&mut log).await?;
+    let (made, records) = stream.read(&mut log).await?;
     let mut items = Items::default();
     let foreign = table::scan(&clients.dynamodb, &options.table, |attrs| items.take(attrs)).await?;
     items.unreadable.extend(foreign);
     let rows = rows::read(db).await?;
+    let earlier = earlier(&items, &rows, made);
+    if earlier > 0 {
+        log.cut_through(made);
+    }
     let pending = if options.expect_settled { Pending::Difference } else { Pending::Allowed };
     let mut result = compare(&log, &items, &rows, pending, runtime::clock::now());
-    result.records = records;
+    (result.records, result.earlier) = (records, earlier);
     tracing::info!(records, auctions = result.auctions, differences = result.differences.len(), "audit done");
     Ok(result)
+}
+
+/// How many auctions are of a stream that was there before this one was made: their windows were over by then.
+fn earlier(items: &Items, rows: &Rows, made: Millis) -> u64 {
+    let written =
+        items.aggregates.iter().filter(|(_, found)| found.item.window_end <= made).map(|(key, _)| *key);
+    let decided = rows.settlements.iter().filter(|row| row.window_end <= made);
+    let decided = decided.map(|row| (row.slot_id, row.window_start));
+    auction::count(written.chain(decided).collect::<std::collections::BTreeSet<_>>().len())
 }
 
 /// The pure comparison of everything that was read. `now` decides which items may be gone.
@@ -148,6 +163,7 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, n
         duplicates: total(|totals| totals.duplicates),
         rejected: total(|totals| totals.rejected),
         cut: log.cut,
+        earlier: 0,
         pending: in_state(State::Pending),
         held: in_state(State::Held),
         settlements: auction::count(rows.settlements.len()),
@@ -177,6 +193,9 @@ impl AuditResult {
             self.late, self.early, self.stray, self.duplicates, self.rejected
         )?;
         writeln!(out, "  not judged{:>10} cut at the edge of retention", self.cut)?;
+        if self.earlier > 0 {
+            writeln!(out, "  not judged{:>10} of a stream before this one", self.earlier)?;
+        }
         writeln!(out, "  decided   {:>10} settlements, {} ledger entries", self.settlements, self.entries)?;
         writeln!(out, "  undecided {:>10} pending, {} held", self.pending, self.held)?;
         writeln!(out, "  differences {:>8}", self.differences.len())?;

@@ -87,6 +87,19 @@ impl Recomputed {
         Self { agreed, aggregates, totals, hot, cut: 0, covered: BTreeMap::new() }
     }
 
+    /// The stream was made then, and there was one before it: windows up to then are cut, for that one had a part of
+    /// them or all.
+    pub fn cut_through(&mut self, made: Millis) {
+        for shard in self.covered.values_mut() {
+            shard.edge.at = shard.edge.at.max(Some(made));
+        }
+        let before = self.aggregates.len();
+        self.aggregates.retain(|(_, window), _| *window > made);
+        self.totals.retain(|(_, window, _), _| *window > made);
+        self.hot.retain(|(window, _), _| *window > made);
+        self.cut += super::auction::count(before - self.aggregates.len());
+    }
+
     /// Recomputes a log that is all in memory.
     #[must_use]
     pub fn of(agreed: GeometryItem, log: &Log) -> Self {

@@ -33,9 +33,9 @@ pub(super) struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Reads everything into the recomputation, and answers how many records that were.
-    pub(super) async fn read(&self, all: &mut Recomputed) -> anyhow::Result<u64> {
-        let oldest = self.oldest().await?;
+    /// Reads everything into the recomputation; answers when the stream was made, and how many records were read.
+    pub(super) async fn read(&self, all: &mut Recomputed) -> anyhow::Result<(Millis, u64)> {
+        let (made, oldest) = self.made().await?;
         let (mut done, mut records) = (BTreeSet::new(), 0);
         // Shards may split while others are read: list again until none is new.
         loop {
@@ -43,7 +43,7 @@ impl Stream<'_> {
             let order = parents_first(listed);
             let new: Vec<&Shard> = order.iter().filter(|shard| !done.contains(&shard.id)).collect();
             if new.is_empty() {
-                return Ok(records);
+                return Ok((made, records));
             }
             for shard in new {
                 records += self.shard(shard, all).await?;
@@ -52,15 +52,16 @@ impl Stream<'_> {
         }
     }
 
-    /// Whether the stream is older than what it keeps, so that its first shards may have lost their beginnings.
-    async fn oldest(&self) -> anyhow::Result<bool> {
+    /// When the stream was made, and whether it is older than what it keeps, so that its first shards may have lost
+    /// their beginnings.
+    async fn made(&self) -> anyhow::Result<(Millis, bool)> {
         let answer =
             retry::read(|| self.client.describe_stream_summary().stream_name(self.name).send()).await;
         let answer = answer.map_err(|failure| self.sentence(&failure))?;
         let summary = answer.stream_description_summary().context("a stream without a summary")?;
         let made = u64::try_from(summary.stream_creation_timestamp().to_millis()?).unwrap_or(0);
         let kept = u64::try_from(summary.retention_period_hours()).unwrap_or(0) * 3_600_000;
-        Ok(made.saturating_add(kept) <= self.until.0)
+        Ok((Millis(made), made.saturating_add(kept) <= self.until.0))
     }
 
     async fn shards(&self, trimmed: bool) -> anyhow::Result<Vec<Shard>> {

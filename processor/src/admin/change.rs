@@ -14,11 +14,13 @@ use serde_json::json;
 
 use super::call;
 use crate::core::holding::Written;
-use crate::core::lease::former;
+use crate::core::lease::{Listed, former};
 use crate::error::Error;
 use crate::leases::Leases;
 use crate::stream::Stream;
 
+/// Within which an owner renews: a third of the failover time that nobody changed, and what a call may take.
+const RENEWED_WITHIN: Duration = Duration::from_millis(4_000);
 /// How often a change is tried against an owner that renews at the same time.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -132,6 +134,13 @@ pub(super) async fn rewind(
         Ok(place @ (Checkpoint::TrimHorizon | Checkpoint::After(_))) => place,
         _ => return Err(Error::Usage(format!("{to} is neither TRIM_HORIZON nor a sequence number"))),
     };
+    let listed = stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
+    if listed.iter().all(|one| one.shard_id.0 != shard) {
+        return Err(Error::Usage(format!(
+            "stream {} has no shard {shard}; `processor leases` lists them",
+            stream.name
+        )));
+    }
     let first = first_record(stream, &ShardId(shard.to_owned()), &place).await;
     let first = first.map_err(call(&format!("shard {shard} of stream {}", stream.name)))?;
     let arrival = first.and_then(|record| record.approximate_arrival_timestamp);
@@ -168,18 +177,51 @@ async fn same_stream(leases: &Leases, stream: &Stream, shard: &str) -> Result<()
     Ok(())
 }
 
-/// Removes the rows of a stream that is gone.
-pub(super) async fn forget(leases: &Leases, stream: &Stream, json: bool) -> Result<(), Error> {
+/// Removes the rows of a stream that is gone. Those of shards that the stream has now begin anew, behind the window in
+/// which it was made: the one before had a part of that window.
+pub(super) async fn forget(
+    leases: &Leases,
+    stream: &Stream,
+    geometry: &Geometry,
+    json: bool,
+) -> Result<(), Error> {
     let (table, name) = (format!("table {} of leases", leases.table), format!("stream {}", stream.name));
-    stream.shards().await.map_err(call(&name))?;
+    let shards = stream.shards().await.map_err(call(&name))?;
     let unsaid = || Failure::Unknown { message: "it does not say when it was made".to_owned() };
     let created = stream.kept().await.ok_or_else(|| call(&name)(unsaid()))?.created;
-    let rows = leases.all().await.map_err(call(&table))?.leases;
+    let before = leases.all().await.map_err(call(&table))?.leases;
     let mut out = std::io::stdout();
-    let mut removed = 0_u64;
+    if former(&before, Some(created)).next().is_none() {
+        if !json {
+            writeln!(out, "no lease is of another stream than the one made at {created}; nothing changed")?;
+        }
+        return Ok(());
+    }
+    // An owner that lives renews within this time, unless it was given longer.
+    tokio::time::sleep(RENEWED_WITHIN).await;
+    let rows = leases.all().await.map_err(call(&table))?.leases;
+    let renewed =
+        |row: &&Lease| !before.iter().any(|one| one.shard_id == row.shard_id && one.counter == row.counter);
+    if let Some(owner) = former(&rows, Some(created)).find(renewed).and_then(|row| row.owner.as_ref()) {
+        return Err(Error::Usage(format!(
+            "{owner} still renews its leases; stop it first, then forget them"
+        )));
+    }
+    let cut = geometry.window_start(created);
+    let begin = |shard: &Listed, counter| Lease {
+        counter,
+        stream_created: Some(created),
+        closed_through: geometry.closes_at(cut),
+        ..Lease::new(shard.shard_id.clone(), shard.range, shard.parents.clone())
+    };
     for row in former(&rows, Some(created)) {
-        leases.remove(&row.shard_id, row.counter).await.map_err(call(&table))?;
-        removed += 1;
+        match shards.iter().find(|shard| shard.shard_id == row.shard_id && shard.parents.is_empty()) {
+            Some(shard) => {
+                let begun = begin(shard, row.counter + 1);
+                drop(leases.write(&begun, row.counter).await.map_err(call(&table))?);
+            }
+            None => leases.remove(&row.shard_id, row.counter).await.map_err(call(&table))?,
+        }
         let then = row.stream_created.unwrap_or_default();
         let checkpoint = row.checkpoint.as_text();
         if json {
@@ -193,8 +235,15 @@ pub(super) async fn forget(leases: &Leases, stream: &Stream, json: bool) -> Resu
             )?;
         }
     }
-    if !json && removed == 0 {
-        writeln!(out, "no lease is of another stream than the one made at {created}; nothing changed")?;
+    let is_known = |shard: &&Listed| rows.iter().any(|row| row.shard_id == shard.shard_id);
+    for shard in shards.iter().filter(|shard| shard.parents.is_empty()).filter(|shard| !is_known(shard)) {
+        leases.make(&begin(shard, runtime::chance::seed() >> 16)).await.map_err(call(&table))?;
+    }
+    if !json {
+        writeln!(
+            out,
+            "the stream made at {created} is read from its beginning; windows up to {cut} are not written, for the one before had a part of them"
+        )?;
     }
     Ok(())
 }

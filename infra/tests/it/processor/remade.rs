@@ -38,6 +38,9 @@ async fn ends_with(process: Process, words: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_of_a_stream_that_is_gone_are_not_taken_for_places_in_the_next() {
     let world = World::start().await;
+    let ledger = postgres::start(postgres::PostgresOptions::temporary()).await.unwrap();
+    let connection = Ledger::stand_in(&ledger.database_url());
+    provision::ledger(&connection, &[], &[]).await.unwrap();
     let made = world.created().await;
     let (live, paused) = (world.process("live", QUICK), world.process("paused", QUICK));
     world.held("live", 2, DEADLINE).await;
@@ -47,7 +50,9 @@ async fn leases_of_a_stream_that_is_gone_are_not_taken_for_places_in_the_next() 
 
     paused.signal(Signal::STOP);
     world.delete_stream().await;
+    let deleted = Instant::now();
     ends_with(live, "ResourceNotFoundException").await;
+    assert!(deleted.elapsed() < Duration::from_secs(10), "it waited for its grace period");
     let places = async || world.rows().await.into_iter().map(|row| (row.shard_id, row.checkpoint)).collect();
     let before: Vec<(_, Checkpoint)> = places().await;
     assert!(before.iter().all(|(_, place)| matches!(place, Checkpoint::After(_))), "{before:?}");
@@ -56,6 +61,8 @@ async fn leases_of_a_stream_that_is_gone_are_not_taken_for_places_in_the_next() 
     provision::provision(&world.place, Some(SHARDS), &agreed()).await.unwrap();
     let again = world.created().await;
     assert!(again > made);
+    // Some of them lie in the window of which the stream before had a part.
+    let at_once = world.load(3, 200).await;
     paused.signal(Signal::CONT);
     ends_with(paused, "Remade").await;
     assert_eq!(places().await, before, "the one that slept changed nothing");
@@ -66,16 +73,30 @@ async fn leases_of_a_stream_that_is_gone_are_not_taken_for_places_in_the_next() 
     assert_eq!(places().await, before, "nor did one that came later");
 
     world.leases(&["forget"]).await.unwrap();
-    assert_eq!(world.rows().await, []);
+    let begun =
+        |row: &Lease| (row.checkpoint == Checkpoint::TrimHorizon, row.stream_created) == (true, Some(again));
+    assert!(world.rows().await.iter().all(begun));
     let next = world.process("next", QUICK);
     world.held("next", 4, DEADLINE).await;
-    let accepted = world.load(3, 200).await;
+    let later = world.load(3, 200).await;
     world.wait_until_closed().await;
-    assert_eq!(world.counted_since(again).await, accepted);
+    let cut = agreed().geometry.window_start(again);
+    let counted = world.counted_since(cut.plus(1)).await;
+    assert!(counted > later && counted < at_once + later, "{counted} of {at_once} and {later}");
+    assert_eq!(
+        world.counted_since(cut).await,
+        counted,
+        "the window that began before the stream is not written"
+    );
+    let db = connection.connect().await.unwrap();
+    let found = audit(&world.place.clients, &db.client, &AuditOptions::default()).await.unwrap();
+    assert!(found.is_clean() && found.earlier > 0 && found.bids == counted, "{found:#?}");
     assert_eq!(world.leases(&["forget"]).await.unwrap(), Covered::Whole);
     assert_eq!((world.rows().await.len(), world.leases(&[]).await.unwrap()), (4, Covered::Whole));
     next.signal(Signal::TERM);
     assert!(next.wait().await);
+    drop(db);
+    ledger.shutdown().await;
     world.stop().await;
 }
 
