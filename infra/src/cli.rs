@@ -115,8 +115,16 @@ async fn run_report(options: Read) -> anyhow::Result<()> {
     let wanted = ReportOptions { table: place.names.table, ..ReportOptions::default() };
     let report = report(&place.clients, &connection.client, &wanted).await?;
     match json {
-        Some(json) => Ok(json.write(&report)?),
-        None => Ok(report.print(&mut std::io::stdout()).map_err(lost)?),
+        Some(json) => json.write(&report)?,
+        None => report.print(&mut std::io::stdout()).map_err(lost)?,
+    }
+    match report.unreadable_items {
+        0 => Ok(()),
+        count => Err(Failure::found(format!(
+            "{count} items of table {} cannot be read and are in no figure above; `exchange query` and `exchange audit` name them",
+            wanted.table
+        ))
+        .into()),
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Report {
     pub rejected: u64,
     /// Bids that producers refused because their window was over, when somebody knows.
     pub expired: Option<u64>,
+    /// Items that cannot be read and are left out of everything here.
+    pub unreadable_items: u64,
     /// Aggregates in the table.
     pub auctions_closed: u64,
     /// Those that await their decision.

@@ -77,7 +77,7 @@ async fn show(
     let Rows { leases: mut rows, unreadable } = read;
     rows.sort_unstable_by_key(|row| (row.range.start, row.shard_id.clone()));
     let now = runtime::clock::now();
-    let mut out = std::io::stdout().lock();
+    let (mut out, mut refused) = (std::io::stdout().lock(), Vec::new());
     if !asked.json {
         writeln!(
             out,
@@ -86,14 +86,24 @@ async fn show(
         )?;
     }
     for row in &rows {
-        let behind = behind_ms(stream, row).await;
+        let behind = match behind_ms(stream, row).await {
+            Err(failure) if !failure.is_transient() && !is_former(row, created) => {
+                refused.push((row.shard_id.clone(), failure));
+                None
+            }
+            behind => behind.ok().flatten(),
+        };
+        let state = match refused.last() {
+            Some((shard_id, _)) if *shard_id == row.shard_id => "refused",
+            _ => state(row, &before, created),
+        };
         let age = if row.closed_through.0 == 0 { None } else { Some(now.since(row.closed_through)) };
         // What a successor would read again: open windows lie in it.
         let tail = tail_ms(row);
         let open = open_windows(row, geometry);
         let owner = row.owner.as_deref().unwrap_or("-");
         if asked.json {
-            let line = line((row, state(row, &before, created)), (behind, age, tail, open));
+            let line = line((row, state), (behind, age, tail, open));
             writeln!(out, "{line}")?;
             continue;
         }
@@ -103,7 +113,7 @@ async fn show(
             "{:24} {:28} {:9} {:>10} {:>10} {:>10} {:>5} {:>5}  {}",
             row.shard_id.0,
             owner,
-            state(row, &before, created),
+            state,
             number(behind),
             number(age),
             number(tail),
@@ -112,7 +122,14 @@ async fn show(
             row.checkpoint.as_text()
         )?;
     }
-    let faults = faults(&rows, &unreadable, &shards, created);
+    let mut faults = faults(&rows, &unreadable, &shards, created);
+    for (shard_id, failure) in &refused {
+        let reason = failure.to_string();
+        let words = format!(
+            "refused: {shard_id} cannot be read from its checkpoint: {reason}; `processor leases rewind {shard_id} --to TRIM_HORIZON` begins anew"
+        );
+        faults.push((words, json!({ "refused": { "shard_id": shard_id, "reason": reason } })));
+    }
     for (words, fields) in &faults {
         if asked.json { writeln!(out, "{fields}")? } else { writeln!(out, "{words}")? }
     }
@@ -131,7 +148,7 @@ fn faults(
     if let (Some(then), Some(now)) = (others.first().and_then(|row| row.stream_created), created) {
         let count = others.len();
         let words = format!(
-            "former: {count} leases are of a stream that was made at {then}, and this one was made at {now}; `processor leases forget` removes them"
+            "former: {count} leases are of a stream that was made at {then}, and this one was made at {now}; where it was made again under this name `processor leases forget` lets them begin anew, where it is another one give it its own --lease-table"
         );
         let of = json!({ "leases": count, "stream_created": then.to_string(), "now": now.to_string() });
         faults.push((words, json!({ "former": of })));
@@ -139,6 +156,15 @@ fn faults(
     for Unreadable { shard_id, reason } in unreadable {
         let words = format!("unreadable: the row of {shard_id} is no lease: {reason}; mend it or remove it");
         faults.push((words, json!({ "unreadable": { "shard_id": shard_id, "reason": reason } })));
+    }
+    for row in rows.iter().filter(|row| row.checkpoint == Checkpoint::ShardEnd && !others.contains(row)) {
+        if shards.iter().any(|shard| shard.is_open && shard.shard_id == row.shard_id) {
+            let shard_id = &row.shard_id;
+            let words = format!(
+                "unended: the row of {shard_id} says that it has ended, and it takes records; `processor leases rewind {shard_id} --to TRIM_HORIZON` reads it again"
+            );
+            faults.push((words, json!({ "unended": { "shard_id": shard_id } })));
+        }
     }
     let rows: Vec<Lease> = rows.iter().filter(|row| !others.contains(row)).cloned().collect();
     for hole in gaps(&rows, shards) {
@@ -149,9 +175,13 @@ fn faults(
     faults
 }
 
+fn is_former(row: &Lease, created: Option<Millis>) -> bool {
+    former(std::slice::from_ref(row), created).next().is_some()
+}
+
 /// A lease's state, when it was seen before as well.
 fn state(row: &Lease, before: &[Lease], created: Option<Millis>) -> &'static str {
-    if former(std::slice::from_ref(row), created).next().is_some() {
+    if is_former(row, created) {
         return "former";
     }
     let same =
@@ -200,13 +230,13 @@ fn line(
 }
 
 /// How far the checkpoint is behind the shard's tip; none when it ended or the stream does not say.
-async fn behind_ms(stream: &Stream, row: &Lease) -> Option<u64> {
+async fn behind_ms(stream: &Stream, row: &Lease) -> Result<Option<u64>, Failure> {
     if row.checkpoint == Checkpoint::ShardEnd {
-        return None;
+        return Ok(None);
     }
-    let iterator = iterator(stream, &row.shard_id, &row.checkpoint).await.ok()?;
-    let page = page(stream, &iterator).await.ok()?;
-    u64::try_from(page.millis_behind_latest?).ok()
+    let iterator = iterator(stream, &row.shard_id, &row.checkpoint).await?;
+    let page = page(stream, &iterator).await?;
+    Ok(page.millis_behind_latest.and_then(|behind| u64::try_from(behind).ok()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Counters of one processor, read by whoever shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -126,11 +126,29 @@ pub struct Metrics {
     pub unnumbered: AtomicU64,
     /// Ticks sent.
     pub ticks: AtomicU64,
+    /// Shards whose reading the service refuses, now and until it does not.
+    pub refused: Mutex<BTreeSet<ShardId>>,
     /// Shards that are read now.
     pub shards: Mutex<BTreeMap<ShardId, ShardGauges>>,
 }
 
 impl Metrics {
+    /// Says whether reading a shard is refused.
+    pub fn set_refused(&self, shard_id: &ShardId, is_refused: bool) {
+        let mut refused = self.refused.lock().expect("no holder panics");
+        if is_refused {
+            refused.insert(shard_id.clone());
+        } else {
+            refused.remove(shard_id);
+        }
+    }
+
+    /// Shards whose reading is refused.
+    #[must_use]
+    pub fn shards_refused(&self) -> u64 {
+        u64::try_from(self.refused.lock().expect("no holder panics").len()).unwrap_or(u64::MAX)
+    }
+
     /// Sets what a shard looks like, or forgets it.
     pub fn set_shard(&self, shard_id: &ShardId, gauges: Option<ShardGauges>) {
         let mut shards = self.shards.lock().expect("no holder panics");

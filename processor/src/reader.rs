@@ -32,6 +32,8 @@ const PAGES_AHEAD: usize = 1;
 pub const PERMIT_BYTES: usize = 1_024;
 /// The largest page (Kinesis API reference, GetRecords: 10 MiB).
 const PAGE_PERMITS: u32 = 10 * 1_024;
+/// Attempts after which a failure lasts: it is logged, and where it is a refusal the shard is not read.
+const REFUSED_AT: u32 = 3;
 /// A failure that lasts is logged again after this long.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -123,6 +125,12 @@ pub(crate) struct Reader {
     logged: Option<Instant>,
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.source.metrics.set_refused(&self.shard_id, false);
+    }
+}
+
 impl Reader {
     async fn run(mut self, pages: mpsc::Sender<Page>) {
         let mut iterator = None;
@@ -141,7 +149,7 @@ impl Reader {
                     continue;
                 }
             };
-            self.attempt = 0;
+            self.went_well();
             let bytes: usize = page.records.iter().map(|raw| raw.data.len()).sum();
             let last = matches!(page.next, Next::End(_) | Next::Gone);
             if pages.send(page).await.is_err() || last {
@@ -256,12 +264,15 @@ impl Reader {
         }
         if !failure.is_transient() {
             self.source.stream.doubt();
+            if self.attempt >= REFUSED_AT {
+                self.source.metrics.set_refused(shard_id, true);
+            }
         }
         match failure {
             Failure::Throttled { .. } => add(&self.source.metrics.read_throttles, 1),
             _ => add(&self.source.metrics.read_faults, 1),
         }
-        if self.attempt >= 3 && self.logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+        if self.attempt >= REFUSED_AT && self.logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             self.logged = Some(Instant::now());
             if failure.is_transient() {
                 tracing::warn!(%shard_id, %failure, attempt = self.attempt, "shard cannot be read, tried again");
@@ -279,6 +290,9 @@ impl Reader {
     }
 
     pub(crate) fn went_well(&mut self) {
+        if self.attempt >= REFUSED_AT {
+            self.source.metrics.set_refused(&self.shard_id, false);
+        }
         self.attempt = 0;
     }
 }

@@ -130,6 +130,7 @@ fn gauges(m: &Metrics) -> Vec<(&'static str, &'static str, u64)> {
         ("processor_leases_held", "Leases held", get(&m.leases_held)),
         ("processor_lease_gaps", "Parts of the hash space that no lease covers", get(&m.lease_gaps)),
         ("processor_leases_unread", "Leases that nobody reads", get(&m.leases_unread)),
+        ("processor_shards_refused", "Shards whose reading is refused", m.shards_refused()),
         ("processor_services_away", "1 while stream or leases do not answer", get(&m.away)),
         ("processor_open_windows", "Windows that hold bids or counts", get(&m.open_windows)),
         ("processor_open_bids", "Counted bids in memory", get(&m.open_bids)),

@@ -50,10 +50,12 @@ fn health(shared: &Shared) -> Result<String, String> {
     let metrics = &shared.metrics;
     let (gaps, unread) = (get(&metrics.lease_gaps), get(&metrics.leases_unread));
     let (held, divergence) = (get(&metrics.leases_held), get(&metrics.divergence));
-    let away = get(&metrics.away);
-    let words = format!("leases held {held}, gaps {gaps}, unread {unread}, divergence {divergence}");
+    let (away, refused) = (get(&metrics.away), metrics.shards_refused());
+    let words = format!(
+        "leases held {held}, gaps {gaps}, unread {unread}, refused {refused}, divergence {divergence}"
+    );
     let words = if away == 0 { words } else { format!("stream or leases do not answer; last seen: {words}") };
-    if gaps + unread + divergence + away == 0 { Ok(words) } else { Err(words) }
+    if gaps + unread + refused + divergence + away == 0 { Ok(words) } else { Err(words) }
 }
 
 async fn emf(shared: Arc<Shared>) {

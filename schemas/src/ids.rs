@@ -124,7 +124,8 @@ impl Region {
         // All places at once, with or without a letter: no branch depends on the length.
         let good = |b: u8| u8::from(b.is_ascii_lowercase() | b.is_ascii_digit() | (b == b'-'));
         let letters = bytes.iter().fold(0, |letters, b| letters + good(*b));
-        if letters == length && length > 0 { Ok(Self { bytes, length }) } else { Err(RegionError) }
+        let is_code = letters == length && length > 0 && text != Self::UNREADABLE.as_str().as_bytes();
+        if is_code { Ok(Self { bytes, length }) } else { Err(RegionError) }
     }
 }
 

@@ -147,7 +147,15 @@ async fn item(place: &Place, slot: &SlotId, window: Millis) -> anyhow::Result<Op
     let answer =
         answer.map_err(|error| sentence(&format!("table {table} cannot be read"), &classify(&error)))?;
     let Some(item) = answer.item() else { return Ok(None) };
-    Ok(Some(Aggregate::from_attrs(&runtime::attrs::from_sdk(item)?)?))
+    let read = runtime::attrs::from_sdk(item).map_err(|error| error.to_string());
+    let read = read.and_then(|item| Aggregate::from_attrs(&item).map_err(|error| error.to_string()));
+    let damaged = |reason| {
+        let (pk, sk) = (keys::slot_pk(slot), keys::window_sk(window));
+        Failure::found(format!(
+            "the item PK {pk} SK {sk} of table {table} cannot be read: {reason}; mend or delete it, and `exchange audit` compares it with the stream"
+        ))
+    };
+    Ok(Some(read.map_err(damaged)?))
 }
 
 /// What to say of an auction that neither table nor ledger knows; where its window starts, unless that was asked for.

@@ -30,11 +30,18 @@ impl Scanned {
         }
         let report = &mut self.report;
         if pk.starts_with("SLOT#") && sk.starts_with("WINDOW#") {
-            let state = text::<State>(attrs, "state").ok();
+            let Ok(state) = text::<State>(attrs, "state") else {
+                report.unreadable_items += 1;
+                return;
+            };
             report.auctions_closed += 1;
-            report.pending += u64::from(state == Some(State::Pending));
-            report.held += u64::from(state == Some(State::Held));
-        } else if let (true, Ok(totals)) = (pk.starts_with("REGION#"), RegionTotals::from_attrs(attrs)) {
+            report.pending += u64::from(state == State::Pending);
+            report.held += u64::from(state == State::Held);
+        } else if pk.starts_with("REGION#") {
+            let Ok(totals) = RegionTotals::from_attrs(attrs) else {
+                report.unreadable_items += 1;
+                return;
+            };
             report.bids_counted += totals.bids;
             report.late += totals.late;
             report.early += totals.early;
@@ -44,7 +51,11 @@ impl Scanned {
             let region = report.regions.entry(totals.region.to_string()).or_default();
             region.bids += totals.bids;
             region.amount_sum.0 += totals.amount_sum.0;
-        } else if let (true, Ok(hot)) = (pk.starts_with("HOT#"), HotSlots::from_attrs(attrs)) {
+        } else if pk.starts_with("HOT#") {
+            let Ok(hot) = HotSlots::from_attrs(attrs) else {
+                report.unreadable_items += 1;
+                return;
+            };
             for slot in hot.slots {
                 let (bids, amount_max) = self.hot.entry(slot.slot_id.to_string()).or_default();
                 *bids += slot.bids;

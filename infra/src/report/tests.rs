@@ -45,8 +45,13 @@ fn totals_add_up_by_region_and_expired_items_are_left_out() {
     for attrs in [totals("eu", 1, 11), totals("eu", 2, 50), totals("us", 4, 11), totals("us", 8, 10)] {
         scanned.take(&attrs);
     }
+    for (pk, sk) in [("REGION#eu", "WINDOW#1#s"), ("HOT#1", "s"), ("SLOT#1", "WINDOW#1")] {
+        let damaged = [("PK", pk), ("SK", sk), ("bids", "many"), ("state", "LOST")];
+        scanned.take(&damaged.map(|(name, value)| (name.to_owned(), schemas::attr::s(value))).into());
+    }
     [hot(0, &[(1, 4), (2, 8)]), hot(10, &[(1, 16)])].iter().for_each(|attrs| scanned.take(attrs));
     let report = scanned.finish();
+    assert_eq!((report.unreadable_items, report.auctions_closed), (3, 0));
     assert_eq!((report.bids_counted, report.late, report.duplicates), (7, 6, 12));
     assert_eq!((report.regions["eu"].bids, report.regions["eu"].amount_sum), (3, Money(32)));
     assert_eq!(report.regions["us"].bids, 4);

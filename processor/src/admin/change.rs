@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::call;
 use crate::core::holding::Written;
-use crate::core::lease::{Listed, former};
+use crate::core::lease::{Age, Listed, former};
 use crate::error::Error;
 use crate::leases::Leases;
 use crate::stream::Stream;
@@ -135,12 +135,15 @@ pub(super) async fn rewind(
         _ => return Err(Error::Usage(format!("{to} is neither TRIM_HORIZON nor a sequence number"))),
     };
     let listed = stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
-    if listed.iter().all(|one| one.shard_id.0 != shard) {
+    let Some(listed) = listed.into_iter().find(|one| one.shard_id.0 == shard) else {
         return Err(Error::Usage(format!(
             "stream {} has no shard {shard}; `processor leases` lists them",
             stream.name
         )));
-    }
+    };
+    let kept = stream.kept().await;
+    let is_young = kept.is_some_and(|kept| kept.age(runtime::clock::now()) == Age::Young);
+    let target = Target { is_open: listed.is_open, is_first: is_young && listed.parents.is_empty() };
     let first = first_record(stream, &ShardId(shard.to_owned()), &place).await;
     let first = first.map_err(call(&format!("shard {shard} of stream {}", stream.name)))?;
     let arrival = first.and_then(|record| record.approximate_arrival_timestamp);
@@ -148,7 +151,7 @@ pub(super) async fn rewind(
     let arrival = arrival.map(Millis).ok_or_else(|| {
         Error::Usage(format!("shard {shard} has no record after {to}; there is nothing to read again"))
     })?;
-    let row = write(leases, shard, |row| rewound(row, &place, arrival, geometry).map(Some)).await?;
+    let row = write(leases, shard, |row| rewound(row, (&place, arrival), target, geometry).map(Some)).await?;
     let closed_through = row.map(|row| row.closed_through).unwrap_or_default();
     if json {
         let line =
@@ -248,24 +251,50 @@ pub(super) async fn forget(
     Ok(())
 }
 
+/// The shard that a rewind is about.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    /// Whether it takes records, whatever its row says.
+    is_open: bool,
+    /// Whether its oldest record is surely its first.
+    is_first: bool,
+}
+
 /// The row of a rewind, refused where it would lose something: windows that the new place cuts must all be closed.
-fn rewound(row: &Lease, place: &Checkpoint, arrival: Millis, geometry: &Geometry) -> Result<Lease, Error> {
+fn rewound(
+    row: &Lease,
+    (place, arrival): (&Checkpoint, Millis),
+    target: Target,
+    geometry: &Geometry,
+) -> Result<Lease, Error> {
     let sequence = |checkpoint: &Checkpoint| match checkpoint {
         Checkpoint::After(sequence) => Some(SequenceNumber::clone(sequence)),
         _ => None,
     };
     let shard = &row.shard_id;
     let refused = |why: String| Err(Error::Usage(why));
-    if row.checkpoint == Checkpoint::ShardEnd {
+    if row.checkpoint == Checkpoint::ShardEnd && !target.is_open {
         return refused(format!(
             "{shard} has ended, and its children have what it left; there is nothing to rewind"
         ));
     }
-    if sequence(place) >= sequence(&row.checkpoint) {
+    let is_ended = row.checkpoint == Checkpoint::ShardEnd;
+    if !is_ended && sequence(place) >= sequence(&row.checkpoint) {
         return refused(format!(
             "{shard} is read from {} already; name a place before that",
             row.checkpoint.as_text()
         ));
+    }
+    if target.is_first && *place == Checkpoint::TrimHorizon {
+        // The shard's true beginning, of which nothing is gone: no window is cut.
+        return Ok(Lease {
+            checkpoint: place.clone(),
+            replay_clock: Millis(0),
+            beginning: Beginning::Whole,
+            tail_checkpoint: None,
+            children: Vec::new(),
+            ..row.clone()
+        });
     }
     let last_cut = geometry.window_start(arrival.plus(geometry.ahead_max_ms));
     if !geometry.passed(last_cut, row.closed_through) {
@@ -289,13 +318,20 @@ mod tests {
         let mut row = Lease::new(ShardId("s".into()), HashRange::ALL, Vec::new());
         (row.checkpoint, row.closed_through) = (after("100"), Millis(133));
         // 103 + 5 lies in the window that 113 closes; 117 + 5 in the one that 133 closes.
-        let rewound_to = |arrival| rewound(&row, &after("50"), Millis(arrival), &geometry);
+        let at = Target { is_open: true, is_first: false };
+        let rewound_to = |arrival| rewound(&row, (&after("50"), Millis(arrival)), at, &geometry);
         assert!(rewound_to(117).is_ok() && rewound_to(103).is_ok());
         assert!(rewound_to(125).is_err(), "130 is open");
-        assert!(rewound(&row, &after("100"), Millis(1), &geometry).is_err(), "not earlier");
+        assert!(rewound(&row, (&after("100"), Millis(1)), at, &geometry).is_err(), "not earlier");
         let back = rewound_to(103).unwrap();
         assert_eq!((back.closed_through, back.beginning), (Millis(133), Beginning::Cut));
         row.checkpoint = Checkpoint::ShardEnd;
-        assert!(rewound(&row, &after("50"), Millis(1), &geometry).is_err(), "ended");
+        let to = |place: Checkpoint, at| rewound(&row, (&place, Millis(150)), at, &geometry);
+        assert!(to(after("50"), Target { is_open: false, ..at }).is_err(), "ended");
+        assert!(to(after("50"), at).is_err(), "it would cut what is open");
+        assert!(to(Checkpoint::TrimHorizon, at).is_err(), "its oldest record may not be its first");
+        let anew = to(Checkpoint::TrimHorizon, Target { is_first: true, ..at }).unwrap();
+        assert_eq!((anew.checkpoint, anew.beginning), (Checkpoint::TrimHorizon, Beginning::Whole));
+        assert_eq!(anew.closed_through, Millis(133), "it never goes down");
     }
 }

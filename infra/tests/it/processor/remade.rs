@@ -101,7 +101,7 @@ async fn leases_of_a_stream_that_is_gone_are_not_taken_for_places_in_the_next() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shard_that_takes_records_and_whose_row_says_that_it_has_ended_is_a_gap() {
+async fn rows_that_are_damaged_are_told_and_read_again_when_they_are_mended() {
     let world = World::start().await;
     let first = world.process("first", QUICK);
     world.held("first", 4, DEADLINE).await;
@@ -115,13 +115,15 @@ async fn a_shard_that_takes_records_and_whose_row_says_that_it_has_ended_is_a_ga
         update.expression_attribute_values(":value", value).send().await.unwrap();
     };
     let start = world.rows().await.iter().find(|row| row.shard_id.0.ends_with('2')).unwrap().range.start;
+    world.load(1, 400).await;
     set("shardId-000000000001", "checkpoint", AttributeValue::S("SHARD_END".to_owned())).await;
+    set("shardId-000000000003", "checkpoint", AttributeValue::S("123".to_owned())).await;
     set("shardId-000000000002", "startingHashKey", AttributeValue::S("all".to_owned())).await;
     assert_eq!(world.leases(&[]).await.unwrap(), Covered::Gaps);
 
     let second = world.process("second", "--look-ms 200 --listen 127.0.0.1:0");
     world.held("second", 2, DEADLINE).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let lines = log(&second.log);
     let told = |words: &str, shard: Option<&str>| {
         let is = |line: &&serde_json::Value| {
@@ -138,12 +140,17 @@ async fn a_shard_that_takes_records_and_whose_row_says_that_it_has_ended_is_a_ga
     assert_eq!(told("cannot be read", Some("shardId-000000000002")), 1, "{lines:#?}");
     let address = lines.iter().find_map(|line| line["address"].as_str()).expect("where health is shown");
     let health = get(address, "/health").await;
-    assert!(health.starts_with("HTTP/1.1 503") && health.contains("gaps 1"), "{health}");
+    assert!(health.starts_with("HTTP/1.1 503") && health.contains("gaps 1, unread 0, refused 1"), "{health}");
+    assert!(get(address, "/metrics").await.contains("\nprocessor_shards_refused 1\n"));
 
-    set("shardId-000000000001", "checkpoint", AttributeValue::S("TRIM_HORIZON".to_owned())).await;
+    for shard in ["shardId-000000000001", "shardId-000000000003"] {
+        world.leases(&["rewind", shard, "--to", "TRIM_HORIZON"]).await.unwrap();
+    }
     set("shardId-000000000002", "startingHashKey", AttributeValue::S(start.to_string())).await;
     world.held("second", 4, DEADLINE).await;
+    world.wait_until_closed().await;
     assert_eq!(world.leases(&[]).await.unwrap(), Covered::Whole);
+    assert!(get(address, "/health").await.starts_with("HTTP/1.1 200"));
     second.signal(Signal::TERM);
     assert!(second.wait().await);
     world.stop().await;
