@@ -62,7 +62,7 @@ uuid_id!(
 /// Longest region code in bytes.
 pub const REGION_BYTES_MAX: usize = 24;
 
-/// The region of the edge that took a bid: 1 to 24 bytes of lower-case ASCII letters, digits and `-`.
+/// The region of the edge that took a bid: 1 to 24 bytes of lower-case ASCII letters, digits and `-`, and not `-` alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Region {
     bytes: [u8; REGION_BYTES_MAX],
@@ -238,7 +238,7 @@ mod tests {
     fn a_region_is_a_short_lower_case_code() {
         let region: Region = "eu-central-1".parse().unwrap();
         assert_eq!(region.as_str(), "eu-central-1");
-        for bad in ["", "EU", "a b", "é", "a\0", "\0", "aaaaaaaaaaaaaaaaaaaaaaaaa"] {
+        for bad in ["", "-", "EU", "a b", "é", "a\0", "\0", "aaaaaaaaaaaaaaaaaaaaaaaaa"] {
             assert!(bad.parse::<Region>().is_err(), "{bad}");
         }
         assert_eq!([Region::UNREADABLE.as_str(), Region::OTHERS.as_str()], ["-", "*"]);

@@ -13,7 +13,7 @@ use crate::time::Millis;
 /// Any valid bid, with few or many equal ids.
 pub(crate) fn any_bid() -> impl Strategy<Value = Bid> {
     let id = || prop_oneof![any::<[u8; 16]>(), any::<u8>().prop_map(|low| [low; 16])];
-    let region = prop_oneof![Just("eu-central-1".to_owned()), "[a-z0-9-]{1,24}"];
+    let region = prop_oneof![Just("eu-central-1".to_owned()), "[a-z0-9][a-z0-9-]{0,23}"];
     let amount = prop_oneof![1..=Price::MAX.units(), (1..2_000_u64).prop_map(|cents| cents * 100)];
     let latency = prop_oneof![any::<u32>(), 0..300_u32];
     let time = prop_oneof![0..=Millis::MAX.0, (0..5_000_u64).prop_map(|ms| 1_795_000_000_000 + ms)];
