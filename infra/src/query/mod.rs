@@ -9,7 +9,7 @@ mod paths;
 mod rows;
 
 use clap::{Args, Subcommand};
-use schemas::ids::{Region, SlotId};
+use schemas::ids::{Region, RegionError, SlotId};
 use schemas::time::Millis;
 
 use self::rows::Format;
@@ -42,7 +42,7 @@ enum Path {
     /// What regions bid, window by window, all shards together.
     Regions {
         /// A region; repeat it for more.
-        #[arg(long = "region", required = true)]
+        #[arg(long = "region", required = true, value_parser = region)]
         regions: Vec<Region>,
         #[command(flatten)]
         between: Between,
@@ -100,4 +100,9 @@ pub async fn run(options: Query) -> anyhow::Result<()> {
     };
     rows.write(options.format, &mut std::io::stdout()).map_err(lost)?;
     Ok(damaged::tell(name, &table.damaged, &mut std::io::stderr().lock())?)
+}
+
+/// A region, or the sign that bids without a readable one are counted under.
+fn region(text: &str) -> Result<Region, RegionError> {
+    if text == Region::UNREADABLE.as_str() { Ok(Region::UNREADABLE) } else { text.parse() }
 }
