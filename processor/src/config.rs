@@ -148,7 +148,7 @@ pub enum Change {
         #[arg(long)]
         to: String,
     },
-    /// Lets leases of a stream that was deleted begin anew, once another was made under its name. Its processors must have
-    /// stopped, as they do by themselves.
+    /// Lets leases of a stream that was deleted begin anew, once another was made under its name. Its processors must
+    /// have stopped, as they do by themselves.
     Forget,
 }

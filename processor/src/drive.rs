@@ -135,6 +135,14 @@ impl Shared {
         })
     }
 
+    /// Waits until leases are to be released: a stop was asked for, or this processor cannot go on.
+    pub(crate) async fn stops(&self) {
+        tokio::select! {
+            () = self.shutdown.wait() => {}
+            () = self.end.wait() => {}
+        }
+    }
+
     pub(crate) fn now(&self) -> Now {
         Now { monotonic: self.started.elapsed(), wall: runtime::clock::now() }
     }

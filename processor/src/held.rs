@@ -78,11 +78,7 @@ impl Held {
             let shared = Arc::clone(&self.shared);
             let reads = self.pages.is_some() && self.holding.wants_records();
             tokio::select! {
-                () = shared.shutdown.wait(), if !told_to_stop => {
-                    told_to_stop = true;
-                    self.holding.on_stop();
-                }
-                () = shared.end.wait(), if !told_to_stop => {
+                () = shared.stops(), if !told_to_stop => {
                     told_to_stop = true;
                     self.holding.on_stop();
                 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 /// The first bytes of a log.
-const MAGIC: &[u8; 16] = b"qee kinesis 2\n\0\0";
+const MAGIC: &[u8; 16] = b"qee kinesis 3\n\0\0";
 /// Bytes before a body.
 const HEAD_BYTES: usize = 8;
 /// Bytes of one body: the longest request, and room for its fields.

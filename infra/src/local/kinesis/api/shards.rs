@@ -135,7 +135,8 @@ pub(super) fn list(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
     let mut shards: Vec<&Shard> = listed.filter(|shard| filter.lists(shard, stream)).take(most + 1).collect();
     let more = shards.len() > most;
     shards.truncate(most);
-    let mut answer = json!({ "Shards": shards.iter().map(|shard| describe_shard(shard, stream.created_ms)).collect::<Vec<_>>() });
+    let described = shards.iter().map(|shard| describe_shard(shard, stream.created_ms));
+    let mut answer = json!({ "Shards": described.collect::<Vec<_>>() });
     if let Some(last) = shards.last().filter(|_| more) {
         let (created_ms, after) = (stream.created_ms, last.id.to_string());
         let Wanted { stream, filter, .. } = wanted;
