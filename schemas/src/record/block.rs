@@ -15,7 +15,7 @@ use super::ids::Ids;
 use super::plain::Values;
 use super::{Kind, Rejected};
 use crate::bid::Bid;
-use crate::ids::{AccountId, BidId, Region, SlotId};
+use crate::ids::{AccountId, Region};
 use crate::limits::BIDS_PER_RECORD_MAX;
 
 /// The first byte of a block of version 1.
@@ -186,8 +186,8 @@ fn read(bytes: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Result<(), Brok
         let (account_id, region) = dictionaries.look(*references.0, *references.1)?;
         let (((amount, latency_ms), quality), event_time) = numbers;
         let values = Values {
-            bid_id: BidId::from_bytes(*ids.1),
-            slot_id: SlotId::from_bytes(*ids.0),
+            bid_id: ids.1,
+            slot_id: ids.0,
             account_id,
             region,
             amount: *amount,
@@ -241,21 +241,25 @@ struct Accounts {
 impl Dictionaries {
     /// The next bid's account and region.
     #[inline]
-    fn look(&mut self, account: u64, region: u64) -> Result<(AccountId, Region), Rejected> {
+    fn look(&mut self, account: u64, region: u64) -> Result<(&[u8; 16], &Region), Rejected> {
         let account = self.accounts.look(account);
         let region = usize::try_from(region).ok().and_then(|place| self.regions.get(place));
-        let region = region.copied().flatten().ok_or(Rejected::because("the region is no region code"))?;
-        let none = Rejected { region: Some(region), reason: "the account is not in the dictionary" };
-        Ok((account.ok_or(none)?, region))
+        match (account, region) {
+            (Some(account), Some(Some(region))) => Ok((account, region)),
+            (_, None | Some(None)) => Err(Rejected::because("the region is no region code")),
+            (None, Some(region)) => {
+                Err(Rejected { region: *region, reason: "the account is not in the dictionary" })
+            }
+        }
     }
 }
 
 impl Accounts {
     #[inline]
-    fn look(&mut self, reference: u64) -> Option<AccountId> {
+    fn look(&mut self, reference: u64) -> Option<&[u8; 16]> {
         let is_next = reference == 0;
         let place = if is_next { self.seen } else { usize::try_from(reference - 1).unwrap_or(usize::MAX) };
         self.seen += usize::from(is_next);
-        self.ids.get(place).copied().map(AccountId::from_bytes)
+        self.ids.get(place)
     }
 }

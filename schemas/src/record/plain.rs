@@ -66,10 +66,10 @@ pub(super) fn decode(data: &[u8]) -> Result<Bid, Rejected> {
     let region =
         Region::from_ascii(wire.region).map_err(|_| Rejected::because("the region is no region code"))?;
     let values = Values {
-        bid_id: BidId::from_bytes(wire.bid_id),
-        slot_id: SlotId::from_bytes(wire.slot_id),
-        account_id: AccountId::from_bytes(wire.account_id),
-        region,
+        bid_id: wire.bid_id,
+        slot_id: wire.slot_id,
+        account_id: wire.account_id,
+        region: &region,
         amount: wire.amount,
         latency_ms: wire.latency_ms,
         quality: wire.quality,
@@ -80,9 +80,9 @@ pub(super) fn decode(data: &[u8]) -> Result<Bid, Rejected> {
 
 /// What stands in a bid's bytes, not yet checked.
 struct Raw<'a> {
-    bid_id: [u8; 16],
-    slot_id: [u8; 16],
-    account_id: [u8; 16],
+    bid_id: &'a [u8; 16],
+    slot_id: &'a [u8; 16],
+    account_id: &'a [u8; 16],
     region: &'a [u8],
     amount: u64,
     latency_ms: u64,
@@ -102,7 +102,6 @@ fn read(body: &[u8]) -> Option<(Raw<'_>, &[u8])> {
     let (latency_ms, body) = number(body, U32)?;
     let (quality, body) = number(body, U16)?;
     let (event_time, body) = number(body, U64)?;
-    let (bid_id, slot_id, account_id) = (*bid_id, *slot_id, *account_id);
     Some((Raw { bid_id, slot_id, account_id, region, amount, latency_ms, quality, event_time }, body))
 }
 
@@ -125,36 +124,58 @@ fn number(bytes: &[u8], widest: u8) -> Option<(u64, &[u8])> {
 }
 
 /// A bid whose ids and region stand and whose numbers are to be checked.
-pub(super) struct Values {
-    pub(super) bid_id: BidId,
-    pub(super) slot_id: SlotId,
-    pub(super) account_id: AccountId,
-    pub(super) region: Region,
+pub(super) struct Values<'a> {
+    pub(super) bid_id: &'a [u8; 16],
+    pub(super) slot_id: &'a [u8; 16],
+    pub(super) account_id: &'a [u8; 16],
+    pub(super) region: &'a Region,
     pub(super) amount: u64,
     pub(super) latency_ms: u64,
     pub(super) quality: u64,
     pub(super) event_time: u64,
 }
 
-impl Values {
+impl Values<'_> {
     /// The one door through which numbers of a record become a bid.
+    ///
+    /// Ids and region are borrowed, and copied once all numbers are good: on the way they would be taken apart.
     #[inline]
-    pub(super) fn check(self) -> Result<Bid, Rejected> {
-        let reject = |reason| Rejected { region: Some(self.region), reason };
-        let quality = u16::try_from(self.quality).ok().and_then(BasisPoints::new);
-        if self.event_time > Millis::MAX.0 {
-            return Err(reject("the event time is past the year 9999"));
-        }
+    pub(super) fn check(&self) -> Result<Bid, Rejected> {
+        let Some((amount, latency_ms, quality)) = self.numbers() else {
+            return Err(Rejected { region: Some(*self.region), reason: self.fault() });
+        };
         Ok(Bid {
-            bid_id: self.bid_id,
-            slot_id: self.slot_id,
-            account_id: self.account_id,
-            region: self.region,
-            amount: Price::from_units(self.amount).map_err(|_| reject("the amount is no price"))?,
-            latency_ms: u32::try_from(self.latency_ms).map_err(|_| reject("the latency is above 32 bits"))?,
-            quality: quality.ok_or(reject("the quality is above one"))?,
+            bid_id: BidId::from_bytes(*self.bid_id),
+            slot_id: SlotId::from_bytes(*self.slot_id),
+            account_id: AccountId::from_bytes(*self.account_id),
+            region: *self.region,
+            amount,
+            latency_ms,
+            quality,
             event_time: Millis(self.event_time),
         })
+    }
+
+    #[inline]
+    fn numbers(&self) -> Option<(Price, u32, BasisPoints)> {
+        let quality = BasisPoints::new(u16::try_from(self.quality).ok()?)?;
+        let latency_ms = u32::try_from(self.latency_ms).ok()?;
+        let amount = Price::from_units(self.amount).ok()?;
+        (self.event_time <= Millis::MAX.0).then_some((amount, latency_ms, quality))
+    }
+
+    /// Which number is bad.
+    #[cold]
+    fn fault(&self) -> &'static str {
+        if self.event_time > Millis::MAX.0 {
+            "the event time is past the year 9999"
+        } else if Price::from_units(self.amount).is_err() {
+            "the amount is no price"
+        } else if u32::try_from(self.latency_ms).is_err() {
+            "the latency is above 32 bits"
+        } else {
+            "the quality is above one"
+        }
     }
 }
 
@@ -170,10 +191,10 @@ mod tests {
         let (wire, used): (Wire<'_>, usize) =
             bincode::borrow_decode_from_slice(body, bincode::config::standard()).ok()?;
         let values = Values {
-            bid_id: BidId::from_bytes(wire.bid_id),
-            slot_id: SlotId::from_bytes(wire.slot_id),
-            account_id: AccountId::from_bytes(wire.account_id),
-            region: wire.region.parse().ok()?,
+            bid_id: &wire.bid_id,
+            slot_id: &wire.slot_id,
+            account_id: &wire.account_id,
+            region: &wire.region.parse().ok()?,
             amount: wire.amount,
             latency_ms: u64::from(wire.latency_ms),
             quality: u64::from(wire.quality),
