@@ -7,7 +7,7 @@
 
 use schemas::bid::{Bid, RankKey, score};
 use schemas::geometry::Geometry;
-use schemas::ids::{AccountId, Region, ShardId, SlotId};
+use schemas::ids::{Region, ShardId, SlotId};
 use schemas::item::{Aggregate, Candidate, RegionStats, State};
 use schemas::money::Money;
 use schemas::time::Millis;
@@ -15,9 +15,6 @@ use schemas::time::Millis;
 use super::index::{emptied, place, wide};
 use super::mark::{Places, Record};
 use super::standing::{Regions, Standings};
-
-/// Leaders that get memory with the first one.
-const LEADERS_FIRST: usize = 5;
 
 /// A bid on its way into its auction.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +27,10 @@ pub(super) struct Offer<'a> {
     sub_sequence: u32,
 }
 
+/// The score, or the highest number when it is above that.
 #[inline]
-fn low(score: u128) -> u64 {
-    u64::try_from(score).unwrap_or(u64::MAX)
+pub(super) fn low(bid: &Bid, geometry: &Geometry) -> u64 {
+    u64::try_from(score(geometry.ranking, bid.amount, bid.quality)).unwrap_or(u64::MAX)
 }
 
 impl<'a> Offer<'a> {
@@ -42,8 +40,14 @@ impl<'a> Offer<'a> {
         (record, sub_sequence): (&'a Record<'a>, u32),
         geometry: &'a Geometry,
     ) -> Self {
-        let low = low(score(geometry.ranking, bid.amount, bid.quality));
+        let low = low(bid, geometry);
         Self { bid, low, geometry, record, sub_sequence }
+    }
+
+    /// A copy for a function that is called now and then, so that the loop over bids keeps all of it in registers.
+    #[inline]
+    pub(super) fn apart(&self) -> Self {
+        Self { ..*self }
     }
 
     /// The bid as it is kept.
@@ -102,14 +106,66 @@ impl Placed {
 struct Leader {
     /// The score, or the highest number when it is above that.
     low: u64,
-    account_id: AccountId,
+    /// The account in the auction, by the number that it has in what was seen.
+    pair: u32,
     /// Where that bid is kept.
     kept: u32,
+}
+
+/// The leaders of all auctions of a window: as many places for each auction, filled from the front. When all of an
+/// auction's are filled, the worst stands last.
+#[derive(Debug, Default)]
+pub(super) struct Leaders {
+    list: Vec<Leader>,
+    /// Places of an auction: one more than become candidates.
+    length: usize,
+}
+
+impl Leaders {
+    /// Places for the leaders of another auction.
+    pub(super) fn grow(&mut self, geometry: &Geometry) {
+        self.length = usize::from(geometry.candidates) + 1;
+        self.list.resize(self.list.len() + self.length, Leader { low: 0, pair: u32::MAX, kept: 0 });
+    }
+
+    /// The places of an auction.
+    #[inline]
+    fn of(&self, auction: u32) -> &[Leader] {
+        &self.list[wide(auction) * self.length..][..self.length]
+    }
+
+    /// The places of an auction.
+    #[inline]
+    fn of_mut(&mut self, auction: u32) -> &mut [Leader] {
+        &mut self.list[wide(auction) * self.length..][..self.length]
+    }
+}
+
+/// Who made a bid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bidder {
+    /// The account in the auction, by the number that it has in what was seen.
+    pub(super) pair: u32,
+    /// Whether it is the account's first.
+    pub(super) is_new: bool,
+}
+
+/// An auction on its way from another window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved<'a> {
+    /// Its places there and here.
+    pub(super) from: u32,
+    pub(super) to: u32,
+    /// The new number of each pair.
+    pub(super) pairs: &'a [u32],
+    /// By how much the places of records are further behind.
+    pub(super) offset: u32,
 }
 
 /// What a window keeps of the bids of its auctions.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
+    pub(super) leaders: Leaders,
     /// The bids of leaders, in no order.
     pub(super) leading: Vec<Placed>,
     pub(super) standings: Standings,
@@ -120,6 +176,7 @@ impl Kept {
     /// Empty, with memory that is worth keeping.
     pub(super) fn emptied(self) -> Self {
         Self {
+            leaders: Leaders { list: emptied(self.leaders.list), length: 0 },
             leading: emptied(self.leading),
             standings: self.standings.emptied(),
             places: Places::default(),
@@ -137,29 +194,20 @@ pub(super) struct Auction {
     pub(super) bidders: u32,
     /// A lower score cannot become a leader.
     bar: u64,
-    /// Best first, one per account, one more than become candidates.
-    leaders: Vec<Leader>,
     /// Copies that were not counted, by the region they came from.
     pub(super) copies: Vec<(Region, u64)>,
 }
 
 impl Auction {
     pub(super) fn new(slot_id: SlotId) -> Self {
-        Self {
-            slot_id,
-            regions: Regions::default(),
-            bidders: 0,
-            bar: 0,
-            leaders: Vec::new(),
-            copies: Vec::new(),
-        }
+        Self { slot_id, regions: Regions::default(), bidders: 0, bar: 0, copies: Vec::new() }
     }
 
-    /// Takes a bid that was not seen before.
+    /// Takes a bid that was not seen before; its auction has this place.
     #[inline]
-    pub(super) fn on_bid(&mut self, offer: &Offer<'_>, kept: &mut Kept) {
+    pub(super) fn on_bid(&mut self, offer: &Offer<'_>, bidder: Bidder, at: u32, kept: &mut Kept) {
         if offer.low >= self.bar {
-            self.lead(offer, &mut kept.leading, &mut kept.places);
+            self.lead(&offer.apart(), bidder, at, kept);
         }
     }
 
@@ -171,57 +219,56 @@ impl Auction {
         }
     }
 
-    /// Puts a bid among the leaders when it belongs there: in place of its account's own, or of the last.
+    /// Puts a bid among the leaders when it belongs there: in place of its account's own, or of the worst.
+    ///
+    /// Which leader is the account's and which is the worst is as good as random, so no branch depends on it.
     #[inline(never)]
-    fn lead(&mut self, offer: &Offer<'_>, leading: &mut Vec<Placed>, places: &mut Places) {
-        let (length, account_id) = (usize::from(offer.geometry.candidates) + 1, offer.bid.account_id);
-        let leaders = &mut self.leaders;
-        let own = leaders.iter().position(|leader| leader.account_id == account_id);
-        let (mut at, kept) = match own.or((leaders.len() == length).then_some(length - 1)) {
-            Some(at) => {
-                let leader = leaders[at];
-                if !is_before(offer, &leader, leading) {
-                    return;
-                }
-                offer.replace(&mut leading[wide(leader.kept)], places);
-                (at, leader.kept)
+    fn lead(&mut self, offer: &Offer<'_>, Bidder { pair, is_new }: Bidder, at: u32, kept: &mut Kept) {
+        let Kept { leaders, leading, places, .. } = kept;
+        let row = leaders.of_mut(at);
+        let (last, bidders) = (row.len() - 1, wide(self.bidders));
+        let at = if is_new && bidders <= row.len() {
+            row[bidders - 1].kept = place(leading.len());
+            leading.push(offer.placed(places));
+            bidders - 1
+        } else {
+            // Who bid before and is not among them has no free place: as long as there is one, all bidders are.
+            let own = |own, (at, leader): (usize, &Leader)| if leader.pair == pair { at } else { own };
+            let at = row.iter().enumerate().fold(last, own);
+            let leader = row[at];
+            if !is_before(offer, &leader, leading) {
+                return;
             }
-            None => {
-                if leaders.is_empty() {
-                    leaders.reserve_exact(length.min(LEADERS_FIRST));
-                }
-                let kept = place(leading.len());
-                leading.push(offer.placed(places));
-                leaders.push(Leader { low: offer.low, account_id, kept });
-                (leaders.len() - 1, kept)
-            }
+            offer.replace(&mut leading[wide(leader.kept)], places);
+            at
         };
-        while let Some(better) =
-            at.checked_sub(1).filter(|better| is_before(offer, &leaders[*better], leading))
-        {
-            leaders[at] = leaders[better];
-            at = better;
-        }
-        leaders[at] = Leader { low: offer.low, account_id, kept };
-        if let Some(last) = leaders.get(length - 1) {
-            self.bar = last.low;
+        (row[at].low, row[at].pair) = (offer.low, pair);
+        if bidders > last {
+            row.swap(worst(row, leading, offer.geometry), last);
+            self.bar = row[last].low;
         }
     }
 
-    fn leading<'a>(&'a self, kept: &'a Kept) -> impl Iterator<Item = &'a Placed> {
-        self.leaders.iter().map(|leader| &kept.leading[wide(leader.kept)])
+    /// Its leaders, best first.
+    fn leading<'a>(&self, at: u32, kept: &'a Kept, geometry: &Geometry) -> Vec<&'a Placed> {
+        let filled = kept.leaders.of(at).iter().take(wide(self.bidders));
+        let mut leading: Vec<&Placed> = filled.map(|leader| &kept.leading[wide(leader.kept)]).collect();
+        leading.sort_unstable_by_key(|placed| placed.rank(geometry));
+        leading
     }
 
     /// The item that this auction leaves; it counted at least one bid.
     pub(super) fn close(
         &self,
+        at: u32,
         start: Millis,
         shard_id: &ShardId,
         geometry: &Geometry,
         kept: &Kept,
     ) -> Aggregate {
         let candidates = usize::from(geometry.candidates);
-        let next = self.leading(kept).nth(candidates).map(|placed| placed.bid);
+        let leading = self.leading(at, kept, geometry);
+        let next = leading.get(candidates).map(|placed| placed.bid);
         let Kept { standings, places, .. } = kept;
         let regions: std::collections::BTreeMap<Region, RegionStats> =
             standings.close(self.regions, places).collect();
@@ -239,7 +286,7 @@ impl Auction {
             amount_max: highest.expect(counted),
             duplicates: self.copies.iter().map(|(_, copies)| copies).sum(),
             regions,
-            candidates: self.leading(kept).take(candidates).map(|placed| placed.candidate(places)).collect(),
+            candidates: leading.iter().take(candidates).map(|placed| placed.candidate(places)).collect(),
             next_amount: next.map(|bid| bid.amount),
             next_score: next.map(|bid| score(geometry.ranking, bid.amount, bid.quality)),
             shard_id: shard_id.clone(),
@@ -250,14 +297,35 @@ impl Auction {
         }
     }
 
-    /// The same auction in another window, which keeps its leaders' bids now; its regions are not moved.
-    pub(super) fn moved(mut self, from: &Kept, to: &mut Kept, offset: u32) -> Self {
-        for leader in &mut self.leaders {
-            to.leading.push(from.leading[wide(leader.kept)].shifted(offset));
-            leader.kept = place(to.leading.len() - 1);
+    /// Takes over from the auction of another window that had the bids of the same slot; pairs have new numbers.
+    pub(super) fn take_moved(&mut self, other: Auction, (from, to): (&Kept, &mut Kept), moved: &Moved<'_>) {
+        for (own, old) in
+            to.leaders.of_mut(moved.to).iter_mut().zip(from.leaders.of(moved.from)).take(wide(other.bidders))
+        {
+            to.leading.push(from.leading[wide(old.kept)].shifted(moved.offset));
+            let (pair, kept) = (moved.pairs[wide(old.pair)], place(to.leading.len() - 1));
+            *own = Leader { pair, kept, ..*old };
         }
-        self
+        (self.bidders, self.bar, self.copies) = (other.bidders, other.bar, other.copies);
     }
+}
+
+/// The place of the worst leader.
+#[inline]
+fn worst(row: &[Leader], leading: &[Placed], geometry: &Geometry) -> usize {
+    let worse = |(low, worst, ties), (at, leader): (usize, &Leader)| {
+        let (is_worse, is_tie) = (leader.low < low, leader.low == low);
+        if is_worse { (leader.low, at, false) } else { (low, worst, ties | is_tie) }
+    };
+    let (_, worst, ties) = row.iter().enumerate().skip(1).fold((row[0].low, 0, false), worse);
+    if ties { worst_of_ties(row, leading, geometry) } else { worst }
+}
+
+/// Ties are rare, and only they look at the rest of the bids.
+#[cold]
+fn worst_of_ties(row: &[Leader], leading: &[Placed], geometry: &Geometry) -> usize {
+    let rank = |at: &usize| leading[wide(row[*at].kept)].rank(geometry);
+    (0..row.len()).max_by_key(rank).unwrap_or_default()
 }
 
 /// Whether a bid ranks before a leader's.

@@ -139,7 +139,7 @@ impl Book {
             touched(window);
             let offer = Offer::new(bid, (record, at), &geometry);
             let is_counted =
-                if spot.is_known() { window.count(spot, &offer) } else { window.count_other(&offer) };
+                if spot.is_known() { window.count(spot, &offer) } else { window.count_other(&offer.apart()) };
             if is_counted {
                 entered.counted += 1;
                 if self.events == BidEvents::All {
@@ -173,7 +173,7 @@ impl Book {
                 continue;
             }
             let own = self.windows.entry(start).or_default();
-            own.absorb(window, range);
+            own.absorb(window, range, geometry);
             own.inherited = true;
         }
         self.windows.retain(|_, window| window.len() > 0 || !window.counts.is_empty());

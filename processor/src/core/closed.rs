@@ -64,20 +64,21 @@ impl Closer<'_> {
             total.early += counts.early;
             total.late += counts.late;
         }
-        let mut auctions: Vec<&Auction> = window.auctions.iter().collect();
-        auctions.sort_unstable_by_key(|auction| auction.slot_id);
+        let mut auctions: Vec<(u32, &Auction)> = (0..).zip(&window.auctions).collect();
+        auctions.sort_unstable_by_key(|(_, auction)| auction.slot_id);
         let mut aggregates = Vec::with_capacity(auctions.len());
-        for auction in auctions.iter().copied() {
-            let mut aggregate = auction.close(start, self.shard_id, &self.agreed.geometry, &window.kept);
+        for (at, auction) in auctions.iter().copied() {
+            let mut aggregate = auction.close(at, start, self.shard_id, &self.agreed.geometry, &window.kept);
             totals.add(&aggregate, auction);
             name_busiest(&mut aggregate.regions, self.agreed.geometry.ranking);
             aggregates.push(aggregate);
         }
         let events = match self.events {
             BidEvents::None => Vec::new(),
-            BidEvents::Best => {
-                auctions.iter().flat_map(|auction| window.kept.standings.bests(auction.regions)).collect()
-            }
+            BidEvents::Best => auctions
+                .iter()
+                .flat_map(|(_, auction)| window.kept.standings.bests(auction.regions))
+                .collect(),
             BidEvents::All => std::mem::take(&mut window.bids),
         };
         let event = |bid| BidEvent { bid, window_start: start, ttl };

@@ -57,12 +57,18 @@ pub(super) struct Places {
 
 impl Places {
     /// The index of a record's place, which is made when a bid of it is kept first.
+    #[inline]
     pub(super) fn of(&mut self, record: &Record<'_>) -> u32 {
         if self.last != record.number {
-            self.last = record.number;
-            self.list.push(Place { shard_id: record.shard_id.clone(), sequence: record.sequence.clone() });
+            self.make(record);
         }
         u32::try_from(self.list.len() - 1).expect("a window holds fewer than 2^32 records")
+    }
+
+    #[cold]
+    fn make(&mut self, record: &Record<'_>) {
+        self.last = record.number;
+        self.list.push(Place { shard_id: record.shard_id.clone(), sequence: record.sequence.clone() });
     }
 
     /// Takes other places behind its own; answers by how much their indexes grow.

@@ -5,9 +5,8 @@
 //! that leaves a window depends on the order here.
 
 use schemas::bid::Bid;
-use schemas::ids::{AccountId, BidId};
 
-use super::index::{Index, Put, Tag, emptied, wide};
+use super::index::{Index, Put, Tag, emptied, place, wide};
 use super::mutant::{self, Mutant};
 
 /// An account in an auction, and its first bid there.
@@ -60,19 +59,19 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Takes a bid in whose pair was guessed; a copy changes nothing.
+    /// Takes a bid in whose pair was guessed, and answers with the pair's number; a copy changes nothing.
     #[inline]
-    pub(super) fn enter(&mut self, auction: u32, bid: &Bid, tags: Tags, guess: u32) -> Entry {
+    pub(super) fn enter(&mut self, auction: u32, bid: &Bid, tags: Tags, guess: u32) -> (Entry, u32) {
         let (account, bid) = (bid.account_id.as_bytes(), bid.bid_id.as_bytes());
         let guess = guess.wrapping_sub(1);
         let pair = match self.pairs.get(wide(guess)) {
             Some(pair) if pair.is_of(auction, account) => guess,
             _ => match self.put_pair(auction, (account, bid), tags.pair) {
                 Put::Found(pair) => pair,
-                Put::New => return Entry::NewBidder,
+                Put::New => return (Entry::NewBidder, place(self.pairs.len() - 1)),
             },
         };
-        self.put_further(pair, bid, tags.bid)
+        (self.put_further(pair, bid, tags.bid), pair)
     }
 
     #[inline]
@@ -119,21 +118,30 @@ impl Seen {
         self.pairs.len() + self.further.len()
     }
 
-    /// All bids: auction, account, bid.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, AccountId, BidId)> {
-        let first = self.pairs.iter().map(|pair| (pair, pair.first));
-        let further = self.further.iter().map(|further| (&self.pairs[wide(further.pair)], further.bid));
-        first
-            .chain(further)
-            .map(|(pair, bid)| (pair.auction, AccountId::from_bytes(pair.account), BidId::from_bytes(bid)))
-    }
-
-    /// Takes in a bid that another window had.
-    pub(super) fn take_moved(&mut self, auction: u32, (account, bid): (AccountId, BidId), tags: Tags) {
-        let (account, bid) = (account.as_bytes(), bid.as_bytes());
-        if let Put::Found(pair) = self.put_pair(auction, (account, bid), tags.pair) {
-            self.put_further(pair, bid, tags.bid);
+    /// Takes the bids of another window, whose auctions have new places or are not moved. `tags` answers with those of
+    /// an auction's account and bid. Answers with the new number of each pair, 0 for one that is not moved.
+    pub(super) fn take_moved(
+        &mut self,
+        other: &Seen,
+        auctions: &[Option<u32>],
+        tags: impl Fn(u32, &[u8; 16], &[u8; 16]) -> Tags,
+    ) -> Vec<u32> {
+        let take = |pair: &Pair| {
+            let Some(auction) = auctions[wide(pair.auction)] else { return 0 };
+            let tag = tags(auction, &pair.account, &pair.first).pair;
+            match self.put_pair(auction, (&pair.account, &pair.first), tag) {
+                Put::Found(pair) => pair,
+                Put::New => place(self.pairs.len() - 1),
+            }
+        };
+        let moved: Vec<u32> = other.pairs.iter().map(take).collect();
+        for further in &other.further {
+            let pair = &other.pairs[wide(further.pair)];
+            let Some(auction) = auctions[wide(pair.auction)] else { continue };
+            let tag = tags(auction, &pair.account, &further.bid).bid;
+            self.put_further(moved[wide(further.pair)], &further.bid, tag);
         }
+        moved
     }
 
     /// Empty, with memory that is worth keeping.
@@ -150,7 +158,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use schemas::bid::Bid;
-    use schemas::ids::SlotId;
+    use schemas::ids::{AccountId, BidId, SlotId};
     use schemas::money::{BasisPoints, Price};
     use schemas::time::Millis;
 
@@ -182,10 +190,10 @@ mod tests {
         let mut enter = |auction: u8, bid: Bid| {
             let tags = tags(auction, &bid);
             let guess = seen.guess(tags);
-            let entry = seen.enter(auction.into(), &bid, tags, guess);
+            let (entry, pair) = seen.enter(auction.into(), &bid, tags, guess);
             // A copy is one however often it comes, and whatever was guessed.
             for guess in [seen.guess(tags), guess, 0, 1, 1_000] {
-                assert_eq!(seen.enter(auction.into(), &bid, tags, guess), Entry::Copy);
+                assert_eq!(seen.enter(auction.into(), &bid, tags, guess), (Entry::Copy, pair));
             }
             entry
         };

@@ -165,7 +165,7 @@ impl Standings {
         standing.latency_ms_sum += u64::from(bid.latency_ms);
         standing.latency_ms_max = standing.latency_ms_max.max(bid.latency_ms);
         if offer.low >= standing.bar {
-            self.on_best(at, offer, places);
+            self.on_best(at, &offer.apart(), places);
         }
     }
 

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use schemas::bid::Bid;
+use schemas::geometry::Geometry;
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::{Region, SlotId};
 use schemas::record::Rejected;
 
-use super::auction::{Auction, Kept, Offer};
+use super::auction::{Auction, Bidder, Kept, Moved, Offer};
 use super::index::{Key, Put, Tag, emptied, place, wide};
 use super::mark::Mark;
 use super::seen::{self, Entry, Seen};
@@ -109,9 +110,12 @@ impl Window {
             let Ok(bid) = bid else { continue };
             let same = |at: u32| self.auctions[wide(at)].slot_id == bid.slot_id;
             if let Some(at) = self.slots.find(spot.slot, same) {
+                let auction = &self.auctions[wide(at)];
                 spot.auction = at + 1;
-                spot.standing = self.auctions[wide(at)].regions.guess(spot.region);
+                spot.standing = auction.regions.guess(spot.region);
             }
+        }
+        for spot in spots.iter_mut() {
             spot.pair = seen.guess(spot.seen);
         }
         for spot in spots.iter() {
@@ -128,17 +132,18 @@ impl Window {
             self.key = Key::of(offer.record.sequence);
         }
         let spot = self.look(offer.bid);
-        let auction = self.put(Auction::new(offer.bid.slot_id), spot.slot) + 1;
+        let auction = self.put(offer.bid.slot_id, spot.slot, offer.geometry) + 1;
         self.count(&Spot { auction, ..spot }, offer)
     }
 
-    /// The place of a slot's auction: the one that stands, or else this one.
-    fn put(&mut self, auction: Auction, slot: Tag) -> u32 {
+    /// The place of a slot's auction, which is made when there is none.
+    fn put(&mut self, slot_id: SlotId, slot: Tag, geometry: &Geometry) -> u32 {
         let auctions = &mut self.auctions;
-        match self.slots.find_or_put(slot, |at| auctions[wide(at)].slot_id == auction.slot_id) {
+        match self.slots.find_or_put(slot, |at| auctions[wide(at)].slot_id == slot_id) {
             Put::Found(at) => at,
             Put::New => {
-                auctions.push(auction);
+                auctions.push(Auction::new(slot_id));
+                self.kept.leaders.grow(geometry);
                 place(auctions.len() - 1)
             }
         }
@@ -149,18 +154,17 @@ impl Window {
     pub(super) fn count(&mut self, spot: &Spot, offer: &Offer<'_>) -> bool {
         let at = spot.auction.wrapping_sub(1);
         let auction = &mut self.auctions[wide(at)];
-        match self.seen.enter(at, offer.bid, spot.seen, spot.pair) {
-            Entry::Copy => {
-                auction.on_copy(offer.bid.region);
-                return false;
-            }
-            Entry::NewBidder => auction.bidders += 1,
-            Entry::NewBid => {}
+        let (entry, pair) = self.seen.enter(at, offer.bid, spot.seen, spot.pair);
+        if entry == Entry::Copy {
+            auction.on_copy(offer.bid.region);
+            return false;
         }
-        auction.on_bid(offer, &mut self.kept);
+        let is_new = entry == Entry::NewBidder;
+        auction.bidders += u32::from(is_new);
+        auction.on_bid(offer, Bidder { pair, is_new }, at, &mut self.kept);
         let Kept { standings, places, .. } = &mut self.kept;
         if !standings.on_guessed((spot.standing, spot.region), offer, places) {
-            standings.on_other((at, &mut auction.regions), offer, self.key, places);
+            standings.on_other((at, &mut auction.regions), &offer.apart(), self.key, places);
         }
         true
     }
@@ -171,29 +175,29 @@ impl Window {
     }
 
     /// Takes the auctions of another window that lie in a range. The two hold different slots.
-    pub(super) fn absorb(&mut self, other: Window, range: HashRange) {
+    pub(super) fn absorb(&mut self, other: Window, range: HashRange, geometry: &Geometry) {
         if self.auctions.is_empty() {
             self.key = other.key;
         }
         let key = self.key;
         let offset = self.kept.places.append(&other.kept.places);
-        let mut moved: Vec<Option<u32>> = Vec::with_capacity(other.auctions.len());
-        for auction in other.auctions {
-            if !range.owns(HashKey::of_slot(&auction.slot_id)) {
-                moved.push(None);
-                continue;
-            }
-            let (slot, next) = (key.begin(auction.slot_id.as_bytes()), place(self.auctions.len()));
-            let mut auction = auction.moved(&other.kept, &mut self.kept, offset);
-            let from = (next, auction.regions);
-            auction.regions = self.kept.standings.take_moved(from, &other.kept.standings, offset, key);
-            moved.push(Some(self.put(auction, slot.tag())));
-        }
-        for (auction, account, bid) in other.seen.iter() {
-            let Some(at) = moved[wide(auction)] else { continue };
-            let pair = key.begin(self.auctions[wide(at)].slot_id.as_bytes()).id(account.as_bytes(), key);
-            let tags = seen::Tags { pair: pair.tag(), bid: pair.id(bid.as_bytes(), key).tag() };
-            self.seen.take_moved(at, (account, bid), tags);
+        let take = |auction: &Auction| {
+            let slot = auction.slot_id;
+            let is_owned = range.owns(HashKey::of_slot(&slot));
+            is_owned.then(|| self.put(slot, key.begin(slot.as_bytes()).tag(), geometry))
+        };
+        let moved: Vec<Option<u32>> = other.auctions.iter().map(take).collect();
+        let own = &self.auctions;
+        let pairs = self.seen.take_moved(&other.seen, &moved, |at, account, bid| {
+            let pair = key.begin(own[wide(at)].slot_id.as_bytes()).id(account, key);
+            seen::Tags { pair: pair.tag(), bid: pair.id(bid, key).tag() }
+        });
+        for ((from, auction), to) in (0..).zip(other.auctions).zip(moved) {
+            let Some(to) = to else { continue };
+            let (own, regions) = (&mut self.auctions[wide(to)], auction.regions);
+            own.regions = self.kept.standings.take_moved((to, regions), &other.kept.standings, offset, key);
+            let moved = Moved { from, to, pairs: &pairs, offset };
+            own.take_moved(auction, (&other.kept, &mut self.kept), &moved);
         }
         let slots = &self.slots;
         let is_own = |slot: &SlotId| {
