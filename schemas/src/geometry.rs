@@ -123,7 +123,13 @@ impl Geometry {
     /// Whether a bid is dated further ahead of the clock than is allowed.
     #[must_use]
     pub fn early(&self, event_time: Millis, clock: Millis) -> bool {
-        event_time > clock.plus(self.ahead_max_ms)
+        event_time > self.latest(clock)
+    }
+
+    /// The latest event time that is not early.
+    #[must_use]
+    pub fn latest(&self, clock: Millis) -> Millis {
+        clock.plus(self.ahead_max_ms)
     }
 }
 

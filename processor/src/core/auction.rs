@@ -5,6 +5,7 @@
 //! candidates. An account that falls off the list has a better one before it for every place, and comes back only
 //! with a better bid.
 
+use hashbrown::HashMap;
 use schemas::bid::{Bid, RankKey, score};
 use schemas::geometry::Geometry;
 use schemas::ids::{Region, ShardId, SlotId};
@@ -162,9 +163,29 @@ pub(super) struct Moved<'a> {
     pub(super) offset: u32,
 }
 
+/// Copies that were not counted, by their auction's place and the region they came from.
+#[derive(Debug, Default)]
+pub(super) struct Copies(HashMap<u32, Vec<(Region, u64)>, foldhash::fast::FixedState>);
+
+impl Copies {
+    pub(super) fn add(&mut self, auction: u32, region: Region, copies: u64) {
+        let regions = self.0.entry(auction).or_default();
+        match regions.iter_mut().find(|(from, _)| *from == region) {
+            Some((_, all)) => *all += copies,
+            None => regions.push((region, copies)),
+        }
+    }
+
+    /// Those of an auction.
+    pub(super) fn of(&self, auction: u32) -> &[(Region, u64)] {
+        self.0.get(&auction).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// What a window keeps of the bids of its auctions.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
+    pub(super) copies: Copies,
     pub(super) leaders: Leaders,
     /// The bids of leaders, in no order.
     pub(super) leading: Vec<Placed>,
@@ -176,6 +197,7 @@ impl Kept {
     /// Empty, with memory that is worth keeping.
     pub(super) fn emptied(self) -> Self {
         Self {
+            copies: Copies::default(),
             leaders: Leaders { list: emptied(self.leaders.list), length: 0 },
             leading: emptied(self.leading),
             standings: self.standings.emptied(),
@@ -194,13 +216,11 @@ pub(super) struct Auction {
     pub(super) bidders: u32,
     /// A lower score cannot become a leader.
     bar: u64,
-    /// Copies that were not counted, by the region they came from.
-    pub(super) copies: Vec<(Region, u64)>,
 }
 
 impl Auction {
     pub(super) fn new(slot_id: SlotId) -> Self {
-        Self { slot_id, regions: Regions::default(), bidders: 0, bar: 0, copies: Vec::new() }
+        Self { slot_id, regions: Regions::default(), bidders: 0, bar: 0 }
     }
 
     /// Takes a bid that was not seen before; its auction has this place.
@@ -208,14 +228,6 @@ impl Auction {
     pub(super) fn on_bid(&mut self, offer: &Offer<'_>, bidder: Bidder, at: u32, kept: &mut Kept) {
         if offer.low >= self.bar {
             self.lead(&offer.apart(), bidder, at, kept);
-        }
-    }
-
-    /// Takes a copy of a bid that was counted.
-    pub(super) fn on_copy(&mut self, region: Region) {
-        match self.copies.iter_mut().find(|(from, _)| *from == region) {
-            Some((_, copies)) => *copies += 1,
-            None => self.copies.push((region, 1)),
         }
     }
 
@@ -284,7 +296,7 @@ impl Auction {
             amount_sum: Money(regions.values().map(|stats| stats.amount_sum.0).sum()),
             amount_min: lowest.expect(counted),
             amount_max: highest.expect(counted),
-            duplicates: self.copies.iter().map(|(_, copies)| copies).sum(),
+            duplicates: kept.copies.of(at).iter().map(|(_, copies)| copies).sum(),
             regions,
             candidates: leading.iter().take(candidates).map(|placed| placed.candidate(places)).collect(),
             next_amount: next.map(|bid| bid.amount),
@@ -306,7 +318,10 @@ impl Auction {
             let (pair, kept) = (moved.pairs[wide(old.pair)], place(to.leading.len() - 1));
             *own = Leader { pair, kept, ..*old };
         }
-        (self.bidders, self.bar, self.copies) = (other.bidders, other.bar, other.copies);
+        for (region, copies) in from.copies.of(moved.from) {
+            to.copies.add(moved.to, *region, *copies);
+        }
+        (self.bidders, self.bar) = (other.bidders, other.bar);
     }
 }
 

@@ -122,14 +122,13 @@ impl Book {
             }
         };
         let geometry = judge.geometry;
-        let is_open = judge.is_open(start, clock);
+        // What has an auction here and is dated before this is taken.
+        let before = if judge.is_open(start, clock) { geometry.latest(clock).plus(1) } else { Millis(0) };
         let spots = &mut self.spots[..bids.len()];
         window.find(bids, spots);
         for ((bid, spot), at) in bids.iter().zip(&*spots).zip(from..) {
             let Ok(bid) = bid else { continue };
-            // Most are: what has an auction here is no stray.
-            let is_taken = spot.is_known() && is_open && !geometry.early(bid.event_time, clock);
-            if !is_taken {
+            if !spot.is_known() || bid.event_time >= before {
                 let verdict = judge.verdict(bid, start, clock, spot.is_known());
                 if verdict != Verdict::Taken {
                     entered.others.push((at, verdict));

@@ -69,7 +69,7 @@ impl Closer<'_> {
         let mut aggregates = Vec::with_capacity(auctions.len());
         for (at, auction) in auctions.iter().copied() {
             let mut aggregate = auction.close(at, start, self.shard_id, &self.agreed.geometry, &window.kept);
-            totals.add(&aggregate, auction);
+            totals.add(&aggregate, window.kept.copies.of(at));
             name_busiest(&mut aggregate.regions, self.agreed.geometry.ranking);
             aggregates.push(aggregate);
         }
@@ -133,7 +133,7 @@ impl Totals<'_> {
         })
     }
 
-    fn add(&mut self, aggregate: &Aggregate, auction: &Auction) {
+    fn add(&mut self, aggregate: &Aggregate, copies: &[(Region, u64)]) {
         for (region, stats) in &aggregate.regions {
             let total = self.of(*region);
             total.bids += stats.bids;
@@ -141,7 +141,7 @@ impl Totals<'_> {
             total.amount_max = total.amount_max.max(Some(stats.amount_max));
             total.latency_ms_sum += stats.latency_ms_sum;
         }
-        for (region, copies) in &auction.copies {
+        for (region, copies) in copies {
             self.of(*region).duplicates += copies;
         }
         if let Some(first) = aggregate.candidates.first() {

@@ -156,7 +156,7 @@ impl Window {
         let auction = &mut self.auctions[wide(at)];
         let (entry, pair) = self.seen.enter(at, offer.bid, spot.seen, spot.pair);
         if entry == Entry::Copy {
-            auction.on_copy(offer.bid.region);
+            self.kept.copies.add(at, offer.bid.region, 1);
             return false;
         }
         let is_new = entry == Entry::NewBidder;
