@@ -1,6 +1,7 @@
 //! The loop of a processor: looks at the lease table, acts on what its core says, and starts a loop per held lease.
 
 mod holes;
+mod same;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,14 +14,14 @@ use runtime::shutdown::{self, Shutdown, Trigger};
 use schemas::ids::ShardId;
 use schemas::item::GeometryItem;
 use schemas::lease::Lease;
-use schemas::time::Millis;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::core::holding::{Finish, Now, Timing, Written};
-use crate::core::lease::{Action, Age, Appetite, Look, Removal, Watch, former, gaps};
+use crate::core::lease::{Action, Age, Appetite, Look, Removal, Watch, gaps};
 use crate::drive::holes::{Holes, Told};
+use crate::drive::same::{Seen, same_stream};
 use crate::error::Error;
 use crate::held::Held;
 use crate::leases::{Leases, Rows};
@@ -257,7 +258,8 @@ impl Fleet {
         let shards = shared.stream.shards().await.map_err(|failure| With::Stream.trouble(failure))?;
         let kept = shared.stream.kept().await;
         let created = kept.map(|kept| kept.created);
-        same_stream(shared, &read, created).map_err(Trouble::Final)?;
+        let seen = Seen { met: shared.stream.met(), now: created };
+        same_stream(&shared.config.names, &read.leases, seen).map_err(Trouble::Final)?;
         let Rows { leases: rows, unreadable } = read;
         for row in &rows {
             if let Some(one) = self.held.get(&row.shard_id) {
@@ -359,18 +361,6 @@ fn tell_end(shared: &Shared, error: &Error, ends: &Trigger) {
     let (open_windows, open_bids) = (get(&shared.metrics.open_windows), get(&shared.metrics.open_bids));
     tracing::error!(%error, open_windows, open_bids, "cannot go on, leases are released; open windows are read again as long as the stream has them");
     ends.trigger();
-}
-
-/// Refuses leases of another stream, and a stream that is not the one that was met first.
-fn same_stream(shared: &Shared, rows: &Rows, created: Option<Millis>) -> Result<(), Error> {
-    let Some(now) = created else { return Ok(()) };
-    let stream = shared.stream.name.clone();
-    if shared.stream.met().is_some_and(|met| met != now) {
-        return Err(Error::Remade { stream, now });
-    }
-    let mut others = former(&rows.leases, created).filter_map(|row| row.stream_created).peekable();
-    let Some(then) = others.peek().copied() else { return Ok(()) };
-    Err(Error::Former { count: others.count(), table: shared.leases.table.clone(), then, stream, now })
 }
 
 fn fault(shard_id: &ShardId, error: &tokio::task::JoinError) -> Error {

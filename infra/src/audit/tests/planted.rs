@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::super::items::Items;
 use super::super::rows::{Entry, Rows};
-use super::super::{AuditResult, Pending, compare};
+use super::super::{AuditResult, Pending, compare, earlier};
 use super::pipeline::*;
 use super::world::*;
 
@@ -22,6 +22,19 @@ fn a_pipeline_that_kept_the_rules_has_no_difference() {
         assert_eq!((result.auctions, result.bids, result.settlements, result.entries), (2, 4, 2, 2));
         assert!(result.is_clean());
     }
+}
+
+#[test]
+fn what_was_over_when_the_stream_was_made_is_of_one_before_it() {
+    let mut world = world(Pricing::First);
+    let last = world.rows.settlements.iter().map(|row| row.window_end).max().unwrap();
+    let made = |world: &World, at| earlier(&world.items, &world.rows, Millis(at));
+    assert_eq!([0, last.0].map(|at| made(&world, at)), [0, 2], "an item and its row are one auction");
+    assert!(made(&world, last.0 - 1) < 2, "it was made within a window");
+    world.items.aggregates.clear();
+    assert_eq!(made(&world, last.0), 2, "rows stay when items are gone");
+    world.rows.settlements.clear();
+    assert_eq!(made(&world, last.0), 0);
 }
 
 #[test]

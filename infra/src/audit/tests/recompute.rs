@@ -223,6 +223,28 @@ fn windows_at_the_edge_of_retention_are_cut_and_children_know_it() {
 }
 
 #[test]
+fn windows_of_which_a_stream_before_this_one_had_a_part_are_cut() {
+    let slot = slot(false, 0);
+    let records =
+        vec![record(1, 15, &[bid(slot, 1, 15)]), record(2, 25, &[bid(slot, 2, 25)]), record(3, 60, &[])];
+    let mut all = Recomputed::of(agreed(), &log(vec![(shard("s", 0, u128::MAX, &[]), records, false)]));
+    let windows = |all: &Recomputed| {
+        let aggregates: Vec<u64> = all.aggregates.keys().map(|(_, window)| window.0).collect();
+        let mut totals: Vec<u64> = all.totals.keys().map(|(_, window, _)| window.0).collect();
+        totals.sort_unstable();
+        [aggregates, totals, all.hot.keys().map(|(window, _)| window.0).collect()]
+    };
+    assert_eq!((windows(&all), all.cut), ([(); 3].map(|()| vec![10, 20]), 0));
+    all.cut_through(Millis(15));
+    assert_eq!((windows(&all), all.cut), ([(); 3].map(|()| vec![20]), 1));
+    let shard = id("s");
+    for (window, verdict) in [(10, Verdict::Cut), (20, Verdict::Judged)] {
+        assert_eq!(all.verdict(&slot, Millis(window)), verdict);
+        assert_eq!(all.verdict_of_shard(&shard, Millis(window)), verdict);
+    }
+}
+
+#[test]
 fn a_shard_whose_parents_are_gone_is_cut_at_its_first_record() {
     let slot = slot(false, 0);
     let records = vec![record(1, 16, &[bid(slot, 1, 16)]), record(2, 60, &[])];

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use processor::{Config, Metrics};
@@ -12,6 +13,7 @@ use runtime::{shutdown, telemetry};
 use rustix::process::{Pid, Signal, kill_process};
 
 const ARGUMENTS: &str = "PROCESSOR_UNDER_TEST";
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Does nothing in a run of tests; started by [`Process::start`] it is a processor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,13 +80,15 @@ impl Process {
         self.ended().await.1
     }
 
-    /// [`Self::wait`], after which it can still be asked what it said.
+    /// [`Self::wait`], after which it can still be asked what it said. Looks again and again: who gives up waiting
+    /// drops the process, which a thread that waits for its end would keep alive, and the test with it.
     pub(super) async fn ended(mut self) -> (Self, bool) {
-        let exited = tokio::task::spawn_blocking(move || {
-            let status = self.child.wait().unwrap();
-            (self, status.success())
-        });
-        exited.await.unwrap()
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (self, status.success());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The reader of one shard against the engine: within the rates, through expiry, to the end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
@@ -137,5 +137,24 @@ async fn a_pushed_shard_is_read_on_when_its_subscription_has_lived_its_five_minu
     }
     read_to_the_end(&client, &mut pages).await;
     assert_eq!(get(&source.metrics.read_faults), 0, "the end of a subscription is no fault");
+    handle.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_of_a_stream_that_is_gone_is_refused_and_not_taken_for_one_that_was_dropped() {
+    let (handle, client, source) = engine().await;
+    put(&client, "one").await;
+    let mut pages = source.read(ShardId(SHARD.to_owned()), Checkpoint::TrimHorizon);
+    assert_eq!(data(&mut pages).await, [b"one"]);
+    client.delete_stream().stream_name(STREAM).send().await.unwrap();
+    let began = Instant::now();
+    while source.metrics.shards_refused() == 0 {
+        assert!(began.elapsed() < DEADLINE, "it is not told that reading is refused");
+        // What was read before it was deleted may still come.
+        if let Ok(page) = tokio::time::timeout(POLL, pages.next()).await {
+            let next = page.expect("reading goes on").next;
+            assert!(matches!(next, Next::More | Next::Tip), "{next:?}");
+        }
+    }
     handle.shutdown().await;
 }
