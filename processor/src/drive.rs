@@ -23,8 +23,8 @@ use crate::core::lease::{Action, Age, Appetite, Look, Removal, Watch, gaps};
 use crate::drive::holes::{Holes, Told};
 use crate::drive::same::{Seen, same_stream};
 use crate::error::Error;
-use crate::held::Held;
-use crate::leases::{Leases, Rows};
+use crate::held::{Held, NoTable};
+use crate::leases::{Leases, Rows, is_no_table};
 use crate::metrics::{Metrics, add, get};
 use crate::reader::{PERMIT_BYTES, Source};
 use crate::samples::Samples;
@@ -158,7 +158,7 @@ impl Shared {
         }
     }
 
-    async fn hold(self: Arc<Self>, row: Lease, seen: mpsc::Receiver<Lease>) -> Finish {
+    async fn hold(self: Arc<Self>, row: Lease, seen: mpsc::Receiver<Lease>) {
         let shard_id = row.shard_id.clone();
         tracing::info!(%shard_id, checkpoint = row.checkpoint.as_text(), closed_through = %row.closed_through,
             tails = row.tails.len(), "lease held");
@@ -167,19 +167,23 @@ impl Shared {
         let finish = Held::new(Arc::clone(&self), row, seen).run().await;
         self.metrics.leases_held.fetch_sub(1, Ordering::Relaxed);
         match finish {
-            Finish::Ended => tracing::info!(%shard_id, "shard read to its end"),
-            Finish::Released => tracing::info!(%shard_id, "lease released"),
-            Finish::HandedOver => {
+            Ok(Finish::Ended) => tracing::info!(%shard_id, "shard read to its end"),
+            Ok(Finish::Released) => tracing::info!(%shard_id, "lease released"),
+            Ok(Finish::HandedOver) => {
                 add(&self.metrics.leases_lost, 1);
                 tracing::info!(%shard_id, "lease handed over");
             }
-            Finish::Lost => {
+            Ok(Finish::Lost) => {
                 add(&self.metrics.leases_lost, 1);
                 tracing::warn!(%shard_id, "lease lost to another worker");
             }
+            // Said once for all of them by the look that follows.
+            Err(NoTable) => {
+                add(&self.metrics.leases_lost, 1);
+                tracing::debug!(%shard_id, "lease gone with its table");
+            }
         }
         self.given_up.notify_one();
-        finish
     }
 }
 
@@ -213,7 +217,7 @@ impl With {
 
 struct One {
     seen: mpsc::Sender<Lease>,
-    task: JoinHandle<Finish>,
+    task: JoinHandle<()>,
 }
 
 /// The leases that this worker holds, and what it saw of all.
@@ -235,6 +239,9 @@ impl Fleet {
                 Ok(()) => is_first = false,
                 // The first look finds out whether the services are there at all; later ones live through an outage.
                 Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Call { with: With::Leases, failure }) if !is_first && is_no_table(&failure) => {
+                    return Err(Error::NoLeases { table: shared.leases.table.clone() });
+                }
                 Err(Trouble::Call { with, failure }) if is_first || !failure.is_transient() => {
                     return Err(Error::Call { what: with.named(shared), failure });
                 }

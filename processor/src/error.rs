@@ -61,6 +61,14 @@ pub enum Error {
         /// When it was made.
         now: Millis,
     },
+    /// The lease table was deleted while leases in it were held.
+    #[error(
+        "table {table} of leases was deleted while this processor held leases in it, so nobody knows any more how far shards were read; make it again with `exchange provision` and start the processors: what the stream still holds is read again, and items that stand stay"
+    )]
+    NoLeases {
+        /// The table.
+        table: String,
+    },
     /// A command that cannot be carried out as it was given.
     #[error("{0}")]
     Usage(String),
@@ -91,6 +99,7 @@ impl Error {
             Self::Window { .. }
             | Self::Former { .. }
             | Self::Remade { .. }
+            | Self::NoLeases { .. }
             | Self::Usage(_)
             | Self::Env(_)
             | Self::Expose(ExposeError::NoToken(_)) => exit::USAGE,

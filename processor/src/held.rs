@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::core::Closed;
 use crate::core::holding::{Effect, Finish, Holding, Raw, Taken, Written};
 use crate::drive::Shared;
+use crate::leases::is_no_table;
 use crate::metrics::{ShardGauges, add};
 use crate::reader::{Next, Page, Pages};
 
@@ -30,12 +31,16 @@ pub(crate) struct Held {
     holding: Holding,
     pages: Option<Pages>,
     puts: JoinSet<u64>,
-    row: Option<BoxFuture<'static, Written>>,
+    row: Option<BoxFuture<'static, Result<Written, NoTable>>>,
     seen: mpsc::Receiver<Lease>,
     behind_ms: u64,
     again: Again,
     checkpoint_logged: Instant,
 }
+
+/// The lease table is gone, and every lease with it: there is nothing to renew or to release.
+#[derive(Debug)]
+pub(crate) struct NoTable;
 
 /// What is read again after a take.
 #[derive(Debug, Default)]
@@ -67,13 +72,16 @@ impl Held {
     }
 
     /// Runs until the lease is given up, and answers why.
-    pub(crate) async fn run(mut self) -> Finish {
+    ///
+    /// # Errors
+    /// At once when the lease table is gone.
+    pub(crate) async fn run(mut self) -> Result<Finish, NoTable> {
         let mut timer = tokio::time::interval(TIME_EVERY);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut told_to_stop = false;
         loop {
             if let Some(finish) = self.perform() {
-                return finish;
+                return Ok(finish);
             }
             let shared = Arc::clone(&self.shared);
             let reads = self.pages.is_some() && self.holding.wants_records();
@@ -86,7 +94,7 @@ impl Held {
                     Ok(ticket) => self.holding.on_written(ticket),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
-                written = answer(&mut self.row) => self.on_row(written),
+                written = answer(&mut self.row) => self.on_row(written?),
                 Some(row) = self.seen.recv() => self.holding.on_seen(&row),
                 page = next(&mut self.pages), if reads => self.on_page(page).await,
                 _ = timer.tick() => {}
@@ -247,7 +255,7 @@ impl Drop for Held {
 }
 
 /// The answer to the row that is being written; never without one.
-async fn answer(row: &mut Option<BoxFuture<'static, Written>>) -> Written {
+async fn answer<T>(row: &mut Option<BoxFuture<'static, T>>) -> T {
     match row {
         Some(under_way) => {
             let written = under_way.await;
@@ -265,12 +273,13 @@ async fn next(pages: &mut Option<Pages>) -> Option<Page> {
     }
 }
 
-async fn write(shared: &Shared, row: &Lease, seen: u64) -> Written {
+async fn write(shared: &Shared, row: &Lease, seen: u64) -> Result<Written, NoTable> {
     match shared.leases.write(row, seen).await {
-        Ok(written) => written,
+        Ok(written) => Ok(written),
+        Err(failure) if is_no_table(&failure) => Err(NoTable),
         Err(failure) => {
             tracing::error!(shard_id = %row.shard_id, %failure, "lease row refused, tried again");
-            Written::Unknown
+            Ok(Written::Unknown)
         }
     }
 }

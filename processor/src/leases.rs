@@ -11,6 +11,11 @@ use schemas::lease::Lease;
 
 use crate::core::holding::Written;
 
+/// Whether a call failed because its table is not there.
+pub(crate) fn is_no_table(failure: &Failure) -> bool {
+    failure.code() == "ResourceNotFoundException"
+}
+
 /// The lease table.
 #[derive(Clone, Debug)]
 pub struct Leases {

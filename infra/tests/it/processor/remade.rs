@@ -155,3 +155,34 @@ async fn rows_that_are_damaged_are_told_and_read_again_when_they_are_mended() {
     assert!(second.wait().await);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_table_that_is_gone_is_told_once_and_its_leases_are_let_go_at_once() {
+    let world = World::start().await;
+    let holder = world.process("holder", QUICK);
+    world.held("holder", 4, DEADLINE).await;
+    world.load(1, 200).await;
+    let (client, table) = (&world.place.clients.dynamodb, &world.place.names.lease_table);
+    client.delete_table().table_name(table).send().await.unwrap();
+    let deleted = Instant::now();
+    let (holder, went_well) = tokio::time::timeout(DEADLINE, holder.ended()).await.unwrap();
+    assert!(!went_well && deleted.elapsed() < Duration::from_secs(5), "it waited for its grace period");
+    let exit_code = processor::Error::NoLeases { table: table.clone() }.exit_code();
+    let text = std::fs::read_to_string(&holder.log).unwrap();
+    assert!(text.contains("NoLeases") && exit_code == schemas::exit::USAGE, "{text}");
+    let lines: Vec<_> = text.lines().filter(|line| line.contains(r#""level":"ERROR""#)).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    for words in [table.as_str(), "was deleted", "exchange provision", "cannot go on"] {
+        assert!(lines[0].contains(words), "{words} is not in {lines:#?}");
+    }
+
+    provision::provision(&world.place, Some(SHARDS), &agreed()).await.unwrap();
+    let next = world.process("next", QUICK);
+    world.held("next", 4, DEADLINE).await;
+    world.wait_until_closed().await;
+    let diverged = lines_with([next.log.as_path()].into_iter(), "divergence");
+    assert_eq!(diverged, Vec::<String>::new());
+    next.signal(Signal::TERM);
+    assert!(next.wait().await);
+    world.stop().await;
+}
