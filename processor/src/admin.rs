@@ -1,6 +1,8 @@
 //! `processor leases`: who reads which shard and what nobody reads, and safe changes of one lease.
 
 mod change;
+mod forget;
+mod place;
 
 use std::io::Write;
 use std::time::Duration;
@@ -12,7 +14,9 @@ use schemas::lease::{Beginning, Checkpoint, Lease};
 use schemas::time::Millis;
 use serde_json::{Value, json};
 
-use self::change::{forget, iterator, page, release, rewind};
+use self::change::{release, rewind};
+use self::forget::forget;
+use self::place::{iterator, page};
 use crate::config::{Change, Config, Leases as Asked};
 use crate::core::lease::{Listed, former, gaps};
 use crate::error::Error;

@@ -1,11 +1,10 @@
-//! Safe changes of one lease: released, read again from an earlier place, or forgotten with the stream it was of.
+//! Safe changes of one lease: released, or read again from an earlier place.
 
 use std::io::Write;
 use std::time::Duration;
 
-use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-use aws_sdk_kinesis::types::{Record, ShardIteratorType};
-use runtime::failure::{Failure, classify};
+use aws_sdk_kinesis::types::Record;
+use runtime::failure::Failure;
 use schemas::geometry::Geometry;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::lease::{Beginning, Checkpoint, Lease};
@@ -13,68 +12,16 @@ use schemas::time::Millis;
 use serde_json::json;
 
 use super::call;
+use super::place::{first_record, holds, is_not_given};
 use crate::core::holding::Written;
-use crate::core::lease::{Age, Listed, former};
+use crate::core::lease::{Age, former};
 use crate::error::Error;
 use crate::leases::Leases;
 use crate::stream::Stream;
 
-/// Within which an owner renews: a third of the failover time that nobody changed, and what a call may take.
-const RENEWED_WITHIN: Duration = Duration::from_millis(4_000);
 /// How often a change is tried against an owner that renews at the same time.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often a shard that has no calls left is asked again: for five seconds, and it gives five calls in each.
-const CALLS: u32 = 20;
-const CALLS_PAUSE: Duration = Duration::from_millis(250);
-
-/// Makes a call again while the shard's readers use up its calls.
-async fn patient<T, Answer: Future<Output = Result<T, Failure>>>(
-    call: impl Fn() -> Answer,
-) -> Result<T, Failure> {
-    for _ in 0..CALLS {
-        match call().await {
-            Err(Failure::Throttled { .. }) => tokio::time::sleep(CALLS_PAUSE).await,
-            answer => return answer,
-        }
-    }
-    call().await
-}
-
-pub(super) async fn iterator(stream: &Stream, shard: &ShardId, from: &Checkpoint) -> Result<String, Failure> {
-    let request = stream.client.get_shard_iterator().stream_name(&stream.name).shard_id(&shard.0);
-    let request = match from {
-        Checkpoint::After(sequence) => request
-            .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
-            .starting_sequence_number(sequence.as_str()),
-        _ => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
-    };
-    let send = async || request.clone().send().await.map_err(|error| classify(&error));
-    let none = || Failure::Unknown { message: "no iterator in the answer".to_owned() };
-    patient(send).await?.shard_iterator.ok_or_else(none)
-}
-
-pub(super) async fn page(stream: &Stream, iterator: &str) -> Result<GetRecordsOutput, Failure> {
-    let request = stream.client.get_records().shard_iterator(iterator).limit(1);
-    patient(async || request.clone().send().await.map_err(|error| classify(&error))).await
-}
-
-/// The first record after a place; empty pages may come before it.
-async fn first_record(
-    stream: &Stream,
-    shard: &ShardId,
-    from: &Checkpoint,
-) -> Result<Option<Record>, Failure> {
-    let mut next = Some(iterator(stream, shard, from).await?);
-    while let Some(at) = next {
-        let answer = page(stream, &at).await?;
-        if let Some(first) = answer.records.into_iter().next() {
-            return Ok(Some(first));
-        }
-        next = answer.next_shard_iterator.filter(|_| answer.millis_behind_latest != Some(0));
-    }
-    Ok(None)
-}
 
 /// Writes what `change` makes of a row, again and again while its owner renews it in between.
 async fn write(
@@ -142,15 +89,10 @@ pub(super) async fn rewind(
         )));
     };
     let kept = stream.kept().await;
-    let is_young = kept.is_some_and(|kept| kept.age(runtime::clock::now()) == Age::Young);
-    let target = Target { is_open: listed.is_open, is_first: is_young && listed.parents.is_empty() };
-    let first = first_record(stream, &ShardId(shard.to_owned()), &place).await;
-    let first = first.map_err(call(&format!("shard {shard} of stream {}", stream.name)))?;
-    let arrival = first.and_then(|record| record.approximate_arrival_timestamp);
-    let arrival = arrival.and_then(|at| at.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok());
-    let arrival = arrival.map(Millis).ok_or_else(|| {
-        Error::Usage(format!("shard {shard} has no record after {to}; there is nothing to read again"))
-    })?;
+    let age = kept.map_or(Age::Old, |kept| kept.age(runtime::clock::now()));
+    let is_first = age == Age::Young && listed.parents.is_empty();
+    let target = Target { is_open: listed.is_open, is_first };
+    let arrival = first_arrival(stream, (&listed.shard_id, &place), age).await?;
     let row = write(leases, shard, |row| rewound(row, (&place, arrival), target, geometry).map(Some)).await?;
     let closed_through = row.map(|row| row.closed_through).unwrap_or_default();
     if json {
@@ -166,6 +108,67 @@ pub(super) async fn rewind(
     Ok(())
 }
 
+/// When the first record after a place arrived. Refused where there is none, with what is known of the place.
+async fn first_arrival(
+    stream: &Stream,
+    (shard, place): (&ShardId, &Checkpoint),
+    age: Age,
+) -> Result<Millis, Error> {
+    let what = format!("shard {shard} of stream {}", stream.name);
+    let found = match first_record(stream, shard, place).await {
+        Err(failure) if is_not_given(&failure) => Place::Refused,
+        Err(failure) => return Err(call(&what)(failure)),
+        Ok(Some(record)) => {
+            let unsaid = || Failure::Unknown { message: "a record came without its arrival".to_owned() };
+            return arrival(&record).ok_or_else(|| call(&what)(unsaid()));
+        }
+        Ok(None) => match place {
+            Checkpoint::After(sequence) if holds(stream, shard, sequence).await.map_err(call(&what))? => {
+                Place::Last
+            }
+            Checkpoint::After(_) => Place::Absent,
+            _ => Place::Empty,
+        },
+    };
+    Err(Error::Usage(found.told(&what, place.as_text(), age)))
+}
+
+fn arrival(record: &Record) -> Option<Millis> {
+    let ms = record.approximate_arrival_timestamp?.to_millis().ok()?;
+    u64::try_from(ms).ok().map(Millis)
+}
+
+/// What is known of a place behind which there is no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The stream does not take its number.
+    Refused,
+    /// Its record is the last one.
+    Last,
+    /// It has no record.
+    Absent,
+    /// It is the beginning of a shard without records.
+    Empty,
+}
+
+impl Place {
+    /// What is wrong with a rewind to it.
+    fn told(self, shard: &str, to: &str, age: Age) -> String {
+        match (self, age) {
+            (Self::Empty, _) => format!("{shard} holds no record; there is nothing to read again"),
+            (Self::Last, _) => {
+                format!("{to} is the last record of {shard}; behind it there is nothing to read again")
+            }
+            (Self::Absent, Age::Old) => format!(
+                "{shard} has no record {to} and none behind it: that number was never given there, or the stream keeps nothing as old; there is nothing to read again"
+            ),
+            (Self::Refused, _) | (Self::Absent, Age::Young) => format!(
+                "{to} was never given in {shard}; name the number of one of its records, or TRIM_HORIZON"
+            ),
+        }
+    }
+}
+
 /// Refuses a lease of a stream that is gone.
 async fn same_stream(leases: &Leases, stream: &Stream, shard: &str) -> Result<(), Error> {
     let rows = leases.all().await.map_err(call(&format!("table {} of leases", leases.table)))?.leases;
@@ -176,77 +179,6 @@ async fn same_stream(leases: &Leases, stream: &Stream, shard: &str) -> Result<()
             "the lease of {shard} is of a stream that was made at {then}, and {} was made later; `processor leases forget` removes it",
             stream.name
         )));
-    }
-    Ok(())
-}
-
-/// Removes the rows of a stream that is gone. Those of shards that the stream has now begin anew, behind the window in
-/// which it was made: the one before had a part of that window.
-pub(super) async fn forget(
-    leases: &Leases,
-    stream: &Stream,
-    geometry: &Geometry,
-    json: bool,
-) -> Result<(), Error> {
-    let (table, name) = (format!("table {} of leases", leases.table), format!("stream {}", stream.name));
-    let shards = stream.shards().await.map_err(call(&name))?;
-    let unsaid = || Failure::Unknown { message: "it does not say when it was made".to_owned() };
-    let created = stream.kept().await.ok_or_else(|| call(&name)(unsaid()))?.created;
-    let before = leases.all().await.map_err(call(&table))?.leases;
-    let mut out = std::io::stdout();
-    if former(&before, Some(created)).next().is_none() {
-        if !json {
-            writeln!(out, "no lease is of another stream than the one made at {created}; nothing changed")?;
-        }
-        return Ok(());
-    }
-    // An owner that lives renews within this time, unless it was given longer.
-    tokio::time::sleep(RENEWED_WITHIN).await;
-    let rows = leases.all().await.map_err(call(&table))?.leases;
-    let renewed =
-        |row: &&Lease| !before.iter().any(|one| one.shard_id == row.shard_id && one.counter == row.counter);
-    if let Some(owner) = former(&rows, Some(created)).find(renewed).and_then(|row| row.owner.as_ref()) {
-        return Err(Error::Usage(format!(
-            "{owner} still renews its leases; stop it first, then forget them"
-        )));
-    }
-    let cut = geometry.window_start(created);
-    let begin = |shard: &Listed, counter| Lease {
-        counter,
-        stream_created: Some(created),
-        closed_through: geometry.closes_at(cut),
-        ..Lease::new(shard.shard_id.clone(), shard.range, shard.parents.clone())
-    };
-    for row in former(&rows, Some(created)) {
-        match shards.iter().find(|shard| shard.shard_id == row.shard_id && shard.parents.is_empty()) {
-            Some(shard) => {
-                let begun = begin(shard, row.counter + 1);
-                drop(leases.write(&begun, row.counter).await.map_err(call(&table))?);
-            }
-            None => leases.remove(&row.shard_id, row.counter).await.map_err(call(&table))?,
-        }
-        let then = row.stream_created.unwrap_or_default();
-        let checkpoint = row.checkpoint.as_text();
-        if json {
-            let line = json!({ "shard_id": row.shard_id, "stream_created": then.to_string(), "checkpoint": checkpoint });
-            writeln!(out, "{line}")?;
-        } else {
-            writeln!(
-                out,
-                "{} of the stream made at {then} is forgotten; it stood at {checkpoint}",
-                row.shard_id
-            )?;
-        }
-    }
-    let is_known = |shard: &&Listed| rows.iter().any(|row| row.shard_id == shard.shard_id);
-    for shard in shards.iter().filter(|shard| shard.parents.is_empty()).filter(|shard| !is_known(shard)) {
-        leases.make(&begin(shard, runtime::chance::seed() >> 16)).await.map_err(call(&table))?;
-    }
-    if !json {
-        writeln!(
-            out,
-            "the stream made at {created} is read from its beginning; windows up to {cut} are not written, for the one before had a part of them"
-        )?;
     }
     Ok(())
 }
@@ -310,6 +242,21 @@ fn rewound(
 mod tests {
     use super::*;
     use schemas::hash::HashRange;
+
+    #[test]
+    fn a_place_with_nothing_behind_it_is_told_from_one_that_was_never_given() {
+        let told = |place: Place, age| place.told("shard s of stream b", "42", age);
+        let is_never = |words: &str| words.starts_with("42 was never given in shard s of stream b; ");
+        assert!(is_never(&told(Place::Refused, Age::Young)) && is_never(&told(Place::Refused, Age::Old)));
+        assert!(is_never(&told(Place::Absent, Age::Young)), "nothing of this stream is gone");
+        let either = told(Place::Absent, Age::Old);
+        assert!(either.contains("never given") && either.contains("keeps nothing as old"), "{either}");
+        assert!(told(Place::Last, Age::Young).starts_with("42 is the last record of shard s"));
+        for place in [Place::Last, Place::Empty] {
+            let words = told(place, Age::Old);
+            assert!(words.ends_with("nothing to read again") && !words.contains("never"), "{words}");
+        }
+    }
 
     #[test]
     fn a_rewind_that_would_cut_an_open_window_is_refused() {

@@ -145,3 +145,27 @@ async fn poison_blocks_no_shard_and_a_rewind_writes_nothing_twice() {
     assert_eq!(world.leases(&["--json"]).await.unwrap(), Covered::Gaps);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rewind_tells_the_last_record_of_a_shard_from_a_number_that_was_never_given_there() {
+    let world = World::start().await;
+    let put = async |shard: u128| {
+        let put = world.place.clients.kinesis.put_record().stream_name(&world.place.names.stream);
+        let put = put.partition_key("p").explicit_hash_key((shard << 126).to_string());
+        put.data(Blob::new("x")).send().await.unwrap().sequence_number
+    };
+    let (first, second) = (put(0).await, put(1).await);
+    let other = format!("49{}", "7".repeat(54));
+    let [zero, two] = ["shardId-000000000000", "shardId-000000000002"];
+    for (shard, to, words) in [
+        (zero, first.as_str(), format!("{first} is the last record of shard {zero}")),
+        (zero, &second, format!("{second} was never given in shard {zero}")),
+        (zero, &other, format!("{other} was never given in shard {zero}")),
+        (two, "TRIM_HORIZON", format!("shard {two} of stream {} holds no record", world.place.names.stream)),
+    ] {
+        let told = world.leases(&["rewind", shard, "--to", to]).await.unwrap_err();
+        assert!(told.to_string().starts_with(&words), "{told} is not: {words}");
+        assert_eq!(told.exit_code(), schemas::exit::USAGE);
+    }
+    world.stop().await;
+}
