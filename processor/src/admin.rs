@@ -15,8 +15,8 @@ use schemas::time::Millis;
 use serde_json::{Value, json};
 
 use self::change::{release, rewind};
-use self::forget::forget;
-use self::place::{iterator, page};
+use self::forget::{forget, may_be_other};
+use self::place::{is_not_given, iterator, page};
 use crate::config::{Change, Config, Leases as Asked};
 use crate::core::lease::{Listed, former, gaps};
 use crate::error::Error;
@@ -92,13 +92,13 @@ async fn show(
     for row in &rows {
         let behind = match behind_ms(stream, row).await {
             Err(failure) if !failure.is_transient() && !is_former(row, created) => {
-                refused.push((row.shard_id.clone(), failure));
+                refused.push((row, failure));
                 None
             }
             behind => behind.ok().flatten(),
         };
         let state = match refused.last() {
-            Some((shard_id, _)) if *shard_id == row.shard_id => "refused",
+            Some((last, _)) if last.shard_id == row.shard_id => "refused",
             _ => state(row, &before, created),
         };
         let age = if row.closed_through.0 == 0 { None } else { Some(now.since(row.closed_through)) };
@@ -127,13 +127,7 @@ async fn show(
         )?;
     }
     let mut faults = faults(&rows, &unreadable, &shards, created);
-    for (shard_id, failure) in &refused {
-        let reason = failure.to_string();
-        let words = format!(
-            "refused: {shard_id} cannot be read from its checkpoint: {reason}; `processor leases rewind {shard_id} --to TRIM_HORIZON` begins anew"
-        );
-        faults.push((words, json!({ "refused": { "shard_id": shard_id, "reason": reason } })));
-    }
+    faults.extend(refused.iter().map(|(row, failure)| refusal(row, failure, created)));
     for (words, fields) in &faults {
         if asked.json { writeln!(out, "{fields}")? } else { writeln!(out, "{words}")? }
     }
@@ -177,6 +171,21 @@ fn faults(
         faults.push((words, json!({ "gap": fields })));
     }
     faults
+}
+
+/// A place that the stream does not give, in words and as JSON.
+fn refusal(row: &Lease, failure: &Failure, created: Option<Millis>) -> (String, Value) {
+    let (shard_id, reason) = (&row.shard_id, failure.to_string());
+    let rewind = format!("`processor leases rewind {shard_id} --to TRIM_HORIZON` begins anew");
+    let is_other = is_not_given(failure) && created.is_some_and(|created| may_be_other(row, created));
+    let next = if is_other {
+        let forget = "where the stream was made again `processor leases forget` lets it begin anew";
+        format!("{forget}, else {rewind}")
+    } else {
+        rewind
+    };
+    let words = format!("refused: {shard_id} cannot be read from its checkpoint: {reason}; {next}");
+    (words, json!({ "refused": { "shard_id": shard_id, "reason": reason } }))
 }
 
 fn is_former(row: &Lease, created: Option<Millis>) -> bool {

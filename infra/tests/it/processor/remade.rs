@@ -20,6 +20,22 @@ impl World {
         client.delete_stream().stream_name(stream).send().await.unwrap();
     }
 
+    /// Sets an attribute of a lease by hand.
+    async fn set(&self, shard: &str, name: &str, value: AttributeValue) {
+        let update = self.place.clients.dynamodb.update_item().table_name(&self.place.names.lease_table);
+        let update = update.key("leaseKey", AttributeValue::S(shard.to_owned()));
+        let update = update.update_expression("SET #name = :value").expression_attribute_names("#name", name);
+        update.expression_attribute_values(":value", value).send().await.unwrap();
+    }
+
+    /// Removes an attribute of a lease.
+    async fn unset(&self, shard: &str, name: &str) {
+        let update = self.place.clients.dynamodb.update_item().table_name(&self.place.names.lease_table);
+        let update = update.key("leaseKey", AttributeValue::S(shard.to_owned()));
+        let update = update.update_expression("REMOVE #name").expression_attribute_names("#name", name);
+        update.send().await.unwrap();
+    }
+
     /// Bids of the aggregates of windows from a time on.
     async fn counted_since(&self, start: Millis) -> u64 {
         let items = self.items(&self.place.names.table).await;
@@ -107,13 +123,7 @@ async fn rows_that_are_damaged_are_told_and_read_again_when_they_are_mended() {
     world.held("first", 4, DEADLINE).await;
     first.signal(Signal::TERM);
     assert!(first.wait().await);
-    let (client, table) = (&world.place.clients.dynamodb, &world.place.names.lease_table);
-    let set = async |shard: &str, name: &str, value: AttributeValue| {
-        let update =
-            client.update_item().table_name(table).key("leaseKey", AttributeValue::S(shard.to_owned()));
-        let update = update.update_expression("SET #name = :value").expression_attribute_names("#name", name);
-        update.expression_attribute_values(":value", value).send().await.unwrap();
-    };
+    let set = async |shard: &str, name: &str, value| world.set(shard, name, value).await;
     let start = world.rows().await.iter().find(|row| row.shard_id.0.ends_with('2')).unwrap().range.start;
     world.load(1, 400).await;
     set("shardId-000000000001", "checkpoint", AttributeValue::S("SHARD_END".to_owned())).await;
@@ -182,6 +192,75 @@ async fn a_lease_table_that_is_gone_is_told_once_and_its_leases_are_let_go_at_on
     world.wait_until_closed().await;
     let diverged = lines_with([next.log.as_path()].into_iter(), "divergence");
     assert_eq!(diverged, Vec::<String>::new());
+    next.signal(Signal::TERM);
+    assert!(next.wait().await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_do_not_say_of_which_stream_they_are_are_forgotten_where_it_refuses_their_places() {
+    let world = World::start().await;
+    let first = world.process("first", QUICK);
+    world.held("first", 4, DEADLINE).await;
+    world.load(1, 400).await;
+    world.wait_until_closed().await;
+    first.signal(Signal::TERM);
+    assert!(first.wait().await);
+    let ours = [
+        "streamCreated",
+        "closedThrough",
+        "replayClock",
+        "tails",
+        "inherited",
+        "beginning",
+        "tailCheckpoint",
+    ];
+    let rows = world.rows().await;
+    for row in &rows {
+        assert!(matches!(row.checkpoint, Checkpoint::After(_)), "{row:?}");
+        for name in ours {
+            world.unset(&row.shard_id.0, name).await;
+        }
+    }
+    assert_eq!(world.leases(&["forget"]).await.unwrap(), Covered::Whole);
+    let of = |rows: Vec<Lease>| rows.into_iter().map(|row| (row.shard_id, row.checkpoint)).collect();
+    let before: BTreeMap<_, _> = of(rows);
+    assert_eq!(before, of(world.rows().await), "the stream takes their places");
+
+    world.delete_stream().await;
+    provision::provision(&world.place, Some(SHARDS), &agreed()).await.unwrap();
+    let again = world.created().await;
+    let [zero, one, two, three] = ["0", "1", "2", "3"].map(|number| format!("shardId-00000000000{number}"));
+    // A word that every stream takes; a processor's mark, which never read; and one that did.
+    world.set(&one, "checkpoint", AttributeValue::S("TRIM_HORIZON".to_owned())).await;
+    let at = |ms: u64| AttributeValue::N(ms.to_string());
+    for shard in [&two, &three] {
+        world.set(shard, "streamCreated", at(again.0)).await;
+    }
+    world.set(&three, "closedThrough", at(again.0 + 1)).await;
+    assert_eq!(world.leases(&[]).await.unwrap(), Covered::Gaps);
+    world.leases(&["forget"]).await.unwrap();
+    let geometry = agreed().geometry;
+    let closed = geometry.closes_at(geometry.window_start(again));
+    let stands: BTreeMap<String, Lease> =
+        world.rows().await.into_iter().map(|row| (row.shard_id.0.clone(), row)).collect();
+    for shard in [&zero, &two] {
+        let row = &stands[shard];
+        let stood = (&row.checkpoint, row.stream_created, row.closed_through);
+        assert_eq!(stood, (&Checkpoint::TrimHorizon, Some(again), closed), "{row:?}");
+    }
+    assert_eq!((&stands[&one].checkpoint, stands[&one].stream_created), (&Checkpoint::TrimHorizon, None));
+    let damaged = &stands[&three];
+    assert!(matches!(damaged.checkpoint, Checkpoint::After(_)) && damaged.closed_through == again.plus(1));
+
+    world.leases(&["rewind", &three, "--to", "TRIM_HORIZON"]).await.unwrap_err();
+    world.load(1, 400).await;
+    world.leases(&["rewind", &three, "--to", "TRIM_HORIZON"]).await.unwrap();
+    let next = world.process("next", QUICK);
+    world.held("next", 4, DEADLINE).await;
+    world.wait_until_closed().await;
+    assert_eq!(world.leases(&[]).await.unwrap(), Covered::Whole);
+    assert!(world.rows().await.iter().all(|row| row.stream_created == Some(again)));
     next.signal(Signal::TERM);
     assert!(next.wait().await);
     world.stop().await;
