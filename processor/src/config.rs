@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::keys;
+use schemas::limits::SHARD_READ_CALLS_PER_S;
 
 use crate::core;
 
@@ -64,8 +65,9 @@ pub struct Config {
     /// This worker's name in the lease table, to which each start adds letters of its own; made up when absent.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub worker: Option<String>,
-    /// Pause between two reads of a shard, in ms; AWS allows 5 reads a second.
-    #[arg(long, default_value_t = 210, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    /// Time from one read of a shard to the next, in ms, from 200: Kinesis allows 5 reads a second of a shard, all its
+    /// readers together.
+    #[arg(long, default_value_t = 210, value_parser = poll_ms)]
     pub poll_ms: u64,
     /// How long a lease may stand still before another worker takes it, in ms.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
@@ -100,6 +102,21 @@ pub struct Config {
     /// Window length that the pipeline must have agreed on, in ms.
     #[arg(long)]
     pub window_ms: Option<u64>,
+}
+
+/// Longest time between two reads, in ms.
+const POLL_MS_MAX: u64 = 60_000;
+
+/// Faster reads would only be refused, to this reader and to every other one of the shard.
+fn poll_ms(text: &str) -> Result<u64, String> {
+    let least = 1_000 / u64::from(SHARD_READ_CALLS_PER_S);
+    let ms = text.parse().ok().filter(|ms| (least..=POLL_MS_MAX).contains(ms));
+    ms.ok_or_else(|| {
+        format!(
+            "a shard may be read {SHARD_READ_CALLS_PER_S} times a second, so {least} to {POLL_MS_MAX} ms; for less delay \
+             read with --fan-out"
+        )
+    })
 }
 
 impl Config {
@@ -151,4 +168,24 @@ pub enum Change {
     /// Lets leases of a stream that was deleted begin anew, once another was made under its name. Its processors must
     /// have stopped, as they do by themselves.
     Forget,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_not_read_more_often_than_kinesis_allows() {
+        let parse = |ms: &str| Config::try_parse_from(["processor", "--poll-ms", ms]);
+        for (ms, expected) in [("200", 200), ("60000", 60_000)] {
+            assert_eq!(parse(ms).unwrap().poll_ms, expected);
+        }
+        for refused in ["199", "10", "0", "60001", "fast"] {
+            let told = parse(refused).unwrap_err();
+            assert_eq!(runtime::args::answer(&told), schemas::exit::USAGE);
+            let told = told.to_string();
+            assert!(told.contains("--poll-ms") && told.contains("200 to 60000 ms"), "{told}");
+        }
+        assert!(Config::try_parse_from(["processor"]).unwrap().poll_ms >= 200);
+    }
 }
