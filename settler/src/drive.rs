@@ -20,6 +20,7 @@ use crate::attempt;
 use crate::config::Config;
 use crate::conflicts;
 use crate::core::attempt::Meaning;
+use crate::core::foreign::REMEMBERED_MAX;
 use crate::core::plan::{Done, Job};
 use crate::core::rounds::{Round, Rounds};
 use crate::core::rows::{Auction, Decided};
@@ -213,6 +214,13 @@ impl Settler {
                 table,
                 more = told.more,
                 "and more items in the outbox that are no auctions to settle"
+            );
+        }
+        if told.has_beyond {
+            tracing::warn!(
+                table,
+                remembered = REMEMBERED_MAX,
+                "and items beyond those that are remembered: each is passed by at every look, and nobody counts them"
             );
         }
     }

@@ -2,7 +2,8 @@
 //! at every look.
 //!
 //! What is remembered is read again now and then, for someone may have mended it. Memory and lines of log have a bound,
-//! whatever somebody puts into the table.
+//! whatever somebody puts into the table: how many entries found no room is not known, for each of them is met again at
+//! every look, and so it is only said that there are some.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 type Key = (String, String);
 
 /// Most entries that are remembered: a key has at most 3 KB, so this is 12 MB at worst, and half a megabyte as a rule.
-const REMEMBERED_MAX: usize = 4_096;
+pub const REMEMBERED_MAX: usize = 4_096;
 /// After this long an entry is read again: it may have been mended.
 pub const AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// An entry that was not met for this long has left the outbox.
@@ -20,14 +21,17 @@ const GONE_AFTER: Duration = Duration::from_secs(300);
 const TOLD_MAX: usize = 20;
 /// Between two lots of lines.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Between two lines that say that there are entries beyond those that are remembered.
+const TELL_BEYOND_EVERY: Duration = Duration::from_secs(60);
 
 /// The entries that are known.
 #[derive(Debug, Default)]
 pub struct Foreign {
     known: BTreeMap<Key, Known>,
     told_at: Option<Duration>,
-    /// Entries that found no room.
-    unremembered: usize,
+    /// Whether an entry found no room since that was told.
+    has_beyond: bool,
+    beyond_told_at: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -42,8 +46,10 @@ struct Known {
 pub struct ToTell {
     /// Entries that were never told, with the reason why each is not ours.
     pub entries: Vec<(Key, String)>,
-    /// How many more there are.
+    /// How many more are remembered and were not told yet.
     pub more: usize,
+    /// Whether there are entries beyond [`REMEMBERED_MAX`], which nobody counts.
+    pub has_beyond: bool,
 }
 
 impl Foreign {
@@ -64,7 +70,7 @@ impl Foreign {
             self.known.retain(|_, known| now.saturating_sub(known.read_at) < GONE_AFTER);
         }
         if self.known.len() >= REMEMBERED_MAX {
-            self.unremembered += 1;
+            self.has_beyond = true;
             return false;
         }
         self.known.insert(key, Known { reason, read_at: now, is_told: false });
@@ -90,7 +96,10 @@ impl Foreign {
                 told.more += 1;
             }
         }
-        told.more += std::mem::take(&mut self.unremembered);
+        let is_due = self.beyond_told_at.is_none_or(|at| now.saturating_sub(at) >= TELL_BEYOND_EVERY);
+        if self.has_beyond && is_due {
+            (told.has_beyond, self.has_beyond, self.beyond_told_at) = (true, false, Some(now));
+        }
         if told == ToTell::default() {
             return None;
         }
@@ -155,7 +164,16 @@ mod tests {
         let mut foreign = Foreign::default();
         assert_eq!(noted(&mut foreign, 0..REMEMBERED_MAX + 5, S), REMEMBERED_MAX);
         assert_eq!(foreign.known.len(), REMEMBERED_MAX);
-        assert_eq!(foreign.to_tell(S).unwrap().more, REMEMBERED_MAX + 5 - TOLD_MAX, "none is kept quiet");
+        // Every look meets them again: that makes one entry no more than one.
+        for _ in 0..3 {
+            assert_eq!(noted(&mut foreign, REMEMBERED_MAX..REMEMBERED_MAX + 5, S), 0);
+        }
+        let told = foreign.to_tell(S).unwrap();
+        assert_eq!((told.more, told.has_beyond), (REMEMBERED_MAX - TOLD_MAX, true), "none is kept quiet");
+        noted(&mut foreign, REMEMBERED_MAX..REMEMBERED_MAX + 5, S * 2);
+        let told = foreign.to_tell(S * 12).unwrap();
+        assert_eq!((told.more, told.has_beyond), (REMEMBERED_MAX - 2 * TOLD_MAX, false), "said a moment ago");
+        assert!(foreign.to_tell(S * 70).unwrap().has_beyond, "and said again while it lasts");
         let later = S + GONE_AFTER;
         assert_eq!(noted(&mut foreign, REMEMBERED_MAX..REMEMBERED_MAX + 5, later), 5);
         assert_eq!(foreign.known.len(), 5);
