@@ -144,7 +144,7 @@ async fn a_stop_finishes_the_batch_that_was_begun() {
     tx.commit().await.unwrap();
     let metrics = running.stop().await;
     let item = world.item(&one).await.unwrap();
-    assert_eq!(item.decision.unwrap().outcome, Outcome::NoSale { reason: "below_floor".to_owned() });
+    assert_eq!(item.decision.unwrap().outcome, Outcome::NoSale { reason: "unknown_slot".to_owned() });
     assert_eq!(metrics.no_sale.load(Ordering::Relaxed), 1);
     world.stop().await;
 }

@@ -12,6 +12,23 @@ use uuid::Uuid;
 use super::decisions::Running;
 use super::world::{World, account, auction, checks};
 
+/// The last sale of account 1 becomes none, an hour later and with this row and evidence; its entries are gone, and so is
+/// what they did to the account.
+fn unsold(row: &str, evidence: &str) -> String {
+    format!(
+        "WITH last AS (SELECT settlement_id, account_id, amount FROM financial_ledger \
+         WHERE direction = 'DEBIT' AND amount = 0.0008), \
+         turned AS (UPDATE settlements s SET outcome = 'NO_SALE', winner_account = NULL, winning_bid = NULL, \
+         winning_amount = NULL, clearing_price = NULL, winner_region = NULL, winner_shard = NULL, \
+         winner_sequence = NULL, winner_sub_sequence = NULL, settled_at = settled_at + INTERVAL '1 hour', {row} \
+         FROM last WHERE s.settlement_id = last.settlement_id), \
+         gone AS (DELETE FROM financial_ledger e USING last WHERE e.settlement_id = last.settlement_id), \
+         seen AS ({evidence}) \
+         UPDATE enterprise_accounts a SET balance = a.balance + last.amount, version = a.version - 1 \
+         FROM last WHERE a.account_id = last.account_id"
+    )
+}
+
 /// Settles these auctions; the ledger is right before and after.
 pub(super) async fn settle(world: &World, auctions: &[Aggregate]) {
     world.assert_the_ledger_is_right().await;
@@ -60,7 +77,17 @@ async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
     assert_eq!(prices, "40 1 8");
 
     let client = world.postgres().await;
-    let plants = [
+    let turned = unsold("no_sale_reason = 'no_eligible_candidate'", "SELECT");
+    let slot_forgotten = unsold(
+        "no_sale_reason = 'unknown_slot', floor_price = NULL, publisher_account_id = NULL",
+        "DELETE FROM ad_bids b USING last WHERE b.settlement_id = last.settlement_id",
+    );
+    let account_forgotten = unsold(
+        "no_sale_reason = 'no_eligible_candidate'",
+        "UPDATE ad_bids b SET passed_over = 'unknown_account', balance_seen = NULL, limit_seen = NULL, \
+         version_seen = NULL FROM last WHERE b.settlement_id = last.settlement_id",
+    );
+    let plants: [(&str, &str); _] = [
         (
             "two settlements",
             "INSERT INTO settlements (settlement_id, slot_id, window_start, window_end, outcome, no_sale_reason, \
@@ -70,6 +97,29 @@ async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
         (
             "has two entries",
             "DELETE FROM financial_ledger WHERE settlement_id IS NOT NULL AND direction = 'CREDIT'",
+        ),
+        ("belong to a settlement", "DELETE FROM settlements WHERE outcome = 'NO_SALE'"),
+        (
+            "belong to a settlement",
+            "INSERT INTO ad_bids SELECT gen_random_uuid(), rank, bid_id, account_id, region, amount, 'below_floor' \
+             FROM ad_bids LIMIT 1",
+        ),
+        (
+            "belong to a settlement",
+            "WITH nobody AS (SELECT gen_random_uuid() AS id) \
+             INSERT INTO financial_ledger (entry_id, settlement_id, account_id, direction, amount, created_at) \
+             SELECT gen_random_uuid(), id, gen_random_uuid(), direction, 1, now() \
+             FROM nobody, (VALUES ('DEBIT'), ('CREDIT')) AS both_ways (direction)",
+        ),
+        (
+            "belong to a settlement",
+            "INSERT INTO financial_ledger (entry_id, account_id, direction, amount, created_at) \
+             SELECT gen_random_uuid(), gen_random_uuid(), direction, 1, now() \
+             FROM (VALUES ('DEBIT'), ('CREDIT')) AS both_ways (direction)",
+        ),
+        (
+            "belong to a settlement",
+            "UPDATE financial_ledger SET deposit_id = gen_random_uuid() WHERE settlement_id IS NOT NULL",
         ),
         (
             "of every deposit, sum to zero",
@@ -163,6 +213,34 @@ async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
             "INSERT INTO ad_bids SELECT settlement_id, rank + 1, bid_id, account_id, region, amount \
              FROM ad_bids WHERE amount = 0.0040",
         ),
+        ("says of its winner", "UPDATE settlements SET winning_amount = winning_amount + 0.0001"),
+        ("says of its winner", "UPDATE settlements SET winning_amount = NULL WHERE outcome = 'SALE'"),
+        ("says of its winner", "UPDATE settlements SET winner_region = 'us-east-1' WHERE outcome = 'SALE'"),
+        (
+            "says of its winner",
+            "UPDATE settlements SET no_sale_reason = 'below_floor' WHERE outcome = 'SALE'",
+        ),
+        ("nothing was sold", &turned),
+        (
+            "nothing was sold",
+            "UPDATE settlements SET no_sale_reason = 'below_floor' WHERE no_sale_reason = 'no_eligible_candidate'",
+        ),
+        (
+            "nothing was sold",
+            "DELETE FROM ad_bids USING settlements s WHERE s.settlement_id = ad_bids.settlement_id \
+             AND s.outcome = 'NO_SALE'",
+        ),
+        (
+            "nothing was sold",
+            "UPDATE ad_bids SET rank = rank + 1 FROM settlements s WHERE s.settlement_id = ad_bids.settlement_id \
+             AND s.outcome = 'NO_SALE'",
+        ),
+        ("nothing was sold", "UPDATE settlements SET winning_amount = 1 WHERE outcome = 'NO_SALE'"),
+        ("nothing was sold", "UPDATE settlements SET no_sale_reason = NULL WHERE outcome = 'NO_SALE'"),
+        ("nothing was sold", "UPDATE settlements SET outcome = 'SOLD' WHERE outcome = 'SALE'"),
+        ("was known before", &slot_forgotten),
+        ("was known before", &account_forgotten),
+        ("was known before", "UPDATE ad_bids SET version_seen = 0 WHERE passed_over = 'unknown_account'"),
         (
             "what its evidence says",
             "UPDATE settlements SET clearing_price = 0.0048 WHERE clearing_price = 0.0040",
@@ -182,16 +260,25 @@ async fn every_check_of_the_readme_finds_what_is_planted_for_it() {
             "UPDATE settlements SET clearing_price = 0.0007 WHERE winning_amount = 0.0008",
         ),
     ];
-    let checks = checks();
+    let (checks, mut missed) = (checks(), Vec::new());
     for (words, plant) in &plants {
         let named: Vec<&String> = checks.iter().filter(|check| check.contains(words)).collect();
-        let [check] = named.as_slice() else { panic!("{words} names {} checks", named.len()) };
+        let [named] = named.as_slice() else { panic!("{words} names {} checks", named.len()) };
         client.batch_execute("BEGIN").await.unwrap();
         assert!(client.execute(*plant, &[]).await.unwrap() > 0, "{plant} plants nothing");
-        let found = client.query(check.as_str(), &[]).await.unwrap();
+        let mut found_by = Vec::new();
+        for check in &checks {
+            if !client.query(check.as_str(), &[]).await.unwrap().is_empty() {
+                found_by.push(check);
+            }
+        }
         client.batch_execute("ROLLBACK").await.unwrap();
-        assert!(!found.is_empty(), "{plant} is not found by\n{check}");
+        if !found_by.contains(named) {
+            let others: Vec<_> = found_by.iter().filter_map(|check| check.lines().next()).collect();
+            missed.push(format!("{plant}\n  is not found by {words:?}, only by {others:?}"));
+        }
     }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
     for check in &checks {
         assert!(plants.iter().any(|(words, _)| check.contains(words)), "nothing is planted for\n{check}");
     }

@@ -160,7 +160,7 @@ pub(super) async fn decided_by_another<'a>(
     let id = Uuid::new_v5(&one.slot_id.0, one.window_start.to_string().as_bytes());
     let insert = "INSERT INTO settlements (settlement_id, slot_id, window_start, window_end, outcome, no_sale_reason, \
         aggregate_digest, settled_at) VALUES ($1, $2, '1970-01-01T00:00:01Z', '1970-01-01T00:00:02Z', 'NO_SALE', \
-        'below_floor', $3, now())";
+        'unknown_slot', $3, now())";
     tx.execute(insert, &[&id, &one.slot_id.0, &one.digest()]).await.unwrap();
     tx
 }
@@ -194,7 +194,7 @@ async fn two_inserts_of_one_derived_key_settle_once() {
     let metrics = running.stop().await;
     let item = world.item(&one).await.unwrap();
     assert_eq!(item.state, State::NoSale, "the first decision stands");
-    assert_eq!(item.decision.unwrap().outcome, Outcome::NoSale { reason: "below_floor".to_owned() });
+    assert_eq!(item.decision.unwrap().outcome, Outcome::NoSale { reason: "unknown_slot".to_owned() });
     assert_eq!(world.count("SELECT count(*) FROM financial_ledger").await, 0);
     let contention = metrics.contention();
     assert!(contention.conflicts >= 1 && contention.conflicts == contention.resolved, "{contention:?}");
