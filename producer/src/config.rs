@@ -129,7 +129,7 @@ pub struct Load {
     #[arg(long, requires = "generate", value_name = "SHARE", default_value = "0")]
     pub invalid: Share,
     /// Regions that bid, with their weights and how far their clocks are ahead, in ms: us-east-1=6,eu-west-1=3@-400.
-    #[arg(long, requires = "generate", value_name = "REGION=WEIGHT@SKEW", value_delimiter = ',')]
+    #[arg(long, requires = "generate", value_name = "REGION=WEIGHT[@SKEW]", value_delimiter = ',')]
     pub mix: Vec<Mixed>,
 }
 

@@ -51,7 +51,8 @@ impl FromStr for Share {
     }
 }
 
-/// A region of the mix: `REGION`, `REGION=WEIGHT` or `REGION=WEIGHT@SKEW`, the skew of its clock in ms.
+/// A region of the mix: `REGION=WEIGHT` or `REGION=WEIGHT@SKEW`, the skew of its clock in ms. A word without a weight is
+/// more likely a slip than a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mixed {
     /// The region.
@@ -65,8 +66,8 @@ pub struct Mixed {
 impl FromStr for Mixed {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const FORM: &str = "a region of the mix is REGION, REGION=WEIGHT or REGION=WEIGHT@SKEW_MS";
-        let (region, rest) = text.split_once('=').unwrap_or((text, "1"));
+        const FORM: &str = "the mix is REGION=WEIGHT or REGION=WEIGHT@SKEW_MS, as in eu-west-1=3@-400";
+        let (region, rest) = text.split_once('=').ok_or(FORM)?;
         let (weight, skew_ms) = rest.split_once('@').unwrap_or((rest, "0"));
         let region = region.parse().map_err(|_| FORM)?;
         let weight = weight.parse().ok().filter(|weight| (1..=1_000_000).contains(weight)).ok_or(FORM)?;
@@ -378,7 +379,8 @@ mod tests {
         assert!((7_300..7_700).contains(&us.len()), "{}", us.len());
         assert!(us.iter().all(|(_, at)| *at == OFF_MS * 2 - 400));
         assert!(eu.iter().all(|(region, at)| region == "eu-west-1" && *at == OFF_MS * 2 + 250));
-        for bad in ["", "EU", "eu-west-1=0", "eu-west-1=1@x", "eu-west-1=x"] {
+        for bad in ["", "EU", "foo", "eu-west-1", "eu-west-1=", "eu-west-1=0", "eu-west-1=1@x", "eu-west-1=x"]
+        {
             assert!(bad.parse::<Mixed>().is_err(), "{bad}");
         }
     }

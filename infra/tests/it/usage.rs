@@ -47,6 +47,15 @@ fn an_empty_name_is_usage_and_its_option_is_named() {
     run(command(stage("settler")).env("AGGREGATES_TABLE", "")).says(USAGE, &["--table"]);
 }
 
+/// A region without a weight is more likely a slip of the pen, and load of a region that nobody meant is hard to find.
+#[test]
+fn a_mix_that_is_none_is_usage_and_its_form_is_named() {
+    for mix in ["foo", "eu-1=2,foo", "eu-1=2@", "eu-1@5"] {
+        let load = ["--region", "eu-1", "--generate", "1", "--mix", mix];
+        run(command(stage("producer")).args(load)).says(USAGE, &["--mix", "REGION=WEIGHT@SKEW_MS"]);
+    }
+}
+
 /// Told with its name and what to do, also by the stages, which meet it first.
 #[test]
 fn a_table_of_another_kind_is_named_and_no_stage_begins_with_it() {
