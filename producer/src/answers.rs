@@ -28,14 +28,16 @@ struct Told<'a> {
 pub(crate) struct Answers {
     rejects: Option<Output>,
     record: Option<Output>,
+    /// The stream's name.
+    stream: String,
     told: u64,
     buffer: Vec<u8>,
 }
 
 impl Answers {
-    /// Answers that go to these files, and to the log.
-    pub(crate) fn new(rejects: Option<Output>, record: Option<Output>) -> Self {
-        Self { rejects, record, told: 0, buffer: Vec::new() }
+    /// Answers to what is sent to this stream; they go to these files, and to the log.
+    pub(crate) fn new(stream: String, rejects: Option<Output>, record: Option<Output>) -> Self {
+        Self { rejects, record, stream, told: 0, buffer: Vec::new() }
     }
 
     /// Records a bid that was taken.
@@ -59,10 +61,16 @@ impl Answers {
 
     /// Tells what became of a bid; nothing about one that was accepted.
     pub(crate) fn on_outcome(&mut self, line: u64, bid: &Bid, outcome: &Outcome) -> Result<(), Error> {
+        let refused;
         let (answer, field, reason) = match outcome {
             Outcome::Accepted(_) => return Ok(()),
             Outcome::Expired => ("expired", "timestamp", "expired: its window is closed; send a bid of now"),
             Outcome::Undelivered => ("undelivered", "line", "was not delivered in time; send it again"),
+            Outcome::StreamRefuses(failure) => {
+                let why = Error::stream(&self.stream, (**failure).clone());
+                refused = format!("{why}; then send it again");
+                ("undelivered", "line", refused.as_str())
+            }
             Outcome::Unknown => {
                 ("unknown", "line", "may or may not be delivered; send it again, a copy counts once")
             }

@@ -16,8 +16,8 @@ use crate::source::Source;
 
 /// Puts bids into Kinesis: NDJSON from standard input or a file, over HTTP, or generated load.
 ///
-/// Exit codes: 0 all accepted, 1 some refused, 64 bad usage or configuration, 69 Kinesis cannot be reached or bids
-/// could not be delivered, 70 a fault of ours, 74 input or output failed.
+/// Exit codes: 0 all accepted, 1 some refused (0 over HTTP, where each caller was told), 64 bad usage or configuration,
+/// 69 Kinesis cannot be reached or bids could not be delivered, 70 a fault of ours, 74 input or output failed.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "producer", version)]
 pub struct Config {
@@ -133,6 +133,15 @@ pub struct Load {
     pub mix: Vec<Mixed>,
 }
 
+/// How bids come in, and with that who is told what became of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// As lines, read or generated: whoever started the producer is told at its end.
+    Lines,
+    /// In calls, over HTTP or of a program: each caller is told at once.
+    Calls,
+}
+
 /// Seconds of load when neither duration nor count is given.
 const DURATION_S: u64 = 30;
 
@@ -148,6 +157,12 @@ impl Config {
             connections_max: usize::try_from(*connections).unwrap_or(usize::MAX),
             patience: Patience::default(),
         })
+    }
+
+    /// How bids come in.
+    #[must_use]
+    pub fn intake(&self) -> Intake {
+        if self.http.listen.is_some() { Intake::Calls } else { Intake::Lines }
     }
 
     /// Where the bids come from, unless they come in over HTTP.

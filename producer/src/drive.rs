@@ -18,13 +18,13 @@ use tokio::task::{JoinError, JoinSet};
 use crate::answers::Answers;
 use crate::calls::Calls;
 use crate::config::Config;
-use crate::core::delivery::{Answer, BACKOFF, Moment, Outcome, Reply};
+use crate::core::delivery::{Answer, Moment, Outcome, Reply};
 use crate::core::sender::{Rules, Sender};
-use crate::core::shard_map::ShardMap;
 use crate::error::Error;
 use crate::files::{Files, Output};
 use crate::handle::Handle;
 use crate::http;
+use crate::listing::{Listed, Listing};
 use crate::metrics::{Metrics, Summary};
 use crate::room::bids_in;
 use crate::source::{Feed, Source, Taken};
@@ -32,8 +32,6 @@ use crate::{put, shards};
 
 /// How often what is costly to know is looked at.
 const LOOK_MS: u64 = 1_000;
-/// A shard map wanted again so soon after the last one is asked for more slowly.
-const MAP_YOUNG_MS: u64 = 1_000;
 /// After a request to stop, input that says nothing for so long has handed over all that it had read.
 const QUIET: Duration = Duration::from_millis(200);
 
@@ -51,7 +49,7 @@ pub async fn run(
     let Some(listen) = config.listen() else {
         return run_from(config.source()?, config, clients, shutdown, metrics).await;
     };
-    let (handle, source) = Handle::new(config.buffer_bytes);
+    let (handle, source) = Handle::new(config.buffer_bytes, &config.stream);
     let files = Files::open(&source, &config)?;
     let door = http::Door::new(&listen, config.region, handle, Arc::clone(&metrics))?;
     let listener = http::bind(&listen).await?;
@@ -115,7 +113,7 @@ async fn run_with(
         tokio::select! {
             biased;
             Some(replied) = drive.flight.join_next() => drive.on_replied(replied),
-            Some(listed) = drive.listing.join_next() => drive.on_listed(listed),
+            Some(listed) = drive.listing.next() => drive.on_listed(listed),
             () = shutdown.wait(), if drained_by.is_none() => {}
             () = until(drained_by) => {
                 feed = None;
@@ -157,11 +155,7 @@ struct Drive {
     client: Client,
     stream: String,
     flight: JoinSet<Replied>,
-    /// At most one listing of shards.
-    listing: JoinSet<Result<ShardMap, Failure>>,
-    /// Listings in a row that were wanted soon after one another.
-    listed: u32,
-    listed_ms: u64,
+    listing: Listing,
     looked_ms: u64,
     calls: Calls,
     answers: Answers,
@@ -192,18 +186,17 @@ impl Drive {
             deliver_ms: config.deliver_s.saturating_mul(1_000),
             geometry,
         };
+        metrics.standing().on_answer();
         tracing::info!(stream = config.stream, shards = map.len(), envelope = %config.envelope, "sending");
         Ok(Self {
             sender: Sender::new(rules, map),
+            listing: Listing::new(clients.kinesis.clone(), config.stream.clone()),
             client: clients.kinesis,
             stream: config.stream.clone(),
             flight: JoinSet::new(),
-            listing: JoinSet::new(),
-            listed: 0,
-            listed_ms: 0,
             looked_ms: 0,
             calls: Calls::default(),
-            answers: Answers::new(files.rejects, files.record),
+            answers: Answers::new(config.stream.clone(), files.rejects, files.record),
             failure: None,
             metrics,
             started: Instant::now(),
@@ -218,7 +211,7 @@ impl Drive {
     }
 
     fn next_due(&self) -> Option<tokio::time::Instant> {
-        let due_ms = self.sender.next_due_ms()?;
+        let due_ms = [self.sender.next_due_ms(), self.listing.due_ms()].into_iter().flatten().min()?;
         Some(tokio::time::Instant::from_std(self.started + Duration::from_millis(due_ms)))
     }
 
@@ -229,17 +222,9 @@ impl Drive {
             self.flight.spawn(put::put(self.client.clone(), self.stream.clone(), request));
         }
         self.on_answers();
-        if self.sender.wants_map() && self.listing.is_empty() {
-            let young = now.elapsed_ms.saturating_sub(self.listed_ms) < MAP_YOUNG_MS;
-            self.listed = if young { self.listed.saturating_add(1) } else { 0 };
-            // The first one at once: until it comes, what is sent may go to the wrong shard.
-            let unit = if self.listed == 0 { 0.0 } else { chance::unit() };
-            let delay = BACKOFF.delay(self.listed, unit);
-            let (client, stream) = (self.client.clone(), self.stream.clone());
-            self.listing.spawn(async move {
-                tokio::time::sleep(delay).await;
-                shards::list(&client, &stream).await
-            });
+        let is_quiet = self.listing.due_ms().is_some_and(|due_ms| due_ms <= now.elapsed_ms);
+        if is_quiet || self.sender.wants_map() {
+            self.listing.begin(now.elapsed_ms);
         }
         if now.elapsed_ms >= self.looked_ms {
             self.looked_ms = now.elapsed_ms + LOOK_MS;
@@ -309,7 +294,7 @@ impl Drive {
             counts[match &answer.outcome {
                 Outcome::Accepted(_) => 0,
                 Outcome::Expired => 1,
-                Outcome::Undelivered => 2,
+                Outcome::Undelivered | Outcome::StreamRefuses(_) => 2,
                 Outcome::Unknown => 3,
             }] += 1;
         }
@@ -336,6 +321,8 @@ impl Drive {
         let (id, replies) = joined(replied);
         let now = self.now();
         put::tell(&replies, &self.stream, &self.told);
+        self.listing.on_heard(now.elapsed_ms);
+        self.metrics.on_heard(put::trouble(&replies).as_ref());
         self.sender.on_replies(id, replies, now, &mut chance::unit);
         if let Some(refusal) = self.sender.refusal() {
             let error = Error::stream(&self.stream, refusal.clone());
@@ -343,15 +330,21 @@ impl Drive {
         }
     }
 
-    fn on_listed(&mut self, listed: Result<Result<ShardMap, Failure>, JoinError>) {
-        match joined(listed) {
+    fn on_listed(&mut self, listed: Listed) {
+        let (listed, now) = (joined(listed), self.now());
+        self.listing.on_ended(now.elapsed_ms);
+        self.metrics.on_heard(listed.as_ref().err());
+        match listed {
+            Ok(map) if *self.sender.map() == map && !self.sender.wants_map() => {}
             Ok(map) => {
                 tracing::info!(shards = map.len(), "shard map read again");
-                let now = self.now();
-                self.listed_ms = now.elapsed_ms;
                 self.sender.on_map(map, now);
             }
-            Err(failure) => tracing::warn!(%failure, "shard map not read"),
+            Err(failure) if self.told.may_tell() => {
+                let trouble = Error::stream(&self.stream, failure);
+                tracing::warn!(%trouble, "shard map not read, tried again");
+            }
+            Err(_) => {}
         }
     }
 
@@ -366,6 +359,7 @@ impl Drive {
         if self.failure.is_none() {
             tracing::error!(%error, "no more bids are taken");
             self.failure = Some(error);
+            self.metrics.standing().on_end();
         }
     }
 
@@ -381,7 +375,7 @@ impl Drive {
             let written = output.write(&text).and_then(|()| output.flush());
             self.check(written);
         }
-        tracing::info!(%summary, "done");
+        summary.log();
         self.failure.map_or(Ok(summary), Err)
     }
 }

@@ -26,7 +26,7 @@ const CALL_BIDS_MAX: usize = 4_096;
 pub type Accepted = Arc<Place>;
 
 /// Why a bid was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// It cannot make its window any more; the stream does not have it.
     #[error("expired: the window of this bid is closed")]
@@ -34,6 +34,9 @@ pub enum SendError {
     /// Time ran out; the stream does not have it.
     #[error("not delivered in time")]
     Undelivered,
+    /// The stream refuses whatever is sent and does not have it; says what is wrong and what to do.
+    #[error("not delivered: {0}")]
+    StreamRefuses(Arc<str>),
     /// Time ran out; the stream may have it. A copy counts once.
     #[error("outcome unknown")]
     Unknown,
@@ -47,13 +50,14 @@ pub enum SendError {
 pub(crate) struct Handle {
     calls: mpsc::Sender<Call>,
     room: Room,
+    stream: Arc<str>,
 }
 
 impl Handle {
-    /// A way to a loop with so much memory, and the source it reads.
-    pub(crate) fn new(buffer_bytes: u64) -> (Self, Source) {
+    /// A way to a loop with so much memory that sends to this stream, and the source it reads.
+    pub(crate) fn new(buffer_bytes: u64, stream: &str) -> (Self, Source) {
         let (calls, taken) = mpsc::channel(CALLS_MAX);
-        (Self { calls, room: Room::new(buffer_bytes) }, Source::Calls(taken))
+        (Self { calls, room: Room::new(buffer_bytes), stream: stream.into() }, Source::Calls(taken))
     }
 
     /// The memory for bids.
@@ -72,15 +76,18 @@ impl Handle {
             return vec![Err(SendError::Closed); count];
         }
         let Ok(outcomes) = answer.await else { return vec![Err(SendError::Closed); count] };
-        outcomes.into_iter().map(answered).collect()
+        outcomes.into_iter().map(|outcome| answered(outcome, &self.stream)).collect()
     }
 }
 
-fn answered(outcome: Outcome) -> Result<Accepted, SendError> {
+fn answered(outcome: Outcome, stream: &str) -> Result<Accepted, SendError> {
     match outcome {
         Outcome::Accepted(place) => Ok(place),
         Outcome::Expired => Err(SendError::Expired),
         Outcome::Undelivered => Err(SendError::Undelivered),
+        Outcome::StreamRefuses(failure) => {
+            Err(SendError::StreamRefuses(Error::stream(stream, (*failure).clone()).to_string().into()))
+        }
         Outcome::Unknown => Err(SendError::Unknown),
     }
 }
@@ -117,7 +124,7 @@ impl Producer {
     /// Starts a producer on the current runtime. `config` says everything but where the bids come from.
     #[must_use]
     pub fn start(config: Config, clients: Clients) -> Self {
-        let (handle, source) = Handle::new(config.buffer_bytes);
+        let (handle, source) = Handle::new(config.buffer_bytes, &config.stream);
         let (stop, stopped) = shutdown::channel();
         let metrics = Arc::new(Metrics::default());
         let run = drive::run_from(source, config, clients, stopped, Arc::clone(&metrics));

@@ -21,6 +21,7 @@ pub mod generator;
 pub mod handle;
 pub mod http;
 pub mod input;
+mod listing;
 pub mod metrics;
 pub mod progress;
 pub mod put;
@@ -28,7 +29,7 @@ mod room;
 pub mod shards;
 pub mod source;
 
-pub use config::Config;
+pub use config::{Config, Intake};
 pub use drive::{run, run_from};
 pub use error::Error;
 pub use generator::GeneratorConfig;

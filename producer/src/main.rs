@@ -1,6 +1,5 @@
 //! `producer`: puts bids into Kinesis.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ async fn work() -> u8 {
     telemetry::init(None);
     let (trigger, shutdown) = shutdown::channel();
     tokio::spawn(shutdown::on_signals(trigger));
-    let metrics = Arc::new(Metrics::default());
+    let (metrics, intake) = (Arc::new(Metrics::default()), config.intake());
     let (shown, end) = shutdown::channel();
     let view = tokio::spawn(progress::show(Arc::clone(&metrics), end));
     let ended = match Clients::from_env().await {
@@ -29,12 +28,12 @@ async fn work() -> u8 {
     };
     shown.trigger();
     let _ = view.await;
-    let (mut out, summary) = (std::io::stderr(), metrics.summary());
+    let summary = metrics.summary();
     if ended.is_ok() || summary.sent > 0 {
-        let _ = writeln!(out, "producer: {summary}");
+        progress::end(&summary);
     }
-    ended.map(|summary| summary.exit_code()).unwrap_or_else(|error| {
-        let _ = writeln!(out, "producer: {error}");
+    ended.map(|summary| summary.exit_code(intake)).unwrap_or_else(|error| {
+        telemetry::ends("producer", &error, error.exit_code());
         error.exit_code()
     })
 }

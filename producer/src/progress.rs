@@ -1,4 +1,5 @@
-//! What a person at a terminal sees while bids are on their way: one line, written over once a second.
+//! What a person at a terminal sees while bids are on their way: one line, written over once a second; and what was
+//! done, at the end. On a pipe there are lines of log and nothing else.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use runtime::shutdown::Shutdown;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Summary};
 
 /// How often the line is written.
 const EVERY: Duration = Duration::from_secs(1);
@@ -30,6 +31,13 @@ pub async fn show(metrics: Arc<Metrics>, stop: Shutdown) {
         before = accepted;
     }
     write(CLEAR);
+}
+
+/// Says on a terminal what was done.
+pub fn end(summary: &Summary) {
+    if std::io::stderr().is_terminal() {
+        write(&format!("producer: {summary}\n"));
+    }
 }
 
 /// The line, with what was accepted in the last second.

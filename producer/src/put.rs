@@ -38,6 +38,17 @@ pub(crate) fn tell(replies: &Result<Vec<Reply>, Failure>, stream: &str, told: &T
     }
 }
 
+/// Why a request came to nothing; none when the stream took some of it, or refused it for its rate alone.
+pub(crate) fn trouble(replies: &Result<Vec<Reply>, Failure>) -> Option<Failure> {
+    match replies {
+        Err(failure) => Some(failure.clone()),
+        Ok(replies) if replies.iter().all(|reply| *reply == Reply::Unknown) => {
+            Some(Failure::Unknown { message: "no record was stored".to_owned() })
+        }
+        Ok(_) => None,
+    }
+}
+
 /// The request as the client sends it.
 #[must_use]
 pub fn entries(request: &Request) -> Vec<PutRecordsRequestEntry> {
@@ -62,5 +73,19 @@ fn reply_of(result: &PutRecordsResultEntry) -> Reply {
         (Some(THROTTLED), ..) => Reply::Throttled,
         // `InternalFailure` does not promise that nothing was stored.
         _ => Reply::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_which_nothing_was_stored_is_trouble_and_one_too_fast_is_none() {
+        let (throttled, unknown) = (Reply::Throttled, Reply::Unknown);
+        assert_eq!(trouble(&Ok(vec![throttled, unknown.clone()])), None);
+        assert!(matches!(trouble(&Ok(vec![unknown; 2])), Some(Failure::Unknown { .. })));
+        let refused = Failure::Refused { code: "no".to_owned(), message: String::new() };
+        assert_eq!(trouble(&Err(refused.clone())), Some(refused));
     }
 }

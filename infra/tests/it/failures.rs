@@ -358,17 +358,21 @@ fn bad_lines_of_accounts_and_slots_are_all_told_and_nothing_is_made() {
 #[test]
 fn a_stage_that_ends_early_says_so_in_its_log() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
-    for stage in ["processor", "settler"] {
+    for stage in ["producer", "processor", "settler"] {
         let mut command = command(crate::harness::stage(stage));
+        if stage == "producer" {
+            command.args(["--region", "eu-1"]);
+        }
         for name in ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL_DYNAMODB"] {
             command.env(name, &nowhere);
         }
         let url = format!("postgres://admin:secret@127.0.0.1:{}/postgres", free_port());
         let ended = run(with_credentials(&mut command).env("DATABASE_URL", url).env_remove("RUST_LOG"));
         assert_eq!(ended.status.code(), Some(UNAVAILABLE), "{ended:?}");
-        let mut lines =
-            ended.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let last = lines.rfind(|line| line["level"] == "ERROR").unwrap();
+        let lines = ended.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let lines: Vec<_> = lines.collect();
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR", "{ended:?}");
         assert_eq!((&last["stage"], &last["exit_code"]), (&stage.into(), &UNAVAILABLE.into()), "{ended:?}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod away;
 mod files;
+mod gone;
 mod http;
 mod load;
 mod pressure;

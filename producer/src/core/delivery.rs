@@ -60,6 +60,8 @@ pub enum Outcome {
     Expired,
     /// Time ran out, and the stream does not have it.
     Undelivered,
+    /// The stream refuses whatever is sent, and does not have it.
+    StreamRefuses(Arc<Failure>),
     /// Time ran out, and the stream may have it.
     Unknown,
 }
@@ -231,9 +233,10 @@ impl Delivery {
         let replies = match replies {
             Ok(replies) if replies.len() == records.len() => replies,
             // Refused whole: nothing is stored, and it would be refused again.
-            Err(Failure::Refused { .. }) => {
-                let items = records.into_iter().flat_map(|record| record.items);
-                answers.extend(items.map(|item| give_up(&item)));
+            Err(failure @ Failure::Refused { .. }) => {
+                let (items, why) = (records.iter().flat_map(|record| &record.items), Arc::new(failure));
+                let refused = |item| answer(item, Outcome::StreamRefuses(Arc::clone(&why)));
+                answers.extend(items.map(|item| if item.doubtful { give_up(item) } else { refused(item) }));
                 return surprises;
             }
             // Never made, or refused whole for the rate of all requests: nothing is stored, and no shard said so.

@@ -2,7 +2,7 @@
 //!
 //! [`shard_map`] predicts who owns a slot, [`packer`] groups bids by that prediction, [`lanes`] keep what waits for
 //! each shard at the pace that [`pacer`] learned, [`delivery`] judges what was answered, and [`sender`] composes them:
-//! bids and replies in, requests and answers out.
+//! bids and replies in, requests and answers out. [`standing`] says what the replies mean for a producer's health.
 
 pub mod delivery;
 pub mod lanes;
@@ -10,3 +10,4 @@ pub mod pacer;
 pub mod packer;
 pub mod sender;
 pub mod shard_map;
+pub mod standing;

@@ -124,6 +124,12 @@ impl Sender {
         self.map_is_old
     }
 
+    /// The shard map by which bids are packed.
+    #[must_use]
+    pub fn map(&self) -> &ShardMap {
+        self.packer.map()
+    }
+
     /// Takes a fresh shard map. What the answering shards own is accepted; the rest is sent again.
     pub fn on_map(&mut self, map: ShardMap, now: Moment) {
         self.map_is_old = false;

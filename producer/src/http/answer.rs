@@ -63,7 +63,11 @@ pub(super) struct Told {
 impl Told {
     /// A bid that the stream did not get, or perhaps did.
     pub(super) fn failed(at: String, bid_id: BidId, error: SendError) -> Self {
-        let (answer, reason) = match error {
+        let (answer, reason) = match &error {
+            SendError::StreamRefuses(why) => {
+                let reason = format!("{why}; then send it again");
+                return Self { at, bid_id: Some(bid_id), answer: "undelivered", field: None, reason };
+            }
             SendError::Expired => ("expired", "its window is closed; send a bid of now"),
             SendError::Undelivered => ("undelivered", "was not delivered in time; send it again"),
             SendError::Closed => ("undelivered", "the producer is stopping; send it to another"),

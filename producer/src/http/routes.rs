@@ -14,6 +14,7 @@ use schemas::intake::{self, Refusal, openrtb};
 use super::Door;
 use super::answer::{Answered, Problem, Report, Told, json, typed};
 use super::body::{self, Coding};
+use crate::core::standing::Health;
 use crate::input;
 use crate::metrics::{Metrics, Way, export};
 use crate::room::shares_of;
@@ -62,12 +63,24 @@ async fn route(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answ
         return Err(Problem::new(StatusCode::UNAUTHORIZED, reason));
     }
     match way {
-        Way::Health => Ok(json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))),
+        Way::Health => Ok(health(door.metrics.health())),
         Way::Metrics => {
             let kind = HeaderValue::from_static(export::CONTENT_TYPE);
             Ok(typed(StatusCode::OK, door.exporter.text(), kind))
         }
         _ => take(door, way, request).await,
+    }
+}
+
+/// Says neither which stream it is nor what was answered: whoever asks brings no token. The log says both.
+fn health(health: Health) -> Answered {
+    let status = health.word();
+    match health.trouble() {
+        None => json(StatusCode::OK, &serde_json::json!({ "status": status })),
+        Some(reason) => {
+            let told = serde_json::json!({ "status": status, "reason": reason });
+            json(StatusCode::SERVICE_UNAVAILABLE, &told)
+        }
     }
 }
 

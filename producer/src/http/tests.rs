@@ -23,7 +23,8 @@ async fn open(patience: Patience, connections_max: usize) -> (SocketAddr, shutdo
         patience,
     };
     let metrics = Arc::new(Metrics::default());
-    let (handle, source) = Handle::new(1_048_576);
+    let (handle, source) = Handle::new(1_048_576, "bids");
+    metrics.standing().on_answer();
     let door = Door {
         region: "eu-central-1".parse().unwrap(),
         token: None,

@@ -105,7 +105,9 @@ impl Collector for Counters {
             counter.encode(encoder.encode_descriptor(name, help, None, metric_type(&counter))?)?;
         }
         let held = metrics.held.load(Ordering::Relaxed);
+        let away = u64::from(metrics.health().is_of_the_stream());
         let gauges = [
+            ("stream_away", "1 while the stream does not answer, is not there or refuses", away),
             ("bids_held", "Bids taken and not yet answered", held),
             (
                 "held_bytes",
@@ -151,6 +153,7 @@ mod tests {
         for line in [
             "producer_bids_accepted_total 5",
             "producer_bids_held 2",
+            "producer_stream_away 0",
             "producer_held_bytes 1024",
             "producer_lag_seconds 1.5",
             "producer_shard_bids_total{shard=\"shardId-000000000003\"} 3",

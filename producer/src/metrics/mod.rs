@@ -5,9 +5,15 @@ mod series;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use runtime::failure::Failure;
 use schemas::exit;
 use serde::Serialize;
+
+use crate::config::Intake;
+use crate::core::standing::{Health, Standing};
 
 pub use self::series::{Series, ShardLabel, Way};
 
@@ -48,6 +54,8 @@ pub struct Metrics {
     pub lag_ms: AtomicU64,
     /// What is counted by shard, spread over buckets, or by another label.
     pub series: Series,
+    /// What the stream last said.
+    standing: Mutex<Standing>,
 }
 
 /// What a producer did.
@@ -100,6 +108,29 @@ impl Metrics {
         }
     }
 
+    /// Whether this producer is well.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.standing().health(Instant::now())
+    }
+
+    /// The stream answered, or a call failed.
+    pub(crate) fn on_heard(&self, trouble: Option<&Failure>) {
+        let (mut standing, now) = (self.standing(), Instant::now());
+        let before = standing.health(now);
+        match trouble {
+            None => standing.on_answer(),
+            Some(failure) => standing.on_failure(failure, now),
+        }
+        if before.is_of_the_stream() && standing.health(now) == Health::Well {
+            tracing::info!("stream answers again");
+        }
+    }
+
+    pub(crate) fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn add(counter: &AtomicU64) {
         Self::add_many(counter, 1);
     }
@@ -114,14 +145,37 @@ impl Metrics {
 }
 
 impl Summary {
-    /// 0 when all was accepted, 1 when lines were refused, 69 when bids could not be delivered.
+    /// 0 when all was accepted, 1 when lines were refused, 69 when bids could not be delivered. A caller that was told
+    /// of its refused bid got what it came for, and the work is done.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match (self.unknown + self.undelivered, self.refused + self.expired) {
-            (0, 0) => exit::DONE,
-            (0, _) => exit::FOUND,
+    pub fn exit_code(&self, intake: Intake) -> u8 {
+        match (self.unknown + self.undelivered, self.refused + self.expired, intake) {
+            (0, 0, _) | (0, _, Intake::Calls) => exit::DONE,
+            (0, _, Intake::Lines) => exit::FOUND,
             _ => exit::UNAVAILABLE,
         }
+    }
+}
+
+impl Summary {
+    /// Says it as the last line of a producer's log, with its counts as fields.
+    pub(crate) fn log(&self) {
+        let Self { sent, accepted, refused, expired, undelivered, unknown, .. } = *self;
+        let Self { records, bytes, retries, throttled, resends, .. } = *self;
+        tracing::info!(
+            sent,
+            accepted,
+            refused,
+            expired,
+            undelivered,
+            unknown,
+            records,
+            bytes,
+            retries,
+            throttled,
+            resends,
+            "producer stopped"
+        );
     }
 }
 
@@ -152,11 +206,15 @@ mod tests {
 
     #[test]
     fn the_exit_code_says_the_worst() {
-        let code = |refused, expired, undelivered, unknown| {
-            Summary { refused, expired, undelivered, unknown, ..Summary::default() }.exit_code()
+        let code = |intake, refused, expired, undelivered, unknown| {
+            Summary { refused, expired, undelivered, unknown, ..Summary::default() }.exit_code(intake)
         };
-        assert_eq!([code(0, 0, 0, 0), code(1, 0, 0, 0), code(0, 1, 0, 0)], [0, 1, 1]);
-        assert_eq!([code(1, 0, 1, 0), code(0, 1, 0, 1)], [69, 69]);
+        for (intake, refused) in [(Intake::Lines, 1), (Intake::Calls, 0)] {
+            let code =
+                |refused, expired, undelivered, unknown| code(intake, refused, expired, undelivered, unknown);
+            assert_eq!([code(0, 0, 0, 0), code(1, 0, 0, 0), code(0, 1, 0, 0)], [0, refused, refused]);
+            assert_eq!([code(1, 0, 1, 0), code(0, 1, 0, 1)], [69, 69]);
+        }
     }
 
     #[test]

@@ -58,13 +58,13 @@ impl Bids {
                 }
                 self.accepted.insert(id);
             }
-            Outcome::Expired | Outcome::Undelivered if self.handed[&id] == 1 => {
+            Outcome::Expired | Outcome::Undelivered | Outcome::StreamRefuses(_) if self.handed[&id] == 1 => {
                 if log.landed.contains(&id) {
                     return Err(format!("bid {id} is refused and lies in the stream"));
                 }
                 self.refused.insert(id);
             }
-            Outcome::Expired | Outcome::Undelivered | Outcome::Unknown => {}
+            Outcome::Expired | Outcome::Undelivered | Outcome::StreamRefuses(_) | Outcome::Unknown => {}
         }
         Ok(())
     }

@@ -207,7 +207,7 @@ impl ProducerStage {
             match &answer.outcome {
                 Outcome::Expired => net.coverage.meet(Met::ExpiredBid),
                 Outcome::Unknown => net.coverage.meet(Met::UnknownBid),
-                Outcome::Accepted(_) | Outcome::Undelivered => {}
+                Outcome::Accepted(_) | Outcome::Undelivered | Outcome::StreamRefuses(_) => {}
             }
             net.tell(|| {
                 format!("{} answers {}: {}", self.life.actor, answer.bid.bid_id, short(&answer.outcome))
@@ -259,6 +259,7 @@ fn short(outcome: &Outcome) -> String {
         Outcome::Accepted(place) => format!("accepted at {} {}", place.shard_id, place.sequence),
         Outcome::Expired => "expired".to_owned(),
         Outcome::Undelivered => "undelivered".to_owned(),
+        Outcome::StreamRefuses(failure) => format!("undelivered, {failure}"),
         Outcome::Unknown => "unknown".to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use infra::local::kinesis::{KinesisOptions, Limits, start};
-use producer::Producer;
+use producer::{Intake, Producer};
 
 use super::*;
 
@@ -46,7 +46,7 @@ async fn what_was_taken_arrives_when_kinesis_is_back_and_memory_is_bounded_meanw
         answer.unwrap();
     }
     let summary = Arc::into_inner(producer).unwrap().close().await.unwrap();
-    assert_eq!((summary.accepted, summary.exit_code()), (12_000, 0));
+    assert_eq!((summary.accepted, summary.exit_code(Intake::Calls)), (12_000, 0));
     let contents = contents(&clients.kinesis).await;
     all.iter().for_each(|bid| holds(&contents, bid));
     handle.shutdown().await;

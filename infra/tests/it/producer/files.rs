@@ -15,8 +15,8 @@ fn a_file_that_cannot_be_used_is_named_before_kinesis_is_asked() {
     std::fs::write(&bids, "").unwrap();
     let listen = ["--listen", "127.0.0.1:0"];
     for (arguments, code, said) in [
-        (&["--input", &away][..], 74, format!("producer: input {away} cannot be read: No such file")),
-        (&["--input", &dir], 74, format!("producer: input {dir} cannot be read: is a directory")),
+        (&["--input", &away][..], 74, format!("input {away} cannot be read: No such file")),
+        (&["--input", &dir], 74, format!("input {dir} cannot be read: is a directory")),
         (
             &["--input", &bids, "--rejects", &away],
             74,

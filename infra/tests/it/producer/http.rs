@@ -12,7 +12,7 @@ use super::*;
 pub(super) struct Answer {
     pub(super) status: u16,
     head: String,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
@@ -41,7 +41,7 @@ pub(super) fn post(address: &str, path: &str, headers: &[String], body: &[u8]) -
     send(address, &[head.as_bytes(), body].concat())
 }
 
-fn get(address: &str, path: &str, headers: &[String]) -> std::io::Result<Answer> {
+pub(super) fn get(address: &str, path: &str, headers: &[String]) -> std::io::Result<Answer> {
     send(address, format!("GET {path} HTTP/1.1\r\n{}", block(headers)).as_bytes())
 }
 
@@ -88,6 +88,8 @@ async fn with_producer(arguments: &[&str], test: impl FnOnce(&str) -> Vec<Bid> +
         all.extend(arguments.iter().map(String::as_str));
         let mut process = Process::start(&url, &all);
         let address = process.address();
+        // Until it has looked at the stream it is not well.
+        process.logged("sending");
         test(&address)
     });
     let accepted = tested.await.unwrap();
@@ -207,7 +209,14 @@ async fn a_full_buffer_answers_429_with_retry_after() {
             let answer = answers.recv_timeout(PATIENCE).unwrap();
             assert_eq!(answer.status, 429, "{}", answer.head);
             assert!(answer.has("retry-after: 1"), "{}", answer.head);
-            assert_eq!(get(&address, "/health", &[]).unwrap().status, 200, "it lives");
+            // It lives, and says so until the stream was away for a while.
+            let health = || get(&address, "/health", &[]).unwrap();
+            let deadline = Instant::now() + PATIENCE;
+            while health().status == 200 {
+                assert!(Instant::now() < deadline, "an absence of the stream is not told");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert_eq!((health().status, &health().json()["status"]), (503, &"away".into()));
             process.stop();
             for _ in 0..2 {
                 let held = answers.recv_timeout(PATIENCE).unwrap();

@@ -105,7 +105,7 @@ fn check(stream: &Stream, answers: &[Answer], ever_owned: &BTreeMap<ShardId, Has
                 assert!(stream.stored[&answer.bid.bid_id].contains(&place.shard_id));
                 assert!(ever_owned[&place.shard_id].owns(hash), "accepted from a shard that does not own it");
             }
-            Outcome::Expired | Outcome::Undelivered => {
+            Outcome::Expired | Outcome::Undelivered | Outcome::StreamRefuses(_) => {
                 assert!(!stream.holds(&answer.bid), "refused, but stored")
             }
             Outcome::Unknown => {}
@@ -372,7 +372,9 @@ fn a_refused_request_says_why_and_answers_its_bids() {
         Failure::Refused { code: "ResourceNotFoundException".to_owned(), message: "gone".to_owned() };
     sender.on_replies(request.id, Err(refused.clone()), at(20), &mut || 0.5);
     assert_eq!(sender.refusal(), Some(&refused));
-    assert!(sender.poll_answers().iter().all(|answer| answer.outcome == Outcome::Undelivered));
+    let answers = sender.poll_answers();
+    let why = Outcome::StreamRefuses(Arc::new(refused));
+    assert!(answers.len() == 2 && answers.iter().all(|answer| answer.outcome == why), "{answers:?}");
 }
 
 #[test]

@@ -1,0 +1,178 @@
+//! Whether the stream takes bids, by what it last said.
+//!
+//! A call that fails says nothing yet: what was taken waits and is sent again. A stream that has failed for a while is
+//! away, and one that is not there or refuses is so at once. A refusal for a rate is an answer.
+
+use std::time::{Duration, Instant};
+
+use runtime::failure::Failure;
+
+use crate::error::is_missing;
+
+/// Failures that last less long are tried again and not told as health.
+pub const AWAY_AFTER: Duration = Duration::from_secs(10);
+
+/// A stream that is not ACTIVE gives no list of its shards (Kinesis API reference, ListShards).
+const BUSY: &str = "ResourceInUseException";
+
+/// Whether a producer is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The stream was not looked at yet.
+    Starting,
+    /// It answers.
+    Well,
+    /// It has not answered for [`AWAY_AFTER`].
+    Away,
+    /// It does not exist.
+    Missing,
+    /// It refuses for another reason.
+    Refused,
+    /// No more bids are taken.
+    Ending,
+}
+
+impl Health {
+    /// One word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Well => "ok",
+            Self::Away => "away",
+            Self::Missing => "missing",
+            Self::Refused => "refused",
+            Self::Ending => "ending",
+        }
+    }
+
+    /// What is wrong, in words that name nothing; none when all is well.
+    #[must_use]
+    pub fn trouble(self) -> Option<&'static str> {
+        match self {
+            Self::Starting => Some("the stream was not looked at yet"),
+            Self::Well => None,
+            Self::Away => Some("the stream does not answer"),
+            Self::Missing => Some("the stream does not exist"),
+            Self::Refused => Some("the stream refuses what is sent"),
+            Self::Ending => Some("no more bids are taken"),
+        }
+    }
+
+    /// Whether it is the stream that keeps bids from being delivered.
+    #[must_use]
+    pub fn is_of_the_stream(self) -> bool {
+        matches!(self, Self::Away | Self::Missing | Self::Refused)
+    }
+}
+
+/// What the stream last said.
+#[derive(Clone, Copy, Debug, Default)]
+enum Said {
+    #[default]
+    Nothing,
+    Answered,
+    /// Nothing since then.
+    Failed(Instant),
+    Missing,
+    Refused,
+}
+
+/// How the stream stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    said: Said,
+    is_ending: bool,
+}
+
+impl Standing {
+    /// It answered a call.
+    pub fn on_answer(&mut self) {
+        self.said = Said::Answered;
+    }
+
+    /// A call failed.
+    pub fn on_failure(&mut self, failure: &Failure, now: Instant) {
+        self.said = match (failure, self.said) {
+            (Failure::Throttled { .. }, _) => Said::Answered,
+            // It changes its shards, or is made or deleted; records may be taken all the same, and whether they are is
+            // what those say.
+            (Failure::Refused { code, .. }, _) if code == BUSY => Said::Answered,
+            (Failure::Refused { .. }, _) if is_missing(failure) => Said::Missing,
+            (Failure::Refused { .. }, _) => Said::Refused,
+            // Since the first of them.
+            (_, Said::Failed(since)) => Said::Failed(since),
+            (_, _) => Said::Failed(now),
+        };
+    }
+
+    /// No more bids are taken.
+    pub fn on_end(&mut self) {
+        self.is_ending = true;
+    }
+
+    /// How it stands now.
+    #[must_use]
+    pub fn health(&self, now: Instant) -> Health {
+        match self.said {
+            Said::Missing => Health::Missing,
+            Said::Refused => Health::Refused,
+            _ if self.is_ending => Health::Ending,
+            Said::Failed(since) if now.saturating_duration_since(since) >= AWAY_AFTER => Health::Away,
+            Said::Nothing => Health::Starting,
+            Said::Failed(_) | Said::Answered => Health::Well,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: &str) -> Failure {
+        Failure::Refused { code: code.to_owned(), message: String::new() }
+    }
+
+    #[test]
+    fn what_is_gone_is_told_at_once_and_what_fails_after_a_while() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        assert_eq!(standing.health(now), Health::Starting);
+        standing.on_answer();
+        assert_eq!(standing.health(now), Health::Well);
+        let (away, soon) = (Failure::Unreachable { message: String::new() }, now + AWAY_AFTER / 2);
+        standing.on_failure(&away, now);
+        standing.on_failure(&away, soon);
+        assert_eq!(standing.health(soon), Health::Well, "a short absence is waited for");
+        assert_eq!(standing.health(now + AWAY_AFTER), Health::Away, "counted from the first failure");
+        standing.on_failure(&Failure::Throttled { code: String::new() }, soon);
+        assert_eq!(standing.health(now + AWAY_AFTER), Health::Well, "a refusal for the rate is an answer");
+        standing.on_failure(&refused("ResourceNotFoundException"), now);
+        assert_eq!(standing.health(now), Health::Missing);
+        standing.on_failure(&refused("AccessDeniedException"), now);
+        assert_eq!(standing.health(now), Health::Refused);
+        standing.on_answer();
+        assert_eq!(standing.health(now), Health::Well, "it was made again");
+        standing.on_failure(&refused(BUSY), now);
+        assert_eq!(standing.health(now), Health::Well, "a stream that changes its shards takes bids");
+    }
+
+    #[test]
+    fn the_end_is_told_by_its_reason() {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        standing.on_end();
+        standing.on_answer();
+        assert_eq!(standing.health(now), Health::Ending, "an answer that was under way changes nothing");
+        standing.on_failure(&refused("ResourceNotFoundException"), now);
+        assert_eq!(standing.health(now), Health::Missing);
+    }
+
+    #[test]
+    fn only_who_is_well_has_no_trouble() {
+        let all =
+            [Health::Starting, Health::Well, Health::Away, Health::Missing, Health::Refused, Health::Ending];
+        for health in all {
+            assert_eq!(health.trouble().is_none(), health == Health::Well, "{health:?}");
+        }
+        assert_eq!(all.map(Health::is_of_the_stream), [false, false, true, true, true, false]);
+    }
+}
