@@ -130,9 +130,12 @@ impl Input {
         let Some(value) = self.given(field) else { return Ok(None) };
         let text = value.to_string();
         let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
-        let decimals: String = decimals.chars().chain("000".chars()).take(3).collect();
-        match (whole.parse::<u64>(), decimals.parse::<u64>()) {
-            (Ok(whole), Ok(decimals)) => Ok(Some(whole.saturating_mul(1_000).saturating_add(decimals))),
+        // To the nearest: what was three decimals may have come back through a fraction in binary, a little below.
+        let tenths: String = decimals.chars().chain("0000".chars()).take(4).collect();
+        match (whole.parse::<u64>(), tenths.parse::<u64>()) {
+            (Ok(whole), Ok(tenths)) => {
+                Ok(Some(whole.saturating_mul(1_000).saturating_add((tenths + 5) / 10)))
+            }
             _ => refuse("SerializationException", format!("{field} must be seconds since the epoch")),
         }
     }
@@ -196,4 +199,23 @@ pub(super) fn hash_key(text: &str, field: &str) -> Result<u128, Refusal> {
     }
     text.parse()
         .or_else(|_| refuse("InvalidArgumentException", format!("{field} must be below 2^128 and is {text}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
+
+    use super::*;
+    use crate::local::kinesis::api::number::seconds;
+
+    /// A client reads it as a fraction in binary and cuts that to nanoseconds.
+    #[test]
+    fn a_time_that_a_client_sends_back_is_the_one_it_was_given() {
+        for ms in (0..100_000).map(|number| 1_732_500_000_000 + number * 7_919) {
+            let read = DateTime::from_secs_f64(seconds(ms).as_f64().unwrap());
+            let sent = read.fmt(DateTimeFormat::EpochSeconds).unwrap();
+            let input = Input::parse(format!("{{\"At\":{sent}}}").as_bytes()).unwrap();
+            assert_eq!(input.time_ms("At").unwrap(), Some(ms), "{sent}");
+        }
+    }
 }
