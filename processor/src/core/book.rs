@@ -122,8 +122,9 @@ impl Book {
             }
         };
         let geometry = judge.geometry;
-        // What has an auction here and is dated before this is taken.
-        let before = if judge.is_open(start, clock) { geometry.latest(clock).plus(1) } else { Millis(0) };
+        // What has an auction here and is dated before this is taken: no window that has one is closed, for what the
+        // clock passed was taken out, and what was closed before the last checkpoint is not put in again.
+        let before = geometry.latest(clock).plus(1);
         let spots = &mut self.spots[..bids.len()];
         window.find(bids, spots);
         for ((bid, spot), at) in bids.iter().zip(&*spots).zip(from..) {

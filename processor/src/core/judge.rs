@@ -134,11 +134,6 @@ impl Judge {
         Self { geometry, range, closed_through, owned: HashMap::default() }
     }
 
-    /// Whether a window is open: its bids are taken when they are neither stray nor early.
-    pub(super) fn is_open(&self, start: Millis, clock: Millis) -> bool {
-        !self.geometry.passed(start, clock.max(self.closed_through))
-    }
-
     /// Judges a bid in a window at a clock. `known` says that its slot has an auction here, so it is no stray.
     pub(super) fn verdict(&mut self, bid: &Bid, start: Millis, clock: Millis, known: bool) -> Verdict {
         if !known && !self.owns(&bid.slot_id) && !mutant::is(Mutant::StrayKept) {
