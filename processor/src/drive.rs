@@ -366,7 +366,7 @@ impl Fleet {
 /// Lets go of all leases because this processor cannot go on, and says what is open then.
 fn tell_end(shared: &Shared, error: &Error, ends: &Trigger) {
     let (open_windows, open_bids) = (get(&shared.metrics.open_windows), get(&shared.metrics.open_bids));
-    tracing::error!(%error, open_windows, open_bids, "cannot go on, leases are released; open windows are read again as long as the stream has them");
+    tracing::error!(%error, open_windows, open_bids, "cannot go on, leases are let go");
     ends.trigger();
 }
 

@@ -8,6 +8,7 @@ use runtime::attrs;
 use runtime::failure::{Failure, classify};
 use schemas::ids::ShardId;
 use schemas::lease::Lease;
+use schemas::time::Millis;
 
 use crate::core::holding::Written;
 
@@ -43,6 +44,18 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+/// How far a clock in a row may be ahead of the clock here: far more than clocks differ.
+const AHEAD_MAX_MS: u64 = 86_400_000;
+
+/// Refuses a lease that says that what is still to come was closed: nothing of it would ever be written.
+fn possible(lease: Lease, now: Millis) -> Result<Lease, String> {
+    let clocks = [("closedThrough", lease.closed_through), ("replayClock", lease.replay_clock)];
+    match clocks.into_iter().find(|(_, clock)| *clock > now.plus(AHEAD_MAX_MS)) {
+        Some((name, clock)) => Err(format!("attribute {name} is {clock}, which is more than a day ahead")),
+        None => Ok(lease),
+    }
+}
+
 impl Leases {
     /// All rows; those that cannot be read are left alone.
     ///
@@ -63,7 +76,8 @@ impl Leases {
                     return Err(self.is_another());
                 };
                 let read = attrs::from_sdk(item).map_err(|error| error.to_string());
-                match read.and_then(|item| Lease::from_attrs(&item).map_err(|error| error.to_string())) {
+                let lease = read.and_then(|item| Lease::from_attrs(&item).map_err(|error| error.to_string()));
+                match lease.and_then(|lease| possible(lease, runtime::clock::now())) {
                     Ok(lease) => rows.leases.push(lease),
                     Err(reason) => {
                         rows.unreadable.push(Unreadable { shard_id: ShardId(key.clone()), reason });
@@ -148,5 +162,26 @@ fn outcome(sent: Result<PutItemOutput, SdkError<PutItemError>>) -> Result<Writte
             Ok(Written::Unknown)
         }
         refused @ Failure::Refused { .. } => Err(refused),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::hash::HashRange;
+
+    use super::*;
+
+    #[test]
+    fn a_row_that_has_closed_what_is_still_to_come_is_no_lease() {
+        let now = Millis(1_795_000_000_000);
+        let row = |closed: u64, replay: u64| Lease {
+            closed_through: now.plus(closed),
+            replay_clock: now.plus(replay),
+            ..Lease::new(ShardId("s".into()), HashRange::ALL, Vec::new())
+        };
+        assert!(possible(row(AHEAD_MAX_MS, AHEAD_MAX_MS), now).is_ok(), "clocks differ");
+        let told = possible(row(AHEAD_MAX_MS + 1, 0), now).unwrap_err();
+        assert!(told.starts_with("attribute closedThrough is 20"), "{told}");
+        assert!(possible(row(0, AHEAD_MAX_MS + 1), now).unwrap_err().contains("replayClock"));
     }
 }

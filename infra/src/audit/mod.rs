@@ -192,7 +192,7 @@ impl AuditResult {
             "  counted   {:>10} late, {} early, {} stray, {} duplicates, {} rejected",
             self.late, self.early, self.stray, self.duplicates, self.rejected
         )?;
-        writeln!(out, "  not judged{:>10} cut at the edge of retention", self.cut)?;
+        writeln!(out, "  not judged{:>10} cut where what the stream holds begins", self.cut)?;
         if self.earlier > 0 {
             writeln!(out, "  not judged{:>10} of a stream before this one", self.earlier)?;
         }

@@ -16,7 +16,7 @@ use super::place::{first_record, holds, is_not_given};
 use crate::core::holding::Written;
 use crate::core::lease::{Age, former};
 use crate::error::Error;
-use crate::leases::Leases;
+use crate::leases::{Leases, Rows};
 use crate::stream::Stream;
 
 /// How often a change is tried against an owner that renews at the same time.
@@ -31,10 +31,17 @@ async fn write(
 ) -> Result<Option<Lease>, Error> {
     let table = || format!("table {} of leases", leases.table);
     for _ in 0..ATTEMPTS {
-        let rows = leases.all().await.map_err(call(&table()))?.leases;
+        let Rows { leases: rows, unreadable } = leases.all().await.map_err(call(&table()))?;
         let row = rows.into_iter().find(|row| row.shard_id.0 == shard);
         let row = row.ok_or_else(|| {
-            Error::Usage(format!("no lease for shard {shard} in {}; `processor leases` lists them", table()))
+            Error::Usage(match unreadable.iter().find(|row| row.shard_id.0 == shard) {
+                Some(row) => format!(
+                    "the row of shard {shard} in {} is no lease: {}; remove it (`aws dynamodb delete-item`), and processors make it anew",
+                    table(),
+                    row.reason
+                ),
+                None => format!("no lease for shard {shard} in {}; `processor leases` lists them", table()),
+            })
         })?;
         let Some(changed) = change(&row)? else { return Ok(None) };
         let changed = Lease { counter: row.counter + 1, owner: None, checkpoint_owner: None, ..changed };
@@ -108,7 +115,8 @@ pub(super) async fn rewind(
     Ok(())
 }
 
-/// When the first record after a place arrived. Refused where there is none, with what is known of the place.
+/// When the first record after a place arrived. Refused where there is none, and where the place is no record's, with
+/// what is known of it.
 async fn first_arrival(
     stream: &Stream,
     (shard, place): (&ShardId, &Checkpoint),
@@ -118,16 +126,19 @@ async fn first_arrival(
     let found = match first_record(stream, shard, place).await {
         Err(failure) if is_not_given(&failure) => Place::Refused,
         Err(failure) => return Err(call(&what)(failure)),
-        Ok(Some(record)) => {
-            let unsaid = || Failure::Unknown { message: "a record came without its arrival".to_owned() };
-            return arrival(&record).ok_or_else(|| call(&what)(unsaid()));
-        }
-        Ok(None) => match place {
-            Checkpoint::After(sequence) if holds(stream, shard, sequence).await.map_err(call(&what))? => {
-                Place::Last
+        // What no record has is refused also where others stand behind it: it may be another shard's.
+        Ok(first) => match (place, first) {
+            (Checkpoint::After(sequence), _)
+                if !holds(stream, shard, sequence).await.map_err(call(&what))? =>
+            {
+                Place::Absent
             }
-            Checkpoint::After(_) => Place::Absent,
-            _ => Place::Empty,
+            (_, Some(record)) => {
+                let unsaid = || Failure::Unknown { message: "a record came without its arrival".to_owned() };
+                return arrival(&record).ok_or_else(|| call(&what)(unsaid()));
+            }
+            (Checkpoint::After(_), None) => Place::Last,
+            (_, None) => Place::Empty,
         },
     };
     Err(Error::Usage(found.told(&what, place.as_text(), age)))
@@ -138,7 +149,7 @@ fn arrival(record: &Record) -> Option<Millis> {
     u64::try_from(ms).ok().map(Millis)
 }
 
-/// What is known of a place behind which there is no record.
+/// What is known of a place from which nothing is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// The stream does not take its number.
@@ -160,7 +171,7 @@ impl Place {
                 format!("{to} is the last record of {shard}; behind it there is nothing to read again")
             }
             (Self::Absent, Age::Old) => format!(
-                "{shard} has no record {to} and none behind it: that number was never given there, or the stream keeps nothing as old; there is nothing to read again"
+                "{shard} has no record {to}: that number was never given there, or the stream keeps nothing as old; name the number of one of its records, or TRIM_HORIZON"
             ),
             (Self::Refused, _) | (Self::Absent, Age::Young) => format!(
                 "{to} was never given in {shard}; name the number of one of its records, or TRIM_HORIZON"

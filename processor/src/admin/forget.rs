@@ -76,12 +76,15 @@ pub(super) async fn forget(
     for shard in shards.iter().filter(|shard| shard.parents.is_empty()).filter(|shard| !is_known(shard)) {
         leases.make(&begin(shard, runtime::chance::seed() >> 16)).await.map_err(call(&table))?;
     }
-    if !json {
-        writeln!(
-            out,
-            "the stream made at {created} is read from its beginning; windows up to {cut} are not written, for the one before had a part of them"
-        )?;
+    if json {
+        let line = json!({ "stream_created": created.to_string(), "not_written_through": cut.to_string() });
+        writeln!(out, "{line}")?;
+        return Ok(());
     }
+    writeln!(
+        out,
+        "the stream made at {created} is read from its beginning; the windows that start at {cut} or before are not written, for the one before had a part of them"
+    )?;
     Ok(())
 }
 

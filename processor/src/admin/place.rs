@@ -76,7 +76,10 @@ pub(super) async fn holds(
     shard: &ShardId,
     sequence: &SequenceNumber,
 ) -> Result<bool, Failure> {
-    let at = iterator_of(stream, shard, (ShardIteratorType::AtSequenceNumber, Some(sequence))).await?;
+    let at = match iterator_of(stream, shard, (ShardIteratorType::AtSequenceNumber, Some(sequence))).await {
+        Err(failure) if is_not_given(&failure) => return Ok(false),
+        at => at?,
+    };
     let first = first_from(stream, at).await?;
     Ok(first.is_some_and(|record| record.sequence_number == sequence.as_str()))
 }

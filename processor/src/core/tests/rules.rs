@@ -102,6 +102,29 @@ fn a_rewind_lowers_nothing_and_writes_nothing_twice() {
     assert!(closed > 1_000, "{closed} items");
 }
 
+#[test]
+fn a_checkpoint_that_a_tool_set_back_makes_nothing_late() {
+    let mut written = 0;
+    for seed in 0..200 {
+        let (world, mut rng) = (World::random(seed), Rng(seed + 7));
+        let expected = recompute(&world.shards, &agreed(seed));
+        let shard = &world.shards[0];
+        let end = shard.log.iter().map(|stored| stored.arrival).max().unwrap_or_default();
+        for checkpoint in [Checkpoint::TrimHorizon, Checkpoint::Latest] {
+            // All else stands as the last owner left it.
+            let left =
+                Lease { checkpoint, replay_clock: end, closed_through: Millis(end.0 / 2), ..row(shard) };
+            let store = read(shard, left, &mut rng, seed);
+            for (key, item) in &store.items {
+                assert_eq!(expected.get(key), Some(item), "seed {seed}: {key:?}");
+            }
+            assert_eq!(store.diverged, [], "seed {seed}");
+            written += store.items.len();
+        }
+    }
+    assert!(written > 1_000, "{written} items written");
+}
+
 /// An item without what only says where in its record a bid lies.
 fn without_places(table: &Table) -> Table {
     fn strip(value: &Attr) -> Attr {
