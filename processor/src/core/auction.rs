@@ -28,12 +28,6 @@ pub(super) struct Offer<'a> {
     sub_sequence: u32,
 }
 
-/// The score, or the highest number when it is above that.
-#[inline]
-pub(super) fn low(bid: &Bid, geometry: &Geometry) -> u64 {
-    u64::try_from(score(geometry.ranking, bid.amount, bid.quality)).unwrap_or(u64::MAX)
-}
-
 impl<'a> Offer<'a> {
     #[inline]
     pub(super) fn new(
@@ -41,7 +35,8 @@ impl<'a> Offer<'a> {
         (record, sub_sequence): (&'a Record<'a>, u32),
         geometry: &'a Geometry,
     ) -> Self {
-        let low = low(bid, geometry);
+        let score = score(geometry.ranking, bid.amount, bid.quality);
+        let low = u64::try_from(score).unwrap_or(u64::MAX);
         Self { bid, low, geometry, record, sub_sequence }
     }
 
@@ -235,9 +230,9 @@ impl Auction {
     ///
     /// Which leader is the account's and which is the worst is as good as random, so no branch depends on it.
     #[inline(never)]
-    fn lead(&mut self, offer: &Offer<'_>, Bidder { pair, is_new }: Bidder, at: u32, kept: &mut Kept) {
+    fn lead(&mut self, offer: &Offer<'_>, Bidder { pair, is_new }: Bidder, auction: u32, kept: &mut Kept) {
         let Kept { leaders, leading, places, .. } = kept;
-        let row = leaders.of_mut(at);
+        let row = leaders.of_mut(auction);
         let (last, bidders) = (row.len() - 1, wide(self.bidders));
         let at = if is_new && bidders <= row.len() {
             row[bidders - 1].kept = place(leading.len());

@@ -53,10 +53,10 @@ impl ShardMachine {
         let geometry = agreed.geometry;
         let mut book = Book::new(events);
         let mut cut = Cut::of(lease.beginning);
-        // The first record of a shard without parents brings its clock along. Another one in such a row is of a tool that
-        // set the checkpoint back, and would make late what was in time.
-        let is_whole = lease.parents.is_empty() && !matches!(lease.checkpoint, Checkpoint::After(_));
-        let mut clock = if is_whole || !lease.tails.is_empty() { Millis(0) } else { lease.replay_clock };
+        // The first record of a shard without parents brings its clock along. Another clock in such a row is of a tool
+        // that set the checkpoint back, and would make late what was in time.
+        let is_root = lease.parents.is_empty() && !matches!(lease.checkpoint, Checkpoint::After(_));
+        let mut clock = if is_root || !lease.tails.is_empty() { Millis(0) } else { lease.replay_clock };
         for left in left {
             clock = clock.max(left.clock);
             cut = cut.with(left.cut);
