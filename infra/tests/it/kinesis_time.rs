@@ -185,3 +185,24 @@ async fn a_restart_keeps_records_shards_consumers_and_iterators() {
     assert_eq!(consumers.consumers().len(), 1);
     handle.shutdown().await;
 }
+
+#[tokio::test]
+async fn replies_tell_the_services_own_clock_whatever_the_clock_here_says() {
+    let handle = start(KinesisOptions::default()).await.unwrap();
+    let clients = Clients::local(&handle.endpoint_url(), &handle.endpoint_url()).await;
+    assert_eq!(clients.kinesis_clock.offset_ms(), None, "nothing was said yet");
+    let ask = async || drop(clients.kinesis.list_streams().send().await.unwrap());
+    ask().await;
+    let offset = clients.kinesis_clock.offset_ms().unwrap();
+    assert!(offset.abs() < 1_500, "{offset}");
+    handle.advance(HOUR * 25);
+    ask().await;
+    let (offset, day) = (clients.kinesis_clock.offset_ms().unwrap(), 25 * 3_600_000);
+    assert!((offset - day).abs() < 1_500, "{offset}");
+    let span = clients.kinesis_clock.span().unwrap();
+    let now = runtime::clock::now().0 + 25 * 3_600_000;
+    assert!(span.earliest.0 <= now && now <= span.latest.0 + 1_000, "{span:?} at {now}");
+    // A refusal has a date as well.
+    assert!(clients.kinesis.list_shards().stream_name("none").send().await.is_err());
+    handle.shutdown().await;
+}

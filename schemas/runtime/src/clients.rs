@@ -10,6 +10,8 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_smithy_http_client::{Builder, tls};
 
+use crate::service_clock::ServiceClock;
+
 /// How long one attempt may take; after it the outcome is unknown.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connecting may take.
@@ -28,6 +30,8 @@ pub struct Clients {
     pub kinesis: aws_sdk_kinesis::Client,
     /// Amazon DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
+    /// The clock of Kinesis, as the replies to `kinesis` tell it.
+    pub kinesis_clock: ServiceClock,
 }
 
 impl Clients {
@@ -49,10 +53,8 @@ impl Clients {
             return Err(EnvError::NoRegion);
         }
         credentials(&config).await?;
-        Ok(Self {
-            kinesis: aws_sdk_kinesis::Client::new(&config),
-            dynamodb: aws_sdk_dynamodb::Client::new(&config),
-        })
+        let kinesis = aws_sdk_kinesis::config::Builder::from(&config);
+        Ok(Self::of(kinesis, aws_sdk_dynamodb::Client::new(&config)))
     }
 
     /// Clients of engines on this machine.
@@ -62,12 +64,15 @@ impl Clients {
             .credentials_provider(Credentials::new("local", "local", None, None, "local engines"))
             .load()
             .await;
-        let kinesis = aws_sdk_kinesis::config::Builder::from(&config).endpoint_url(kinesis_url).build();
+        let kinesis = aws_sdk_kinesis::config::Builder::from(&config).endpoint_url(kinesis_url);
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).endpoint_url(dynamodb_url).build();
-        Self {
-            kinesis: aws_sdk_kinesis::Client::from_conf(kinesis),
-            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
-        }
+        Self::of(kinesis, aws_sdk_dynamodb::Client::from_conf(dynamodb))
+    }
+
+    fn of(kinesis: aws_sdk_kinesis::config::Builder, dynamodb: aws_sdk_dynamodb::Client) -> Self {
+        let kinesis_clock = ServiceClock::default();
+        let kinesis = kinesis.interceptor(kinesis_clock.clone()).build();
+        Self { kinesis: aws_sdk_kinesis::Client::from_conf(kinesis), dynamodb, kinesis_clock }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod expose;
 pub mod failure;
 pub mod process;
+pub mod service_clock;
 pub mod shutdown;
 pub mod telemetry;
 pub mod told;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, DATE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -114,7 +116,7 @@ async fn connection(socket: TcpStream, shared: Arc<Shared>, stop: CancellationTo
         return;
     }
     let ending = stop.clone();
-    let service = service_fn(move |request| answer(request, Arc::clone(&shared), stop.clone()));
+    let service = service_fn(move |request| dated(request, Arc::clone(&shared), stop.clone()));
     // A later call of the same method begins with `PRI` too, but none has that name.
     if first == *PREFACE {
         let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -138,6 +140,21 @@ async fn connection(socket: TcpStream, shared: Arc<Shared>, stop: CancellationTo
             let _ = served.await;
         }
     }
+}
+
+/// An answer with the engine's own time in its `Date`, which may be ahead of this machine's.
+async fn dated(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) -> Result<Response<Body>, Lost> {
+    let mut response = answer(request, Arc::clone(&shared), stop).await?;
+    let seconds = i64::try_from(shared.now_ms() / 1_000).unwrap_or(i64::MAX);
+    let date = DateTime::from_secs(seconds).fmt(Format::HttpDate);
+    if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
+        response.headers_mut().insert(DATE, date);
+    }
+    Ok(response)
 }
 
 async fn answer(
