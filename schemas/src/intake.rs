@@ -6,6 +6,7 @@
 
 mod json;
 mod moment;
+pub mod names;
 pub mod openrtb;
 #[cfg(test)]
 mod tests;
