@@ -5,5 +5,6 @@
 
 pub mod dsql;
 pub mod dynamodb;
+mod inode;
 pub mod kinesis;
 pub mod postgres;

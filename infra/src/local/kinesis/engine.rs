@@ -54,9 +54,25 @@ impl Engine {
         };
         if let Some(dir) = dir {
             engine.journal = Some(Journal::open(dir, &mut |body| engine.replay(&body))?);
+            engine.renew();
         }
         (engine.limits, engine.settle_ms) = (limits, settle_ms);
         Ok(engine)
+    }
+
+    /// Writes a log of an earlier release anew in this one's format. When that fails the log goes on as it is.
+    fn renew(&mut self) {
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.is_of_earlier_release()) else {
+            return;
+        };
+        match journal.replace(|write| snapshot(&self.streams, write)) {
+            Ok(()) => {
+                tracing::info!(path = %journal.path().display(), "stream log written in a newer format")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "stream log not written in a newer format, goes on in its own")
+            }
+        }
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -243,22 +259,24 @@ impl Engine {
             pieces.iter().for_each(|piece| body.extend_from_slice(piece));
             journal.append(&body)
         });
-        let folder = journal.dir().display();
-        match written {
+        let path = journal.path().display();
+        let error = match written {
             Ok(()) => {
                 if std::mem::take(&mut self.log_failed) {
-                    tracing::info!(%folder, "stream log written again");
+                    tracing::info!(%path, "stream log written again");
                 }
-                Ok(())
+                return Ok(());
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.log_failed, true) {
-                    tracing::error!(%folder, %error, "stream log not written, puts are refused until it can be; make room there");
-                }
-                let words = format!("the stream log in {folder} cannot be written: {error}; make room there");
-                refuse("InternalFailure", words)
-            }
+            Err(error) => error,
+        };
+        let advice = match error.kind() {
+            std::io::ErrorKind::NotFound => "put it back, or stop and start the engine to begin without it",
+            _ => "make room there",
+        };
+        if !std::mem::replace(&mut self.log_failed, true) {
+            tracing::error!(%path, %error, advice, "stream log not written, changes are refused until it can be");
         }
+        refuse("InternalFailure", format!("the stream log {path} cannot be written: {error}; {advice}"))
     }
 
     /// What is due as time passes: retention, and a shorter log when much of it is of no use any more.

@@ -1,22 +1,21 @@
-//! The log on disk: frames of `length | crc32 | body` behind a line that names the format.
+//! The log on disk: frames behind a line that names their format.
 //!
 //! What was appended outlives kill -9 of this process, because the kernel has it. A power cut may cost the last moment:
 //! nothing waits for the disk. A frame is there whole or not at all: what a full disk left of one is cut off before
-//! anything else is written.
+//! anything else is written. Nothing is appended to a file that is no longer where it was opened.
+
+pub(crate) mod layout;
 
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-/// The first bytes of a log.
-const MAGIC: &[u8; 16] = b"qee kinesis 3\n\0\0";
-/// Bytes before a body.
-const HEAD_BYTES: usize = 8;
-/// Bytes of one body: the longest request, and room for its fields.
-const BODY_BYTES_MAX: usize = 64 * 1_048_576;
+use self::layout::{Format, MAGIC_BYTES, Next};
+use crate::local::inode::Inode;
+
 /// The file in the folder.
 const FILE_NAME: &str = "operations.log";
 
@@ -37,63 +36,66 @@ impl Medium for File {
 pub(crate) struct Journal {
     medium: Box<dyn Medium>,
     dir: PathBuf,
+    inode: Inode,
+    format: Format,
     bytes: u64,
     /// Whether something may lie behind `bytes` that must be cut off first.
     ragged: bool,
 }
 
-/// Why a log cannot be used.
+/// Why a log cannot be used. Nothing of it was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Damage {
     #[error("cannot be read or written")]
     Io(#[from] io::Error),
-    #[error("is not a stream log of this version; move it away to begin anew")]
+    #[error(
+        "is not a stream log of this version, or is damaged at byte 0; nothing was changed: restore the file from a \
+         copy, or move it away to begin anew"
+    )]
     Foreign,
-    #[error("is damaged at byte {at}, with more behind it; restore it or move it away to begin anew")]
-    At { at: u64 },
+    #[error(
+        "is damaged at byte {at} of {length}; nothing was changed: restore the file from a copy, give up what stands \
+         from there on with `truncate -s {at} {}`, or move it away to begin anew", path.display()
+    )]
+    At { path: PathBuf, at: u64, length: u64 },
 }
 
 impl Journal {
-    /// Opens the log in a folder and hands every whole body to `apply`; a torn end is cut off.
+    /// Where the log of a folder lies.
+    pub(crate) fn path_in(dir: &Path) -> PathBuf {
+        dir.join(FILE_NAME)
+    }
+
+    /// Opens the log in a folder and hands every whole body to `apply`. An incomplete last frame is cut off; any other
+    /// damage is an error and leaves the file as it is.
     pub(crate) fn open(
         dir: &Path,
         apply: &mut dyn FnMut(Bytes) -> Result<(), super::frame::Unreadable>,
     ) -> Result<Self, Damage> {
         std::fs::create_dir_all(dir)?;
-        let path = dir.join(FILE_NAME);
-        let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        let path = Self::path_in(dir);
+        let mut file = File::options().read(true).append(true).create(true).open(&path)?;
+        let inode = Inode::at(&path)?;
         let length = file.metadata()?.len();
-        if length < size(MAGIC.len()) {
-            file.set_len(0)?;
-            file.write_all(MAGIC)?;
-            return Ok(Self {
-                medium: Box::new(file),
-                dir: dir.into(),
-                bytes: size(MAGIC.len()),
-                ragged: false,
-            });
-        }
-        let mut reader = BufReader::with_capacity(1 << 20, &file);
-        let mut magic = [0; MAGIC.len()];
-        reader.read_exact(&mut magic)?;
-        if magic != *MAGIC {
-            return Err(Damage::Foreign);
-        }
-        let mut good = size(MAGIC.len());
-        while let Some((body, end)) = next(&mut reader, good, length)? {
-            apply(body).map_err(|_| Damage::At { at: good })?;
-            good = end;
-        }
-        if good < length {
-            tracing::warn!(kept = good, cut = length - good, "torn end of the stream log cut off");
-            file.set_len(good)?;
-        }
-        Ok(Self { medium: Box::new(file), dir: dir.into(), bytes: good, ragged: false })
+        let mut magic = Vec::new();
+        Read::by_ref(&mut file).take(size(MAGIC_BYTES)).read_to_end(&mut magic)?;
+        let (format, bytes) = match Format::of(&magic) {
+            Some(format) if magic.len() == MAGIC_BYTES => {
+                (format, replay(&mut file, &path, format, length, apply)?)
+            }
+            Some(_) => {
+                file.set_len(0)?;
+                file.write_all(Format::NEWEST.magic())?;
+                (Format::NEWEST, size(MAGIC_BYTES))
+            }
+            None => return Err(Damage::Foreign),
+        };
+        Ok(Self { medium: Box::new(file), dir: dir.into(), inode, format, bytes, ragged: false })
     }
 
-    /// Its folder.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        self.inode.path()
     }
 
     /// Bytes of the log.
@@ -101,15 +103,22 @@ impl Journal {
         self.bytes
     }
 
-    /// Appends one body, whole or not at all.
+    /// Whether it has a format of an earlier release, in which it goes on until it is replaced.
+    pub(crate) fn is_of_earlier_release(&self) -> bool {
+        self.format != Format::NEWEST
+    }
+
+    /// Appends one body, whole or not at all. Fails with [`io::ErrorKind::NotFound`] when the file is no longer where
+    /// it was opened.
     pub(crate) fn append(&mut self, body: &[u8]) -> io::Result<()> {
         if self.ragged {
             self.medium.cut(self.bytes)?;
             self.ragged = false;
         }
-        let frame = frame(body)?;
+        let frame = self.format.frame(self.bytes, body)?;
         self.ragged = true;
-        if let Err(error) = self.medium.write_all(&frame) {
+        // Looked at after the write: what was removed before it would be acknowledged otherwise.
+        if let Err(error) = self.medium.write_all(&frame).and_then(|()| self.inode.check()) {
             self.ragged = self.medium.cut(self.bytes).is_err();
             return Err(error);
         }
@@ -123,21 +132,23 @@ impl Journal {
         &mut self,
         write: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.inode.check()?;
         let part = self.dir.join("operations.part");
         let mut out = BufWriter::with_capacity(1 << 20, File::create(&part)?);
-        out.write_all(MAGIC)?;
-        let mut bytes = size(MAGIC.len());
+        out.write_all(Format::NEWEST.magic())?;
+        let mut bytes = size(MAGIC_BYTES);
         write(&mut |body| {
-            let frame = frame(body)?;
+            let frame = Format::NEWEST.frame(bytes, body)?;
             bytes += size(frame.len());
             out.write_all(&frame)
         })?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        let path = self.dir.join(FILE_NAME);
         // Opened before it takes the old one's place: from then on there is nothing left that can fail.
         let file = File::options().append(true).open(&part)?;
-        std::fs::rename(&part, path)?;
-        (self.medium, self.bytes, self.ragged) = (Box::new(file), bytes, false);
+        let inode = Inode::at(&part)?.moved_to(Self::path_in(&self.dir));
+        std::fs::rename(&part, inode.path())?;
+        (self.medium, self.inode, self.format) = (Box::new(file), inode, Format::NEWEST);
+        (self.bytes, self.ragged) = (bytes, false);
         Ok(())
     }
 
@@ -147,42 +158,36 @@ impl Journal {
     }
 }
 
+/// Hands every whole body to `apply` and cuts an incomplete last frame off; gives where the log ends.
+fn replay(
+    file: &mut File,
+    path: &Path,
+    format: Format,
+    length: u64,
+    apply: &mut dyn FnMut(Bytes) -> Result<(), super::frame::Unreadable>,
+) -> Result<u64, Damage> {
+    let mut at = size(MAGIC_BYTES);
+    let mut reader = BufReader::with_capacity(1 << 20, &*file);
+    reader.seek(SeekFrom::Start(at))?;
+    loop {
+        let damage = |at| Damage::At { path: path.to_owned(), at, length };
+        match format.next(&mut reader, at, length)? {
+            Next::Body { body, end } => {
+                apply(body).map_err(|_| damage(at))?;
+                at = end;
+            }
+            Next::End => return Ok(at),
+            Next::Damaged => return Err(damage(at)),
+            Next::Torn => {
+                let path = path.display();
+                tracing::warn!(%path, kept = at, cut = length - at, "torn end of the stream log cut off");
+                file.set_len(at)?;
+                return Ok(at);
+            }
+        }
+    }
+}
+
 fn size(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-fn frame(body: &[u8]) -> io::Result<Vec<u8>> {
-    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= BODY_BYTES_MAX);
-    let length = length.ok_or_else(|| io::Error::other("a change is too large for the log"))?;
-    let mut frame = Vec::with_capacity(body.len() + HEAD_BYTES);
-    frame.extend_from_slice(&length.to_le_bytes());
-    frame.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
-    frame.extend_from_slice(body);
-    Ok(frame)
-}
-
-/// The body at `at` and where it ends; none at the end of the file or where only a torn frame is left.
-fn next(reader: &mut impl Read, at: u64, length: u64) -> Result<Option<(Bytes, u64)>, Damage> {
-    let mut head = [0; HEAD_BYTES];
-    if length - at < size(HEAD_BYTES) {
-        return Ok(None);
-    }
-    reader.read_exact(&mut head)?;
-    let number =
-        |index: usize| u32::from_le_bytes([head[index], head[index + 1], head[index + 2], head[index + 3]]);
-    let (bytes, sum) = (number(0), number(4));
-    let end = at + size(HEAD_BYTES) + u64::from(bytes);
-    if end > length {
-        return Ok(None);
-    }
-    let mut body = vec![0; super::model::usize_of(bytes)];
-    reader.read_exact(&mut body)?;
-    if crc32fast::hash(&body) == sum && bytes > 0 {
-        return Ok(Some((Bytes::from(body), end)));
-    }
-    // A power cut can leave the last frame, or zeros, in a file that had already grown; anything else behind a bad
-    // frame is worth more than a guess.
-    let mut rest = Vec::new();
-    reader.read_to_end(&mut rest)?;
-    if rest.iter().all(|byte| *byte == 0) { Ok(None) } else { Err(Damage::At { at }) }
 }

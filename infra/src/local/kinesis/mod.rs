@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::engine::Engine;
 pub use self::faults::Faults;
-use self::journal::Damage;
+use self::journal::{Damage, Journal};
 pub use self::model::Limits;
 use self::shared::Shared;
 
@@ -132,7 +132,7 @@ pub async fn start(options: KinesisOptions) -> Result<KinesisHandle, Error> {
     let opening = tokio::task::spawn_blocking(move || {
         let mut engine = Engine::open(dir.as_deref(), limits, settle_ms).map_err(|damage| {
             let dir = dir.unwrap_or_default();
-            let what = format!("the stream log in {} {damage}", dir.display());
+            let what = format!("the stream log {} {damage}", Journal::path_in(&dir).display());
             match damage {
                 Damage::Io(source) => Error::Io { what, source },
                 Damage::Foreign | Damage::At { .. } => Error::Damaged { what },

@@ -1,3 +1,5 @@
+mod damage;
+
 use std::fs::File;
 use std::io::{self, Write};
 
