@@ -1,6 +1,7 @@
 //! The loop of a processor: looks at the lease table, acts on what its core says, and starts a loop per held lease.
 
 mod holes;
+mod outages;
 mod same;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use runtime::clients::Clients;
 use runtime::failure::Failure;
+use runtime::outage::{State, Verdict};
 use runtime::shutdown::{self, Shutdown, Trigger};
 use schemas::ids::ShardId;
 use schemas::item::GeometryItem;
@@ -21,6 +23,7 @@ use crate::config::Config;
 use crate::core::holding::{Finish, Now, Timing, Written};
 use crate::core::lease::{Action, Age, Appetite, Look, Removal, Watch, gaps};
 use crate::drive::holes::{Holes, Told};
+use crate::drive::outages::{Outages, With};
 use crate::drive::same::{Seen, same_stream};
 use crate::error::Error;
 use crate::held::{Held, NoTable};
@@ -75,7 +78,7 @@ pub async fn run(
     tracing::info!(worker = shared.worker, stream = shared.stream.name, "processor started");
     crate::show::start(&shared, door);
     let watch = Watch::new(shared.worker.clone(), shared.config.failover());
-    let mut workers = Fleet { watch, held: BTreeMap::new(), told: Told::default() };
+    let mut workers = Fleet { watch, held: BTreeMap::new(), told: Told::default(), outages: None };
     let done = workers.look_until_stop(&shared).await;
     if let Err(error) = &done {
         tell_end(&shared, error, &ends);
@@ -195,26 +198,6 @@ enum Trouble {
     Final(Error),
 }
 
-/// Whom a call asked.
-#[derive(Clone, Copy)]
-enum With {
-    Leases,
-    Stream,
-}
-
-impl With {
-    fn trouble(self, failure: Failure) -> Trouble {
-        Trouble::Call { with: self, failure }
-    }
-
-    fn named(self, shared: &Shared) -> String {
-        match self {
-            Self::Leases => format!("table {} of leases", shared.leases.table),
-            Self::Stream => format!("stream {}", shared.stream.name),
-        }
-    }
-}
-
 struct One {
     seen: mpsc::Sender<Lease>,
     task: JoinHandle<()>,
@@ -225,31 +208,27 @@ struct Fleet {
     watch: Watch,
     held: BTreeMap<ShardId, One>,
     told: Told,
+    /// None before the first look that went well.
+    outages: Option<Outages>,
 }
 
 impl Fleet {
     async fn look_until_stop(&mut self, shared: &Arc<Shared>) -> Result<(), Error> {
         let pause = Duration::from_millis(shared.config.look_ms).min(shared.config.failover() / 3);
-        let mut is_first = true;
         while !shared.shutdown.requested() {
             self.forget_finished().await?;
             let looked = self.look(shared).await;
             shared.metrics.away.store(u64::from(looked.is_err()), Ordering::Relaxed);
-            match looked {
-                Ok(()) => is_first = false,
-                // The first look finds out whether the services are there at all; later ones live through an outage.
+            let pause = match looked {
+                Ok(()) => {
+                    self.outages.get_or_insert_with(|| Outages::of(shared)).on_success();
+                    pause
+                }
                 Err(Trouble::Final(error)) => return Err(error),
-                Err(Trouble::Call { with: With::Leases, failure }) if !is_first && is_no_table(&failure) => {
-                    return Err(Error::NoLeases { table: shared.leases.table.clone() });
-                }
-                Err(Trouble::Call { with, failure }) if is_first || !failure.is_transient() => {
-                    return Err(Error::Call { what: with.named(shared), failure });
-                }
-                Err(Trouble::Call { with, failure }) => {
-                    let with = with.named(shared);
-                    tracing::warn!(%failure, with, "leases could not be looked after");
-                }
-            }
+                Err(Trouble::Call { with, failure }) => self.on_trouble(shared, with, failure)?,
+            };
+            let state = self.outages.as_ref().map_or(State::Well, Outages::state);
+            shared.metrics.unauthorized.store(u64::from(state == State::Unauthorized), Ordering::Relaxed);
             tokio::select! {
                 () = shared.shutdown.wait() => {}
                 () = shared.given_up.notified() => {}
@@ -259,10 +238,28 @@ impl Fleet {
         Ok(())
     }
 
+    /// A look failed. Returns when the next one is due, or why there is none.
+    ///
+    /// The first look finds out whether the services are there at all; later ones live through an outage.
+    fn on_trouble(&self, shared: &Shared, with: With, failure: Failure) -> Result<Duration, Error> {
+        let Some(outages) = &self.outages else {
+            return Err(Error::Call { what: with.named(shared), failure });
+        };
+        match outages.with(with).on_failure(&failure) {
+            Verdict::Again(wait) => Ok(wait),
+            Verdict::GiveUp if matches!(with, With::Leases) && is_no_table(&failure) => {
+                Err(Error::NoLeases { table: shared.leases.table.clone() })
+            }
+            Verdict::GiveUp => Err(Error::Call { what: with.named(shared), failure }),
+        }
+    }
+
     async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Trouble> {
         // Rows before shards: a row that is missing although its shard is listed was missing when that shard was there.
-        let read = shared.leases.all().await.map_err(|failure| With::Leases.trouble(failure))?;
-        let shards = shared.stream.shards().await.map_err(|failure| With::Stream.trouble(failure))?;
+        let read =
+            shared.leases.all().await.map_err(|failure| Trouble::Call { with: With::Leases, failure })?;
+        let shards =
+            shared.stream.shards().await.map_err(|failure| Trouble::Call { with: With::Stream, failure })?;
         let kept = shared.stream.kept().await;
         let created = kept.map(|kept| kept.created);
         let seen = Seen { met: shared.stream.met(), now: created };
@@ -287,13 +284,12 @@ impl Fleet {
             _ => None,
         });
         let covered: Vec<Lease> = rows.iter().cloned().chain(made).collect();
+        let mut denied = None;
         for action in actions {
             // One that fails is found out by the next look; the others do not wait for it.
-            match self.act(shared, action).await {
-                Err(failure) if failure.is_transient() => {
-                    tracing::warn!(%failure, "lease could not be changed")
-                }
-                done => done.map_err(|failure| With::Leases.trouble(failure))?,
+            if let Err(failure) = self.act(shared, action).await {
+                tracing::warn!(%failure, "lease could not be changed");
+                denied = denied.or((!failure.is_transient()).then_some(failure));
             }
         }
         let unread = self.watch.unread(&rows, now);
@@ -302,7 +298,7 @@ impl Fleet {
         shared.metrics.leases_unread.store(count(holes.unread.len()), Ordering::Relaxed);
         shared.metrics.lease_gaps.store(count(holes.gaps.len()), Ordering::Relaxed);
         self.told.on_look(holes, now);
-        Ok(())
+        denied.map_or(Ok(()), |failure| Err(Trouble::Call { with: With::Leases, failure }))
     }
 
     async fn act(&mut self, shared: &Arc<Shared>, action: Action) -> Result<(), Failure> {

@@ -156,13 +156,9 @@ fn outcome(sent: Result<PutItemOutput, SdkError<PutItemError>>) -> Result<Writte
         let stands = stands.and_then(|item| Lease::from_attrs(&item).ok());
         return Ok(Written::Refused(stands.map(Box::new)));
     }
-    match classify(&error) {
-        // Nothing was done, which trying again finds out as well.
-        Failure::Throttled { .. } | Failure::Unknown { .. } | Failure::Unreachable { .. } => {
-            Ok(Written::Unknown)
-        }
-        refused @ Failure::Refused { .. } => Err(refused),
-    }
+    let failure = classify(&error);
+    // Whether it was done or not is what trying again finds out.
+    if failure.is_transient() { Ok(Written::Unknown) } else { Err(failure) }
 }
 
 #[cfg(test)]

@@ -92,6 +92,8 @@ pub struct Metrics {
     pub gaps: AtomicU64,
     /// 1 while stream or lease table did not answer the last look.
     pub away: AtomicU64,
+    /// 1 while stream or leases refuse the credentials, or a policy denies the calls.
+    pub unauthorized: AtomicU64,
     /// Checkpoints written.
     pub checkpoints: AtomicU64,
     /// Lease rows whose write had no reply.

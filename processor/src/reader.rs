@@ -177,7 +177,8 @@ impl Reader {
                 Ok(answer)
             }
             Err(failure) => {
-                if failure.is_transient() {
+                // Who refuses the credentials has not looked at the iterator.
+                if failure.is_transient() || matches!(failure, Failure::Unauthorized { .. }) {
                     *iterator = Some(at);
                 }
                 Err(failure)

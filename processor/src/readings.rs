@@ -132,6 +132,11 @@ fn gauges(m: &Metrics) -> Vec<(&'static str, &'static str, u64)> {
         ("processor_leases_unread", "Leases that nobody reads", get(&m.leases_unread)),
         ("processor_shards_refused", "Shards whose reading is refused", m.shards_refused()),
         ("processor_services_away", "1 while stream or leases do not answer", get(&m.away)),
+        (
+            "processor_services_unauthorized",
+            "1 while stream or leases refuse the credentials, or a policy denies the calls",
+            get(&m.unauthorized),
+        ),
         ("processor_open_windows", "Windows that hold bids or counts", get(&m.open_windows)),
         ("processor_open_bids", "Counted bids in memory", get(&m.open_bids)),
         ("processor_writes_bound", "Writes that may be under way at once", get(&m.writes_bound)),

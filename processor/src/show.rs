@@ -54,7 +54,13 @@ fn health(shared: &Shared) -> Result<String, String> {
     let words = format!(
         "leases held {held}, gaps {gaps}, unread {unread}, refused {refused}, divergence {divergence}"
     );
-    let words = if away == 0 { words } else { format!("stream or leases do not answer; last seen: {words}") };
+    let words = match (away, get(&metrics.unauthorized)) {
+        (0, _) => words,
+        (_, 0) => format!("stream or leases do not answer; last seen: {words}"),
+        _ => format!(
+            "unauthorized: stream or leases refuse the credentials, or a policy denies the calls; last seen: {words}"
+        ),
+    };
     if gaps + unread + refused + divergence + away == 0 { Ok(words) } else { Err(words) }
 }
 

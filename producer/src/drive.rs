@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_kinesis::Client;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
+use runtime::outage::Watched;
 use runtime::shutdown::{self, Shutdown};
 use runtime::told::Told;
 use runtime::{agreed, chance, clock};
@@ -164,6 +165,8 @@ struct Drive {
     started: Instant,
     summary: Option<Output>,
     told: Told,
+    /// Putting records.
+    sending: Watched,
 }
 
 impl Drive {
@@ -202,6 +205,8 @@ impl Drive {
             started: Instant::now(),
             summary: files.summary,
             told: Told::default(),
+            // Its shards were listed.
+            sending: Watched::after_a_good_start(format!("stream {}", config.stream)),
         })
     }
 
@@ -320,12 +325,13 @@ impl Drive {
     fn on_replied(&mut self, replied: Result<Replied, JoinError>) {
         let (id, replies) = joined(replied);
         let now = self.now();
-        put::tell(&replies, &self.stream, &self.told);
         self.listing.on_heard(now.elapsed_ms);
-        self.metrics.on_heard(put::trouble(&replies).as_ref());
+        let trouble = put::trouble(&replies);
+        self.metrics.on_heard(trouble.as_ref());
+        let given_up = put::given_up(trouble, &self.sending);
         self.sender.on_replies(id, replies, now, &mut chance::unit);
-        if let Some(refusal) = self.sender.refusal() {
-            let error = Error::stream(&self.stream, refusal.clone());
+        if let Some(failure) = self.sender.refusal().or(given_up.as_ref()) {
+            let error = Error::stream(&self.stream, failure.clone());
             self.fail(error);
         }
     }

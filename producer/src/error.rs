@@ -64,7 +64,7 @@ impl Error {
     pub(crate) fn stream(stream: &str, failure: Failure) -> Self {
         let stream = stream.to_owned();
         match failure {
-            failure if is_missing(&failure) => Self::Missing { stream },
+            Failure::Missing { .. } => Self::Missing { stream },
             failure => Self::Stream { stream, failure },
         }
     }
@@ -80,9 +80,4 @@ impl Error {
             Self::Io { .. } => exit::IO,
         }
     }
-}
-
-/// Whether the service knows no such stream (Kinesis API reference, PutRecords and ListShards).
-pub(crate) fn is_missing(failure: &Failure) -> bool {
-    failure.code() == "ResourceNotFoundException"
 }

@@ -6,7 +6,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use runtime::failure::{Failure, classify};
-use runtime::told::Told;
+use runtime::outage::{Verdict, Watched};
 use schemas::ids::ShardId;
 
 use crate::core::delivery::{Place, Reply, Request};
@@ -25,19 +25,6 @@ pub async fn put(client: Client, stream: String, request: Request) -> (u64, Resu
     (request.id, replies)
 }
 
-/// Says now and then that records are not taken; throttled ones are normal life.
-pub(crate) fn tell(replies: &Result<Vec<Reply>, Failure>, stream: &str, told: &Told) {
-    match replies {
-        Err(failure) if failure.is_transient() && told.may_tell() => {
-            tracing::warn!(stream, %failure, "kinesis does not take records, tried again; check that it answers");
-        }
-        Ok(replies) if replies.contains(&Reply::Unknown) && told.may_tell() => {
-            tracing::warn!(stream, "kinesis failed to store records, tried again");
-        }
-        _ => {}
-    }
-}
-
 /// Why a request came to nothing; none when the stream took some of it, or refused it for its rate alone.
 pub(crate) fn trouble(replies: &Result<Vec<Reply>, Failure>) -> Option<Failure> {
     match replies {
@@ -47,6 +34,15 @@ pub(crate) fn trouble(replies: &Result<Vec<Reply>, Failure>) -> Option<Failure> 
         }
         Ok(_) => None,
     }
+}
+
+/// Tells the outage what a request came to. Returns the failure after which no more bids are taken.
+pub(crate) fn given_up(trouble: Option<Failure>, sending: &Watched) -> Option<Failure> {
+    let Some(failure) = trouble else {
+        sending.on_success();
+        return None;
+    };
+    (sending.on_failure(&failure) == Verdict::GiveUp).then_some(failure)
 }
 
 /// The request as the client sends it.

@@ -81,6 +81,8 @@ mutants!(
     DoubtfulExpires = "doubtful-expires",
     /// A record is accepted whole wherever it was stored.
     AcceptedAnywhere = "accepted-anywhere",
+    /// Credentials that are refused once end a stage, and what it was to deliver.
+    AuthorizationIsFinal = "authorization-is-final",
     /// What was stored in another shard is not sent again.
     NeverResent = "never-resent",
     /// A commit whose answer never came is taken as done.

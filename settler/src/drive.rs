@@ -11,8 +11,8 @@ use rand::rngs::StdRng;
 use runtime::backoff::Backoff;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
+use runtime::outage::{State, Verdict, Watched};
 use runtime::shutdown::Shutdown;
-use runtime::told::Told;
 use schemas::ids::SettlementId;
 use schemas::item::Outcome;
 
@@ -74,11 +74,13 @@ pub async fn run(
     let mut rng = StdRng::seed_from_u64(runtime::chance::seed());
     let outbox = Outbox { client: clients.dynamodb, table: config.table.clone(), agreed };
     let walk = Walk::new(outbox.clone());
-    let settler = Settler { config, outbox, walk, pool, worker, metrics, shutdown, told: Told::default() };
+    // The geometry came from the same table.
+    let reading = Watched::after_a_good_start(format!("outbox of table {}", config.table));
+    let settler = Settler { config, outbox, walk, pool, worker, metrics, shutdown, reading };
     while !settler.shutdown.requested() {
         let left = settler.look(rounds.order(&mut rng)).await?;
         settler.tell_foreign();
-        let is_away = settler.metrics.outbox_away.load(Ordering::Relaxed) > 0;
+        let is_away = settler.reading.state() != State::Well;
         let round = match left {
             0 if is_away => Round::Away,
             0 => Round::Idle,
@@ -135,7 +137,8 @@ struct Settler {
     worker: String,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    told: Told,
+    /// Reading the outbox.
+    reading: Watched,
 }
 
 impl Settler {
@@ -162,21 +165,17 @@ impl Settler {
         };
         let found = match walked {
             Ok(found) => found,
-            Err(failure @ Failure::Refused { .. }) => {
-                return Err(Error::Call { what: format!("outbox of table {}", self.outbox.table), failure });
-            }
             Err(failure) => {
-                self.metrics.outbox_away.store(1, Ordering::Relaxed);
-                let table = &self.outbox.table;
-                if self.told.may_tell() {
-                    tracing::warn!(%failure, table, bucket, "outbox cannot be read, tried again; check that DynamoDB answers");
-                } else {
-                    tracing::debug!(%failure, table, bucket, "outbox cannot be read, tried again");
+                let verdict = self.reading.on_failure(&failure);
+                self.show_outbox();
+                if verdict == Verdict::GiveUp {
+                    return Err(Error::Call { what: self.reading.what().to_owned(), failure });
                 }
                 return Ok(0);
             }
         };
-        self.metrics.outbox_away.store(0, Ordering::Relaxed);
+        self.reading.on_success();
+        self.show_outbox();
         self.metrics.foreign.fetch_add(found.foreign, Ordering::Relaxed);
         let mut left = 0;
         for (key, reason) in &found.unreadable {
@@ -196,6 +195,14 @@ impl Settler {
             left += self.ended(ended).await?;
         }
         Ok(left)
+    }
+
+    /// Shows how reading the outbox stands.
+    fn show_outbox(&self) {
+        let state = self.reading.state();
+        let is = |shown: &[State]| u64::from(shown.contains(&state));
+        self.metrics.outbox_away.store(is(&[State::Away, State::Refused]), Ordering::Relaxed);
+        self.metrics.outbox_unauthorized.store(is(&[State::Unauthorized]), Ordering::Relaxed);
     }
 
     /// Says what lies in the outbox and is not ours, each once.

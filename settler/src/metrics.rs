@@ -42,6 +42,8 @@ pub struct Metrics {
     pub ledger_refuses: AtomicU64,
     /// 1 while the table of aggregates does not answer.
     pub outbox_away: AtomicU64,
+    /// 1 while the table of aggregates refuses the credentials, or a policy denies reading it.
+    pub outbox_unauthorized: AtomicU64,
     /// Attempts of each part.
     pub attempts: Histogram,
     /// Seconds from window end and grace to the mark.
@@ -63,6 +65,7 @@ impl Default for Metrics {
             ledger_away: AtomicU64::default(),
             ledger_refuses: AtomicU64::default(),
             outbox_away: AtomicU64::default(),
+            outbox_unauthorized: AtomicU64::default(),
             attempts: Histogram::new(ATTEMPTS),
             settle_seconds: Histogram::new(SETTLE_SECONDS),
         }
@@ -148,6 +151,12 @@ impl Collector for Counters {
                 "settler_ledger_refuses",
                 "1 while the ledger answers and lets nobody in",
                 &metrics.ledger_refuses,
+            ),
+            ("settler_outbox_away", "1 while the outbox does not answer, or refuses", &metrics.outbox_away),
+            (
+                "settler_outbox_unauthorized",
+                "1 while the outbox refuses the credentials, or a policy denies reading it",
+                &metrics.outbox_unauthorized,
             ),
         ] {
             let flag = i64::try_from(flag.load(Ordering::Relaxed)).unwrap_or(i64::MAX);

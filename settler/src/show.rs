@@ -38,6 +38,9 @@ fn health(metrics: &Metrics) -> Result<String, String> {
     if metrics.ledger_refuses.load(Ordering::Relaxed) > 0 {
         troubles.push("ledger lets nobody in: check user, password and database".to_owned());
     }
+    if metrics.outbox_unauthorized.load(Ordering::Relaxed) > 0 {
+        troubles.push("unauthorized: outbox: check the AWS credentials and the policy".to_owned());
+    }
     if !away.is_empty() {
         troubles.push(format!("away: {}", away.join(" and ")));
     }
@@ -61,5 +64,9 @@ mod tests {
         metrics.ledger_refuses.store(0, Ordering::Relaxed);
         metrics.ledger_away.store(1, Ordering::Relaxed);
         assert_eq!(health(&metrics).unwrap_err(), "away: ledger, held 0");
+        metrics.ledger_away.store(0, Ordering::Relaxed);
+        metrics.outbox_unauthorized.store(1, Ordering::Relaxed);
+        let unauthorized = health(&metrics).unwrap_err();
+        assert!(unauthorized.starts_with("unauthorized: outbox"), "{unauthorized}");
     }
 }

@@ -13,7 +13,7 @@ const ATTEMPTS_MAX: u32 = 16;
 
 /// How long a service may answer nothing that is clear before that is told.
 const SILENT_MAX: Duration = Duration::from_secs(20);
-/// Attempts in a row that may find nobody listening: a service that is not there is not waited for.
+/// Attempts in a row that may find nobody listening, or something else: a service that is not there is not waited for.
 const UNREACHABLE_MAX: u32 = 4;
 
 /// Calls until the call succeeds, is refused, or has failed too often.
@@ -29,7 +29,7 @@ where
             Err(error) => {
                 let failure = classify(&error);
                 let most = match failure {
-                    Failure::Unreachable { .. } => UNREACHABLE_MAX,
+                    Failure::Unreachable { .. } | Failure::Unexpected { .. } => UNREACHABLE_MAX,
                     _ => ATTEMPTS_MAX,
                 };
                 let is_silent = matches!(failure, Failure::Unknown { .. }) && began.elapsed() >= SILENT_MAX;

@@ -60,7 +60,7 @@ pub enum Outcome {
     Expired,
     /// Time ran out, and the stream does not have it.
     Undelivered,
-    /// The stream refuses whatever is sent, and does not have it.
+    /// There is no such stream.
     StreamRefuses(Arc<Failure>),
     /// Time ran out, and the stream may have it.
     Unknown,
@@ -232,19 +232,20 @@ impl Delivery {
         let mut surprises = Surprises::default();
         let replies = match replies {
             Ok(replies) if replies.len() == records.len() => replies,
-            // Refused whole: nothing is stored, and it would be refused again.
-            Err(failure @ Failure::Refused { .. }) => {
+            // Nothing is stored, and there is nothing to store it in.
+            Err(failure) if is_final(&failure) => {
                 let (items, why) = (records.iter().flat_map(|record| &record.items), Arc::new(failure));
                 let refused = |item| answer(item, Outcome::StreamRefuses(Arc::clone(&why)));
                 answers.extend(items.map(|item| if item.doubtful { give_up(item) } else { refused(item) }));
                 return surprises;
             }
-            // Never made, or refused whole for the rate of all requests: nothing is stored, and no shard said so.
-            Err(Failure::Unreachable { .. } | Failure::Throttled { .. }) => {
+            // Never made, or refused whole, which may pass while the bids have time: nothing is stored, and no shard said
+            // so.
+            Err(failure) if failure.is_nothing_done() => {
                 records.into_iter().for_each(|record| self.again(record, now, unit(), u32::MAX));
                 return surprises;
             }
-            Ok(_) | Err(Failure::Unknown { .. }) => vec![Reply::Unknown; records.len()],
+            Ok(_) | Err(_) => vec![Reply::Unknown; records.len()],
         };
         for (mut record, reply) in records.into_iter().zip(replies) {
             match reply {
@@ -380,6 +381,14 @@ impl Delivery {
         let doubtful = item.doubtful && !mutant::is(Mutant::DoubtfulExpires);
         !doubtful && self.geometry.is_some_and(passed)
     }
+}
+
+/// Whether a request that failed so is of no use to send again, however much time its bids have.
+#[must_use]
+pub fn is_final(failure: &Failure) -> bool {
+    let is_unauthorized = matches!(failure, Failure::Unauthorized { .. });
+    matches!(failure, Failure::Missing { .. })
+        || (is_unauthorized && mutant::is(Mutant::AuthorizationIsFinal))
 }
 
 /// The answer to a bid that the stream has.

@@ -13,7 +13,7 @@ use schemas::record::Envelope;
 
 use super::delivery::{
     Answer, Counts, Delivery, Elsewhere, Events, Moment, Place, REQUESTS_MAX, Reply, Request, Surprises,
-    accept, give_up,
+    accept, give_up, is_final,
 };
 use super::packer::{Item, Packer, Wait};
 use super::shard_map::ShardMap;
@@ -100,7 +100,9 @@ impl Sender {
         now: Moment,
         unit: &mut dyn FnMut() -> f64,
     ) {
-        if let Err(failure @ Failure::Refused { .. }) = &replies {
+        if let Err(failure) = &replies
+            && is_final(failure)
+        {
             self.refusal.get_or_insert_with(|| failure.clone());
         }
         let Surprises { mut elsewhere, alone } =
@@ -217,7 +219,7 @@ impl Sender {
         self.delivery.counts()
     }
 
-    /// Why the service refuses requests whole, once it has: trying on is of no use.
+    /// Why no request can be taken any more, once that is certain: trying on is of no use.
     #[must_use]
     pub fn refusal(&self) -> Option<&Failure> {
         self.refusal.as_ref()

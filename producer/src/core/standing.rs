@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use runtime::failure::Failure;
 
-use crate::error::is_missing;
-
 /// Failures that last less long are tried again and not told as health.
 pub const AWAY_AFTER: Duration = Duration::from_secs(10);
 
@@ -26,6 +24,8 @@ pub enum Health {
     Away,
     /// It does not exist.
     Missing,
+    /// It refuses the credentials, or a policy denies the call.
+    Unauthorized,
     /// It refuses for another reason.
     Refused,
     /// No more bids are taken.
@@ -41,6 +41,7 @@ impl Health {
             Self::Well => "ok",
             Self::Away => "away",
             Self::Missing => "missing",
+            Self::Unauthorized => "unauthorized",
             Self::Refused => "refused",
             Self::Ending => "ending",
         }
@@ -54,6 +55,7 @@ impl Health {
             Self::Well => None,
             Self::Away => Some("the stream does not answer"),
             Self::Missing => Some("the stream does not exist"),
+            Self::Unauthorized => Some("the stream refuses the credentials, or a policy denies the call"),
             Self::Refused => Some("the stream refuses what is sent"),
             Self::Ending => Some("no more bids are taken"),
         }
@@ -62,7 +64,7 @@ impl Health {
     /// Whether it is the stream that keeps bids from being delivered.
     #[must_use]
     pub fn is_of_the_stream(self) -> bool {
-        matches!(self, Self::Away | Self::Missing | Self::Refused)
+        matches!(self, Self::Away | Self::Missing | Self::Unauthorized | Self::Refused)
     }
 }
 
@@ -75,6 +77,7 @@ enum Said {
     /// Nothing since then.
     Failed(Instant),
     Missing,
+    Unauthorized,
     Refused,
 }
 
@@ -98,7 +101,8 @@ impl Standing {
             // It changes its shards, or is made or deleted; records may be taken all the same, and whether they are is
             // what those say.
             (Failure::Refused { code, .. }, _) if code == BUSY => Said::Answered,
-            (Failure::Refused { .. }, _) if is_missing(failure) => Said::Missing,
+            (Failure::Missing { .. }, _) => Said::Missing,
+            (Failure::Unauthorized { .. }, _) => Said::Unauthorized,
             (Failure::Refused { .. }, _) => Said::Refused,
             // Since the first of them.
             (_, Said::Failed(since)) => Said::Failed(since),
@@ -116,6 +120,7 @@ impl Standing {
     pub fn health(&self, now: Instant) -> Health {
         match self.said {
             Said::Missing => Health::Missing,
+            Said::Unauthorized => Health::Unauthorized,
             Said::Refused => Health::Refused,
             _ if self.is_ending => Health::Ending,
             Said::Failed(since) if now.saturating_duration_since(since) >= AWAY_AFTER => Health::Away,
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
 
     fn refused(code: &str) -> Failure {
-        Failure::Refused { code: code.to_owned(), message: String::new() }
+        Failure::said(code, String::new())
     }
 
     #[test]
@@ -148,8 +153,15 @@ mod tests {
         assert_eq!(standing.health(now + AWAY_AFTER), Health::Well, "a refusal for the rate is an answer");
         standing.on_failure(&refused("ResourceNotFoundException"), now);
         assert_eq!(standing.health(now), Health::Missing);
-        standing.on_failure(&refused("AccessDeniedException"), now);
+        standing.on_failure(&refused("InvalidArgumentException"), now);
         assert_eq!(standing.health(now), Health::Refused);
+        for code in ["AccessDeniedException", "ExpiredTokenException"] {
+            standing.on_failure(&refused(code), now);
+            assert_eq!(
+                (standing.health(now), standing.health(now).word()),
+                (Health::Unauthorized, "unauthorized")
+            );
+        }
         standing.on_answer();
         assert_eq!(standing.health(now), Health::Well, "it was made again");
         standing.on_failure(&refused(BUSY), now);
@@ -168,11 +180,18 @@ mod tests {
 
     #[test]
     fn only_who_is_well_has_no_trouble() {
-        let all =
-            [Health::Starting, Health::Well, Health::Away, Health::Missing, Health::Refused, Health::Ending];
+        let all = [
+            Health::Starting,
+            Health::Well,
+            Health::Away,
+            Health::Missing,
+            Health::Unauthorized,
+            Health::Refused,
+            Health::Ending,
+        ];
         for health in all {
             assert_eq!(health.trouble().is_none(), health == Health::Well, "{health:?}");
         }
-        assert_eq!(all.map(Health::is_of_the_stream), [false, false, true, true, true, false]);
+        assert_eq!(all.map(Health::is_of_the_stream), [false, false, true, true, true, true, false]);
     }
 }

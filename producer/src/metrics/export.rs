@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
 use crate::core::sender::HELD_BYTES;
+use crate::core::standing::Health;
 
 /// The media type of [`Exporter::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -105,9 +106,16 @@ impl Collector for Counters {
             counter.encode(encoder.encode_descriptor(name, help, None, metric_type(&counter))?)?;
         }
         let held = metrics.held.load(Ordering::Relaxed);
-        let away = u64::from(metrics.health().is_of_the_stream());
+        let health = metrics.health();
+        let away = u64::from(health.is_of_the_stream());
+        let unauthorized = u64::from(health == Health::Unauthorized);
         let gauges = [
             ("stream_away", "1 while the stream does not answer, is not there or refuses", away),
+            (
+                "stream_unauthorized",
+                "1 while the stream refuses the credentials, or a policy denies the call",
+                unauthorized,
+            ),
             ("bids_held", "Bids taken and not yet answered", held),
             (
                 "held_bytes",
@@ -154,6 +162,7 @@ mod tests {
             "producer_bids_accepted_total 5",
             "producer_bids_held 2",
             "producer_stream_away 0",
+            "producer_stream_unauthorized 0",
             "producer_held_bytes 1024",
             "producer_lag_seconds 1.5",
             "producer_shard_bids_total{shard=\"shardId-000000000003\"} 3",

@@ -116,14 +116,10 @@ impl Metrics {
 
     /// The stream answered, or a call failed.
     pub(crate) fn on_heard(&self, trouble: Option<&Failure>) {
-        let (mut standing, now) = (self.standing(), Instant::now());
-        let before = standing.health(now);
+        let mut standing = self.standing();
         match trouble {
             None => standing.on_answer(),
-            Some(failure) => standing.on_failure(failure, now),
-        }
-        if before.is_of_the_stream() && standing.health(now) == Health::Well {
-            tracing::info!("stream answers again");
+            Some(failure) => standing.on_failure(failure, Instant::now()),
         }
     }
 

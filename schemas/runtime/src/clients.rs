@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_kinesis::config::SharedHttpClient;
 use aws_smithy_http_client::{Builder, tls};
 
+use crate::credentials::Renewable;
 use crate::service_clock::ServiceClock;
 
 /// How long one attempt may take; after it the outcome is unknown.
@@ -17,7 +20,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the search for credentials may take: instance metadata that is not there is waited for.
-const CREDENTIALS_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const CREDENTIALS_WITHIN: Duration = Duration::from_secs(10);
 /// Where the SDK looks for other endpoints than those of AWS.
 const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
 /// The region of local engines.
@@ -32,6 +35,8 @@ pub struct Clients {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// The clock of Kinesis, as the replies to `kinesis` tell it.
     pub kinesis_clock: ServiceClock,
+    /// What their calls are signed with.
+    pub credentials: Renewable,
 }
 
 impl Clients {
@@ -46,33 +51,56 @@ impl Clients {
                 check_endpoint(variable, &value.to_string_lossy())?;
             }
         }
-        let config = loader().load().await;
+        let (config, renewable) = load().await;
         let region = config.region().map(Region::as_ref).unwrap_or_default();
         let of_a_region = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if region.is_empty() || !region.bytes().all(of_a_region) {
             return Err(EnvError::NoRegion);
         }
         credentials(&config).await?;
-        let kinesis = aws_sdk_kinesis::config::Builder::from(&config);
-        Ok(Self::of(kinesis, aws_sdk_dynamodb::Client::new(&config)))
+        Ok(Self::of(&config, [None, None], renewable))
     }
 
     /// Clients of engines on this machine.
     pub async fn local(kinesis_url: &str, dynamodb_url: &str) -> Self {
-        let config = loader()
-            .region(Region::new(LOCAL_REGION))
-            .credentials_provider(Credentials::new("local", "local", None, None, "local engines"))
-            .load()
-            .await;
-        let kinesis = aws_sdk_kinesis::config::Builder::from(&config).endpoint_url(kinesis_url);
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).endpoint_url(dynamodb_url).build();
-        Self::of(kinesis, aws_sdk_dynamodb::Client::from_conf(dynamodb))
+        let any = Credentials::new("local", "local", None, None, "local engines");
+        Self::with_credentials(kinesis_url, dynamodb_url, any).await
     }
 
-    fn of(kinesis: aws_sdk_kinesis::config::Builder, dynamodb: aws_sdk_dynamodb::Client) -> Self {
+    /// Clients of services at these URLs, with credentials of this provider.
+    pub async fn with_credentials(
+        kinesis_url: &str,
+        dynamodb_url: &str,
+        provider: impl ProvideCredentials + 'static,
+    ) -> Self {
+        let renewable = Renewable::given(provider);
+        let config = renewing(&renewable).region(Region::new(LOCAL_REGION)).load().await;
+        Self::of(&config, [Some(kinesis_url), Some(dynamodb_url)], renewable)
+    }
+
+    fn of(
+        config: &SdkConfig,
+        [kinesis_url, dynamodb_url]: [Option<&str>; 2],
+        credentials: Renewable,
+    ) -> Self {
         let kinesis_clock = ServiceClock::default();
-        let kinesis = kinesis.interceptor(kinesis_clock.clone()).build();
-        Self { kinesis: aws_sdk_kinesis::Client::from_conf(kinesis), dynamodb, kinesis_clock }
+        let mut kinesis = aws_sdk_kinesis::config::Builder::from(config)
+            .interceptor(credentials.interceptor())
+            .interceptor(kinesis_clock.clone());
+        let mut dynamodb =
+            aws_sdk_dynamodb::config::Builder::from(config).interceptor(credentials.interceptor());
+        if let Some(url) = kinesis_url {
+            kinesis = kinesis.endpoint_url(url);
+        }
+        if let Some(url) = dynamodb_url {
+            dynamodb = dynamodb.endpoint_url(url);
+        }
+        Self {
+            kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
+            kinesis_clock,
+            credentials,
+        }
     }
 }
 
@@ -120,7 +148,7 @@ fn check_endpoint(variable: &'static str, value: &str) -> Result<(), EnvError> {
     if is_url { Ok(()) } else { Err(EnvError::Endpoint { variable, value: value.to_owned() }) }
 }
 
-async fn credentials(config: &aws_config::SdkConfig) -> Result<(), EnvError> {
+async fn credentials(config: &SdkConfig) -> Result<(), EnvError> {
     let Some(provider) = config.credentials_provider() else {
         return Err(EnvError::NoCredentials("no way to find any is set up".to_owned()));
     };
@@ -153,6 +181,21 @@ pub(crate) fn whither() -> String {
     set.join(", ")
 }
 
+/// What the environment says, with credentials that are loaded anew when a service refuses them.
+pub async fn load() -> (SdkConfig, Renewable) {
+    let renewable = Renewable::from_env();
+    (renewing(&renewable).load().await, renewable)
+}
+
+/// The SDK keeps no identity here: the provider does, and forgets it when it is refused.
+fn renewing(renewable: &Renewable) -> aws_config::ConfigLoader {
+    loader().credentials_provider(renewable.clone()).identity_cache(IdentityCache::no_cache())
+}
+
+pub(crate) fn http() -> SharedHttpClient {
+    Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https()
+}
+
 /// The shared part of every client's configuration.
 #[must_use]
 pub fn loader() -> aws_config::ConfigLoader {
@@ -160,11 +203,8 @@ pub fn loader() -> aws_config::ConfigLoader {
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .build();
-    let http = Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-        .build_https();
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
+        .http_client(http())
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
 }

@@ -1,9 +1,14 @@
-//! What a failed call means for the caller: try again, slower, or stop.
+//! What a failed call means for the caller: try again, slower, with other credentials, or stop.
+//!
+//! Reads errors of the SDK. Which code means what stands in [`crate::error_class`].
 
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use schemas::exit;
 
 use crate::clients;
+use crate::error_class::{Class, class_of, without_code};
 
 /// A failed call, shaped by what the caller does next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +31,32 @@ pub enum Failure {
         /// What is known.
         message: String,
     },
-    /// The service says no, and will say so again.
+    /// A reply that this service never gives, with a status alone: something else answered in its place, and nothing
+    /// says whether the request was carried out.
+    #[error("unexpected reply (HTTP {status}): {message}")]
+    Unexpected {
+        /// The status.
+        status: u16,
+        /// What is known.
+        message: String,
+    },
+    /// The credentials or a policy; nothing was done. It passes with new credentials, or when someone mends the policy.
+    #[error("unauthorized ({code}): {message}")]
+    Unauthorized {
+        /// The service's error code, [`NO_CREDENTIALS`] when there was nothing to sign the call with.
+        code: String,
+        /// The service's words.
+        message: String,
+    },
+    /// What was asked for does not exist; nothing was done.
+    #[error("missing ({code}): {message}")]
+    Missing {
+        /// The service's error code.
+        code: String,
+        /// The service's words.
+        message: String,
+    },
+    /// The service refuses the request itself; nothing was done.
     #[error("refused ({code}): {message}")]
     Refused {
         /// The service's error code.
@@ -36,26 +66,64 @@ pub enum Failure {
     },
 }
 
+/// What stands in a code's place when no credentials were found.
+pub const NO_CREDENTIALS: &str = "no credentials";
+
 impl Failure {
-    /// Whether the same call may succeed later.
+    /// What the service said, by its code.
+    #[must_use]
+    pub fn said(code: &str, message: String) -> Self {
+        let named = code.to_owned();
+        match class_of(code) {
+            Class::Throttled => Self::Throttled { code: named },
+            Class::Unknown => Self::Unknown { message: format!("{code}: {message}") },
+            Class::Unauthorized => Self::Unauthorized { code: named, message },
+            Class::Missing => Self::Missing { code: named, message },
+            Class::Refused => Self::Refused { code: named, message },
+        }
+    }
+
+    /// Whether the same call may succeed later without anyone doing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Refused { .. })
+        match self {
+            Self::Throttled { .. }
+            | Self::Unknown { .. }
+            | Self::Unreachable { .. }
+            | Self::Unexpected { .. } => true,
+            Self::Unauthorized { .. } | Self::Missing { .. } | Self::Refused { .. } => false,
+        }
+    }
+
+    /// Whether it is certain that the request was not carried out.
+    #[must_use]
+    pub fn is_nothing_done(&self) -> bool {
+        !matches!(self, Self::Unknown { .. } | Self::Unexpected { .. })
     }
 
     /// The service's error code, empty when there was no answer.
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
-            Self::Throttled { code } | Self::Refused { code, .. } => code,
-            Self::Unknown { .. } | Self::Unreachable { .. } => "",
+            Self::Throttled { code }
+            | Self::Unauthorized { code, .. }
+            | Self::Missing { code, .. }
+            | Self::Refused { code, .. } => code,
+            Self::Unknown { .. } | Self::Unreachable { .. } | Self::Unexpected { .. } => "",
         }
     }
 
     /// The exit code of a program that cannot go on because of this.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if self.is_transient() { exit::UNAVAILABLE } else { exit::USAGE }
+        match self {
+            Self::Throttled { .. } | Self::Unknown { .. } | Self::Unreachable { .. } => exit::UNAVAILABLE,
+            // An endpoint that leads to another service is a matter of configuration.
+            Self::Unexpected { .. }
+            | Self::Unauthorized { .. }
+            | Self::Missing { .. }
+            | Self::Refused { .. } => exit::USAGE,
+        }
     }
 
     /// One sentence for a person: what was tried, what came of it, and what to do next.
@@ -66,23 +134,27 @@ impl Failure {
             Self::Unknown { .. } | Self::Unreachable { .. } => {
                 format!("check that the service answers: {}", clients::whither())
             }
-            Self::Refused { code, .. } => match code.as_str() {
-                "ResourceNotFoundException" => {
-                    format!("make it with `exchange provision`{}", or_another(what))
-                }
-                "AccessDeniedException" => "give the role that policy".to_owned(),
-                "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
-                    "check the AWS credentials".to_owned()
-                }
-                "ValidationException" if is_of_a_key(self) => format!(
-                    "its keys are not those of a table of this pipeline, which `exchange provision` makes{}",
-                    or_another(what)
-                ),
-                code if code.starts_with("HTTP") || code.starts_with("UnknownOperation") => {
-                    format!("perhaps another service listens there: {}", clients::whither())
-                }
-                _ => return format!("{what}: {self}"),
-            },
+            Self::Unexpected { .. } => {
+                format!("perhaps another service listens there: {}", clients::whither())
+            }
+            Self::Missing { .. } => format!("make it with `exchange provision`{}", or_another(what)),
+            Self::Unauthorized { code, .. } if code.contains("AccessDenied") => {
+                "give the role that policy".to_owned()
+            }
+            Self::Unauthorized { code, .. } if code.starts_with("KMS") => {
+                "check the KMS key and its policy".to_owned()
+            }
+            Self::Unauthorized { .. } => {
+                "check the AWS credentials, and the clock of this machine".to_owned()
+            }
+            Self::Refused { code, .. } if code == "ValidationException" && is_of_a_key(self) => format!(
+                "its keys are not those of a table of this pipeline, which `exchange provision` makes{}",
+                or_another(what)
+            ),
+            Self::Refused { code, .. } if code.starts_with("UnknownOperation") => {
+                format!("perhaps another service listens there: {}", clients::whither())
+            }
+            Self::Refused { .. } => return format!("{what}: {self}"),
         };
         format!("{what}: {self}; {next}")
     }
@@ -111,16 +183,6 @@ fn is_of_a_key(failure: &Failure) -> bool {
         .any(|words| message.contains(words))
 }
 
-/// Error codes that mean "too fast" (Kinesis and DynamoDB API references, common errors).
-const THROTTLES: [&str; 6] = [
-    "ProvisionedThroughputExceededException",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "LimitExceededException",
-    "KMSThrottlingException",
-    "TransactionInProgressException",
-];
-
 /// What the SDK wraps around a cause, which says nothing to whoever reads it.
 const WRAPPINGS: [&str; 8] = [
     "dispatch failure",
@@ -134,7 +196,7 @@ const WRAPPINGS: [&str; 8] = [
 ];
 
 /// Says what a failed call means.
-pub fn classify<E>(error: &SdkError<E>) -> Failure
+pub fn classify<E>(error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -142,6 +204,9 @@ where
     let message = words(&causes);
     match error {
         SdkError::ConstructionFailure(_) => Failure::Refused { code: "Construction".to_owned(), message },
+        SdkError::DispatchFailure(_) if lacks_credentials(error) => {
+            Failure::Unauthorized { code: NO_CREDENTIALS.to_owned(), message }
+        }
         SdkError::DispatchFailure(failure) if failure.is_io() && connecting(&causes) => {
             Failure::Unreachable { message }
         }
@@ -149,20 +214,30 @@ where
             Failure::Refused { code: "Dispatch".to_owned(), message }
         }
         SdkError::ServiceError(service) => {
-            let code = service.err().code().unwrap_or_default().to_owned();
-            if THROTTLES.contains(&code.as_str()) {
-                return Failure::Throttled { code };
-            }
             let status = service.raw().status().as_u16();
-            let code = if code.is_empty() { format!("HTTP {status}") } else { code };
-            let message = service.err().message().unwrap_or("no message").to_owned();
-            if status >= 500 || code == "InternalFailure" {
-                return Failure::Unknown { message: format!("{code}: {message}") };
+            let told = service.err().message().unwrap_or("no message").to_owned();
+            match service.err().code().unwrap_or_default() {
+                "" => without_code(status, message),
+                // Where the service itself fails, its code says no more than that.
+                code if status >= 500 => match Failure::said(code, told.clone()) {
+                    Failure::Throttled { code } => Failure::Throttled { code },
+                    _ => Failure::Unknown { message: format!("{code}: {told}") },
+                },
+                code => Failure::said(code, told),
             }
-            Failure::Refused { code, message }
         }
+        SdkError::ResponseError(reply) => without_code(reply.raw().status().as_u16(), message),
         _ => Failure::Unknown { message },
     }
+}
+
+/// Whether a call was never sent because nothing was found to sign it with.
+fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    // The SDK has no type for the second.
+    chain.into_iter().any(|error| {
+        error.is::<CredentialsError>() || error.to_string().contains("identity resolver timed out")
+    })
 }
 
 fn connecting(causes: &[String]) -> bool {
@@ -216,7 +291,7 @@ mod tests {
     fn a_table_with_other_keys_is_not_one_of_this_pipeline() {
         let other = |message: &str| {
             let (code, message) = ("ValidationException".to_owned(), message.to_owned());
-            Failure::Refused { code, message }.told("table theirs cannot be read")
+            Failure::said(&code, message).told("table theirs cannot be read")
         };
         let told = other("The provided key element does not match the schema");
         for word in ["table theirs", "not those of a table of this pipeline", "exchange provision", "--table"]
@@ -228,11 +303,10 @@ mod tests {
 
     #[test]
     fn a_sentence_says_what_was_tried_what_came_of_it_and_what_to_do() {
-        let missing =
-            Failure::Refused { code: "ResourceNotFoundException".to_owned(), message: "no".to_owned() };
+        let missing = Failure::said("ResourceNotFoundException", "no".to_owned());
         let told = missing.told("table t cannot be read");
         assert!(
-            told.starts_with("table t cannot be read: refused (ResourceNotFoundException): no; "),
+            told.starts_with("table t cannot be read: missing (ResourceNotFoundException): no; "),
             "{told}"
         );
         assert!(told.contains("exchange provision") && missing.exit_code() == exit::USAGE, "{told}");

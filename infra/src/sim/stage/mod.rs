@@ -49,10 +49,8 @@ fn failure(trouble: Trouble) -> Failure {
         Trouble::Unknown => Failure::Unknown { message: "no answer".to_owned() },
         Trouble::Unreachable => Failure::Unreachable { message: "connection refused".to_owned() },
         Trouble::Throttled => Failure::Throttled { code: "ThrottlingException".to_owned() },
-        Trouble::Expired => {
-            Failure::Refused { code: "ExpiredIteratorException".to_owned(), message: "too old".to_owned() }
-        }
-        Trouble::Refused(code) => Failure::Refused { code: code.to_owned(), message: "refused".to_owned() },
+        Trouble::Expired => Failure::said("ExpiredIteratorException", "too old".to_owned()),
+        Trouble::Refused(code) => Failure::said(code, "refused".to_owned()),
         Trouble::Sql(state, text) => Failure::Refused { code: state.to_owned(), message: text.to_owned() },
     }
 }
