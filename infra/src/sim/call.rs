@@ -211,7 +211,8 @@ impl Call {
             Fate::Expired => matches!(self, Self::Records { .. }),
             Fate::Conflict => matches!(self, Self::Write(_)),
             // A transaction lives on its connection: what was delayed finds it gone, and nothing sends it twice.
-            Fate::Delayed | Fate::Twice => self.service() != Service::Ledger,
+            // Nor are credentials asked for on one.
+            Fate::Delayed | Fate::Twice | Fate::Unauthorized => self.service() != Service::Ledger,
             _ => true,
         }
     }

@@ -117,6 +117,8 @@ words!(
         Deposit = "deposit",
         /// An outbox index that showed what was decided before.
         StaleIndex = "stale outbox index",
+        /// Credentials that expired in the middle of work.
+        Unauthorized = "credentials expired",
     }
 );
 

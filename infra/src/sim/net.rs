@@ -18,6 +18,9 @@ use super::services::Services;
 use super::setting::Setting;
 use super::words::{Fate, Service};
 
+/// How long a process goes without credentials at most.
+const EXPIRED_MS_MAX: u64 = 3_000;
+
 /// Something that is due.
 #[derive(Debug)]
 pub enum Event {
@@ -104,6 +107,8 @@ pub struct Net {
     /// Lives that end before they do anything more.
     doomed: BTreeSet<Life>,
     away: BTreeMap<Service, u64>,
+    /// Processes whose credentials have expired, and until when they have no others.
+    expired: BTreeMap<Actor, u64>,
     history: Option<String>,
 }
 
@@ -141,6 +146,7 @@ impl Net {
             draws: BTreeMap::new(),
             doomed: BTreeSet::new(),
             away: BTreeMap::new(),
+            expired: BTreeMap::new(),
             history: (keep == Keep::History).then(String::new),
         }
     }
@@ -225,6 +231,12 @@ impl Net {
             self.met.insert((life.actor, number), fate);
             self.meet(fate, &call);
         }
+        if fate == Some(Fate::Unauthorized) {
+            let for_ms = Chance::of(self.seed, [6, label(life.actor), number]).below(EXPIRED_MS_MAX);
+            self.expired.insert(life.actor, self.now_ms + for_ms);
+        }
+        let is_expired = self.expired.get(&life.actor).is_some_and(|until_ms| self.now_ms < *until_ms);
+        let fate = fate.or((is_expired && call.can_meet(Fate::Unauthorized)).then_some(Fate::Unauthorized));
         self.tell(|| {
             let fate = fate.map(|fate| format!(" ! {fate}")).unwrap_or_default();
             format!("{} call {number} {}{}{fate}", life.actor, call.name(), call.detail())
@@ -288,6 +300,7 @@ impl Net {
             Some(Fate::Throttled) => Err(Trouble::Throttled),
             Some(Fate::Failed) => Err(Trouble::Unknown),
             Some(Fate::Expired) => Err(Trouble::Expired),
+            Some(Fate::Unauthorized) => Err(Trouble::Refused("ExpiredTokenException")),
             _ => {
                 let coverage = &mut self.coverage;
                 let mut moment = Moment { now_ms: self.now_ms, chance: &mut chance, partial, coverage };
@@ -327,6 +340,7 @@ impl Net {
             Fate::Expired => Met::Expired,
             Fate::Conflict => Met::Conflict,
             Fate::CrashBefore | Fate::CrashAfter => Met::CrashAtCall,
+            Fate::Unauthorized => Met::Unauthorized,
         };
         self.coverage.meet(met);
         match (fate, call) {

@@ -69,6 +69,8 @@ words!(
         CrashBefore = "crash-before",
         /// The caller dies once it is sent.
         CrashAfter = "crash-after",
+        /// The caller's credentials have expired, and others are there some seconds later.
+        Unauthorized = "unauthorized",
     }
 );
 

@@ -58,13 +58,17 @@ impl Bids {
                 }
                 self.accepted.insert(id);
             }
-            Outcome::Expired | Outcome::Undelivered | Outcome::StreamRefuses(_) if self.handed[&id] == 1 => {
+            // Its stream is there all the time, and everything else passes while the bid has time.
+            Outcome::StreamRefuses(failure) => {
+                return Err(format!("bid {id} is answered while its time is not over: {failure}"));
+            }
+            Outcome::Expired | Outcome::Undelivered if self.handed[&id] == 1 => {
                 if log.landed.contains(&id) {
                     return Err(format!("bid {id} is refused and lies in the stream"));
                 }
                 self.refused.insert(id);
             }
-            Outcome::Expired | Outcome::Undelivered | Outcome::StreamRefuses(_) | Outcome::Unknown => {}
+            Outcome::Expired | Outcome::Undelivered | Outcome::Unknown => {}
         }
         Ok(())
     }

@@ -152,6 +152,11 @@ impl Checker {
         self.bids.on_death(taker);
     }
 
+    /// A process ends because it gave up on a service, although everything here passes.
+    pub fn on_give_up(&mut self, life: &str, failure: &str) {
+        self.judge(Invariant::Progress, Err(format!("{life} gives up on what passes: {failure}")));
+    }
+
     /// A producer answered.
     pub fn on_answer(&mut self, taker: (usize, u32), answer: &Answer) {
         let checked = self.bids.on_answer(&self.log, taker, answer);

@@ -6,7 +6,10 @@ pub mod processor;
 pub mod producer;
 pub mod settler;
 
+use std::time::Duration;
+
 use runtime::failure::Failure;
+use runtime::outage::{Outage, Verdict};
 use schemas::bid::Bid;
 use schemas::ids::ShardId;
 use schemas::time::Millis;
@@ -52,6 +55,14 @@ fn failure(trouble: Trouble) -> Failure {
         Trouble::Expired => Failure::said("ExpiredIteratorException", "too old".to_owned()),
         Trouble::Refused(code) => Failure::said(code, "refused".to_owned()),
         Trouble::Sql(state, text) => Failure::Refused { code: state.to_owned(), message: text.to_owned() },
+    }
+}
+
+/// Tells an outage of trouble: a process that gives up on one ends, and none of this world is worth that.
+fn watch(outage: &mut Outage, (life, started_ms): (Life, u64), trouble: Trouble, net: &mut Net) {
+    let (failure, now) = (failure(trouble), Duration::from_millis(net.now_ms - started_ms));
+    if outage.on_failure(&failure, now, 0.5) == Verdict::GiveUp {
+        net.services.checker.on_give_up(&life.to_string(), &failure.to_string());
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use processor::core::holding::{Now, Timing};
 use processor::core::lease::{Action, Appetite, Listed, Look, Watch};
+use runtime::outage::Outage;
 use schemas::ids::ShardId;
 use schemas::lease::{Beginning, Lease, Tail};
 
 use super::holder::{Heard, Holder};
-use super::{Alarm, wall};
+use super::{Alarm, wall, watch};
 use crate::sim::call::{Answer, Call, Life, Reply, Shard};
 use crate::sim::net::Net;
 
@@ -34,6 +35,8 @@ pub struct ProcessorStage {
     skew_ms: i64,
     started_ms: u64,
     watch: Watch,
+    /// The stream and the lease table, as looks find them.
+    services: Outage,
     /// Whether a look is under way, and what it has still to do.
     looking: bool,
     actions: VecDeque<Action>,
@@ -56,6 +59,7 @@ impl ProcessorStage {
             skew_ms: net.setting.processors[life.actor.index],
             started_ms: net.now_ms,
             watch: Watch::new(life.to_string(), failover),
+            services: Outage::after_a_good_start(),
             looking: false,
             actions: VecDeque::new(),
             look_at_ms: net.now_ms,
@@ -106,7 +110,12 @@ impl ProcessorStage {
         match (self.asked.remove(&tag), reply) {
             (Some(Asked::Rows), Ok(Answer::Leases(rows))) => self.ask(Asked::Shards(rows), Call::Shards, net),
             (Some(Asked::Shards(rows)), Ok(Answer::Shards(shards))) => self.look(&shards, &rows, net),
-            (Some(Asked::Rows | Asked::Shards(_)), _) => self.looking = false,
+            (Some(Asked::Rows | Asked::Shards(_)), reply) => {
+                self.looking = false;
+                if let Err(trouble) = reply {
+                    watch(&mut self.services, (self.life, self.started_ms), trouble, net);
+                }
+            }
             (Some(Asked::Action(action)), reply) => self.on_action(*action, &reply, net),
             (Some(Asked::Holder(shard_id)), reply) => {
                 if let Some(holder) = self.holders.get_mut(&shard_id) {
@@ -119,6 +128,7 @@ impl ProcessorStage {
     }
 
     fn look(&mut self, shards: &[Shard], rows: &[Lease], net: &mut Net) {
+        self.services.on_success(Duration::from_millis(net.now_ms - self.started_ms));
         for row in rows {
             if let Some(holder) = self.holders.get_mut(&row.shard_id) {
                 holder.on_seen(row);

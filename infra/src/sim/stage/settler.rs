@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use runtime::outage::Outage;
 use schemas::attr::{Attr, Attrs};
 use schemas::keys;
 use schemas::limits::OUTBOX_SUBS;
@@ -13,7 +14,7 @@ use settler::core::rows::Auction;
 use settler::core::transaction::{Effect, End, Ended, Event, Moment, Rules, Transaction};
 
 use super::marks::{Marks, hold};
-use super::{Alarm, wall};
+use super::{Alarm, wall, watch};
 use crate::sim::call::{Answer, Call, Key, Life, Reply, Trouble};
 use crate::sim::coverage::Met;
 use crate::sim::net::Net;
@@ -53,6 +54,8 @@ pub struct SettlerStage {
     machine: Option<Transaction>,
     batch: usize,
     connected: bool,
+    /// Reading the outbox.
+    reading: Outage,
     next_tag: u64,
     until_ms: Option<u64>,
     over: bool,
@@ -72,6 +75,7 @@ impl SettlerStage {
             machine: None,
             batch: 0,
             connected: false,
+            reading: Outage::after_a_good_start(),
             next_tag: 0,
             until_ms: None,
             over: false,
@@ -112,7 +116,11 @@ impl SettlerStage {
                 waiting.remove(&tag);
                 match reply {
                     Ok(Answer::Outbox(entries)) => found.extend(entries),
-                    _ => *failed = true,
+                    Err(trouble) => {
+                        *failed = true;
+                        watch(&mut self.reading, (self.life, self.started_ms), trouble, net);
+                    }
+                    Ok(_) => *failed = true,
                 }
                 if waiting.is_empty() {
                     let (found, failed) = (std::mem::take(found), *failed);
@@ -132,6 +140,9 @@ impl SettlerStage {
     fn on_found(&mut self, mut found: Vec<(String, Key)>, failed: bool, net: &mut Net) {
         found.sort_unstable();
         found.truncate(usize::from(net.setting.batch));
+        if !failed {
+            self.reading.on_success(Duration::from_millis(net.now_ms - self.started_ms));
+        }
         if failed || found.is_empty() {
             self.doing = Doing::Between;
             return;
