@@ -23,6 +23,8 @@ pub enum Attr {
     L(Vec<Attr>),
     /// A set of texts; never empty.
     Ss(Vec<String>),
+    /// Bytes.
+    B(Vec<u8>),
 }
 
 /// Why an item cannot be read: which attribute, and what was wanted there.
@@ -96,6 +98,17 @@ pub fn money(attrs: &Attrs, name: &str) -> Result<Money, AttrError> {
 /// When the attribute is absent or no such text.
 pub fn millis(attrs: &Attrs, name: &str) -> Result<Millis, AttrError> {
     text(attrs, name)
+}
+
+/// Bytes of an item.
+///
+/// # Errors
+/// When the attribute is absent or no binary.
+pub fn bytes<'a>(attrs: &'a Attrs, name: &str) -> Result<&'a [u8], AttrError> {
+    match attrs.get(name) {
+        Some(Attr::B(bytes)) => Ok(bytes),
+        _ => wrong(name, "a binary"),
+    }
 }
 
 /// A map of an item.

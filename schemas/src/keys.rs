@@ -16,6 +16,10 @@ pub const LEASE_TABLE: &str = "bid-processor";
 pub const OUTBOX_INDEX: &str = "outbox";
 /// Both keys of the geometry.
 pub const GEOMETRY: (&str, &str) = ("PIPELINE", "GEOMETRY");
+/// Both keys of the head of the roster of agreed accounts; its parts stand beside it.
+pub const ROSTER: (&str, &str) = ("PIPELINE", "ROSTER");
+/// Both keys of the head of the name map; its parts stand beside it.
+pub const NAMES: (&str, &str) = ("PIPELINE", "NAMES");
 
 /// PK of aggregates and bid events.
 #[must_use]

@@ -61,6 +61,7 @@ mod tests {
         match attr {
             Attr::S(text) | Attr::N(text) => text.len() + 1,
             Attr::Bool(_) => 1,
+            Attr::B(bytes) => bytes.len(),
             Attr::Ss(texts) => texts.iter().map(|text| text.len() + 1).sum(),
             Attr::L(list) => 3 + list.iter().map(|value| bytes(value) + 1).sum::<usize>(),
             Attr::M(map) => 3 + map.iter().map(|(name, value)| name.len() + bytes(value) + 1).sum::<usize>(),

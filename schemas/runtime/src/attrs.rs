@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use schemas::attr::{Attr, Attrs};
 
-/// An attribute of a type that no item of ours has (binary, set of numbers, null).
+/// An attribute of a type that no item of ours has (set of numbers, null).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("attribute {name} has a type that no item of this pipeline uses")]
 pub struct ForeignType {
@@ -29,6 +30,7 @@ pub fn value_to_sdk(value: Attr) -> AttributeValue {
         Attr::M(map) => AttributeValue::M(to_sdk(map)),
         Attr::L(list) => AttributeValue::L(list.into_iter().map(value_to_sdk).collect()),
         Attr::Ss(set) => AttributeValue::Ss(set),
+        Attr::B(bytes) => AttributeValue::B(Blob::new(bytes)),
     }
 }
 
@@ -50,6 +52,7 @@ fn value_from_sdk(name: &str, value: &AttributeValue) -> Result<Attr, ForeignTyp
             Attr::L(list.iter().map(|value| value_from_sdk(name, value)).collect::<Result<_, _>>()?)
         }
         AttributeValue::Ss(set) => Attr::Ss(set.clone()),
+        AttributeValue::B(bytes) => Attr::B(bytes.as_ref().to_vec()),
         _ => return Err(ForeignType { name: name.to_owned() }),
     })
 }

@@ -11,6 +11,7 @@ pub mod chance;
 pub mod clients;
 pub mod clock;
 pub mod credentials;
+pub mod directory;
 pub mod error_class;
 pub mod expose;
 pub mod failure;
