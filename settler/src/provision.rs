@@ -1,5 +1,6 @@
 //! Accounts, slots and deposits; all repeatable. The schema is made in [`crate::schema`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runtime::backoff::Backoff;
@@ -20,10 +21,12 @@ use crate::error::Error;
 use crate::grace::Grace;
 use crate::runner::Runner;
 pub use crate::schema::{apply as schema, known as known_schema};
-use crate::statements::{INSERT_ACCOUNTS, UPSERT_SLOTS};
+use crate::statements::{INSERT_ACCOUNTS, READ_AGREED, UPSERT_SLOTS};
 
 /// Rows of one transaction: far below the 3,000 of DSQL.
 const ROWS: usize = 500;
+/// Accounts read at once: 16 bytes each.
+const AGREED_PAGE: u32 = 10_000;
 /// Full jitter between two tries of a statement that can be repeated.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(2) };
 /// Tries of such a statement.
@@ -121,6 +124,28 @@ pub async fn accounts(connection: &Connection, accounts: &[NewAccount]) -> Resul
         execute(connection, "accounts", INSERT_ACCOUNTS, &[&ids, &names, &balances, &limits]).await?;
     }
     Ok(())
+}
+
+/// The accounts that may bid, of all that the ledger has: at most `most` of them and one more, which says that there are
+/// more.
+///
+/// # Errors
+/// When the ledger refuses or stays away.
+pub async fn agreed(connection: &Connection, most: usize) -> Result<BTreeSet<AccountId>, Error> {
+    let (mut agreed, mut last) = (BTreeSet::new(), Uuid::nil());
+    let page = i64::from(AGREED_PAGE);
+    while agreed.len() <= most {
+        let run = async || connection.client.query(READ_AGREED, &[&last, &page]).await;
+        let rows = again(connection.ledger(), "agreed accounts", STATEMENT_WITHIN, run).await?;
+        agreed.extend(rows.iter().map(|row| AccountId(row.get(0))));
+        match rows.last() {
+            Some(row) if rows.len() >= usize::try_from(AGREED_PAGE).unwrap_or(usize::MAX) => {
+                last = row.get(0)
+            }
+            _ => break,
+        }
+    }
+    Ok(agreed)
 }
 
 /// Makes slots that are not known yet, and gives known ones the floor and publisher that are given.

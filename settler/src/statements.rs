@@ -75,6 +75,9 @@ pub const INSERT_ACCOUNTS: &str = "INSERT INTO enterprise_accounts (account_id, 
      credit_limit, version) SELECT account, name, balance::numeric, balance::numeric, credit::numeric, 0 \
      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS rows (account, name, balance, credit) \
      ON CONFLICT (account_id) DO NOTHING";
+/// Accounts that may bid, in order, from one of them on.
+pub const READ_AGREED: &str = "SELECT account_id FROM enterprise_accounts \
+     WHERE account_id >= $1::uuid ORDER BY account_id LIMIT $2::bigint";
 /// Slots: known ones get the floor and the publisher that are given, for decisions that are still to be made.
 pub const UPSERT_SLOTS: &str = "INSERT INTO ad_slots (slot_id, publisher_account_id, floor_price) \
      SELECT slot, publisher, floor::numeric FROM unnest($1::uuid[], $2::uuid[], $3::text[]) \

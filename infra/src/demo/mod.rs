@@ -127,7 +127,9 @@ async fn pipeline(
     let ledger = Ledger::stand_in(&engines.database_url());
     let accounts: Vec<_> = (0..options.accounts).map(provision::sample_account).collect();
     let slots: Vec<_> = (0..options.slots).map(provision::sample_slot).collect();
-    provision::ledger(&ledger, &accounts, &slots).await?;
+    let connection = provision::ledger(&ledger, &accounts, &slots).await?;
+    provision::roster(&place, &connection).await?;
+    drop(connection);
     engines.inject_conflicts(options.conflicts, options.seed.unsigned_abs());
 
     let mut stages = Stages::start(engines, &ledger).await?;

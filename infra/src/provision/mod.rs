@@ -4,6 +4,7 @@
 //! [`services`] is Kinesis and DynamoDB, [`files`] reads accounts and slots. The ledger's schema and rows are the
 //! settler's own (`settler::provision`).
 
+pub mod directory;
 pub mod files;
 pub mod services;
 
@@ -14,11 +15,12 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use runtime::agreed::AgreedError;
 use schemas::geometry::{Geometry, Pricing, Ranking};
-use schemas::item::GeometryItem;
+use schemas::item::{Directory, GeometryItem, ROSTER_ACCOUNTS_MAX, Roster};
 use schemas::money::Money;
 use settler::db::{Connection, Ledger};
 use settler::provision::{NewAccount, NewSlot};
 
+use self::directory::Content;
 use self::files::Lines;
 pub use self::services::{provision, sentence};
 use crate::failure::Failure;
@@ -169,6 +171,7 @@ pub async fn run(options: Provision) -> anyhow::Result<()> {
     provision(&place, options.shards, &agreed).await?;
     settler::provision::schema(&connection).await.map_err(Failure::from)?;
     rows(&connection, &accounts, &slots).await?;
+    roster(&place, &connection).await?;
     let names = &place.names;
     writeln!(
         std::io::stdout(),
@@ -206,20 +209,47 @@ fn read(options: &Provision) -> Result<(Vec<NewAccount>, Vec<NewSlot>), Failure>
     Err(Failure::found(format!("{words}; nothing was provisioned, correct that and run it again")))
 }
 
-/// The ledger's schema, and accounts and slots that it does not know yet.
+/// The ledger's schema, and accounts and slots that it does not know yet; answers the connection that made them.
 ///
 /// # Errors
 /// A [`Failure`] when the ledger cannot be reached, refuses, or has tables of ours in another form.
-pub async fn ledger(ledger: &Ledger, accounts: &[NewAccount], slots: &[NewSlot]) -> anyhow::Result<()> {
+pub async fn ledger(
+    ledger: &Ledger,
+    accounts: &[NewAccount],
+    slots: &[NewSlot],
+) -> anyhow::Result<Connection> {
     let connection = ledger.connect().await.map_err(Failure::from)?;
     settler::provision::schema(&connection).await.map_err(Failure::from)?;
-    Ok(rows(&connection, accounts, slots).await?)
+    rows(&connection, accounts, slots).await?;
+    Ok(connection)
 }
 
 async fn rows(connection: &Connection, accounts: &[NewAccount], slots: &[NewSlot]) -> Result<(), Failure> {
     settler::provision::accounts(connection, accounts).await?;
     settler::provision::slots(connection, slots).await?;
     Ok(())
+}
+
+/// Publishes the roster of all accounts that the ledger agrees to; answers its version, 0 while there is nothing to
+/// publish: a ledger without accounts sells nothing, and a roster of none would only keep a first load out.
+///
+/// # Errors
+/// A [`Failure`] when the ledger cannot be read or the table cannot be written.
+pub async fn roster(place: &Place, connection: &Connection) -> Result<u64, Failure> {
+    let agreed = settler::provision::agreed(connection, ROSTER_ACCOUNTS_MAX).await?;
+    if agreed.is_empty() && !directory::stands(place, Directory::Roster).await? {
+        return Ok(0);
+    }
+    let is_bounded = agreed.len() <= ROSTER_ACCOUNTS_MAX;
+    if !is_bounded {
+        tracing::warn!(
+            most = ROSTER_ACCOUNTS_MAX,
+            "the ledger has more accounts than a roster holds: producers refuse nobody by the account"
+        );
+    }
+    let bytes = is_bounded.then(|| Roster::encode(&agreed));
+    let content = Content { entries: agreed.len(), bytes: bytes.as_deref() };
+    directory::publish(place, Directory::Roster, content).await
 }
 
 /// An account of the load generator.
