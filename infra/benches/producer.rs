@@ -75,7 +75,8 @@ fn write_bids(path: &Path, bids: u32) -> anyhow::Result<()> {
 /// The producer's process.
 #[tokio::main]
 async fn produce(arguments: Vec<String>) -> anyhow::Result<()> {
-    let config = Config::try_parse_from([vec!["producer".to_owned()], arguments].concat())?;
+    let config =
+        Config::try_parse_from([vec!["producer".to_owned(), "--no-table".to_owned()], arguments].concat())?;
     let url = std::env::var("AWS_ENDPOINT_URL_KINESIS")?;
     let (_trigger, stop) = shutdown::channel();
     let clients = Clients::local(&url, &url).await;

@@ -1,8 +1,12 @@
 //! Tells whoever sent a bid what became of it, when that is anything but accepted: a line in the file of refused
 //! lines, and a sample in the log.
 
+use std::borrow::Cow;
+
 use schemas::bid::Bid;
+use schemas::geometry::Geometry;
 use schemas::intake::{to_line, to_record_line};
+use schemas::time::Millis;
 use serde::Serialize;
 
 use crate::core::delivery::Outcome;
@@ -23,6 +27,26 @@ struct Told<'a> {
     text: &'a str,
 }
 
+/// A bid that was not accepted, and by how much it missed its window, when that is the reason.
+struct Missed {
+    bid: Bid,
+    ahead_ms: Option<u64>,
+    late_ms: Option<u64>,
+}
+
+fn log(told: &Told<'_>, missed: Option<&Missed>, so_far: u64) {
+    let Told { answer, line, field, reason, .. } = told;
+    let Some(Missed { bid, ahead_ms, late_ms }) = missed else {
+        return tracing::warn!(line, field, reason, so_far, "line {answer}");
+    };
+    let Bid { bid_id, slot_id, account_id, region, event_time, .. } = bid;
+    tracing::warn!(
+        line, field, reason, so_far, ahead_ms, late_ms,
+        %bid_id, %slot_id, %account_id, %region, %event_time,
+        "bid {answer}"
+    );
+}
+
 /// Where answers go.
 #[derive(Debug)]
 pub(crate) struct Answers {
@@ -30,14 +54,19 @@ pub(crate) struct Answers {
     record: Option<Output>,
     /// The stream's name.
     stream: String,
+    geometry: Option<Geometry>,
     told: u64,
     buffer: Vec<u8>,
 }
 
 impl Answers {
     /// Answers to what is sent to this stream; they go to these files, and to the log.
-    pub(crate) fn new(stream: String, rejects: Option<Output>, record: Option<Output>) -> Self {
-        Self { rejects, record, stream, told: 0, buffer: Vec::new() }
+    pub(crate) fn new(
+        (stream, geometry): (String, Option<Geometry>),
+        rejects: Option<Output>,
+        record: Option<Output>,
+    ) -> Self {
+        Self { rejects, record, stream, geometry, told: 0, buffer: Vec::new() }
     }
 
     /// Records a bid that was taken.
@@ -56,29 +85,52 @@ impl Answers {
         reason: &str,
         text: &str,
     ) -> Result<(), Error> {
-        self.tell(&Told { answer: "refused", line, field, reason, text })
+        self.tell(&Told { answer: "refused", line, field, reason, text }, None)
     }
 
-    /// Tells what became of a bid; nothing about one that was accepted.
-    pub(crate) fn on_outcome(&mut self, line: u64, bid: &Bid, outcome: &Outcome) -> Result<(), Error> {
-        let refused;
-        let (answer, field, reason) = match outcome {
+    /// Tells what became of a bid; nothing about one that was accepted. `now` is the stream's clock.
+    pub(crate) fn on_outcome(
+        &mut self,
+        line: u64,
+        bid: &Bid,
+        outcome: &Outcome,
+        now: Millis,
+    ) -> Result<(), Error> {
+        let mut missed = Missed { bid: *bid, ahead_ms: None, late_ms: None };
+        let (answer, field, reason): (_, _, Cow<'_, str>) = match outcome {
             Outcome::Accepted(_) => return Ok(()),
-            Outcome::Expired => ("expired", "timestamp", "expired: its window is closed; send a bid of now"),
-            Outcome::Undelivered => ("undelivered", "line", "was not delivered in time; send it again"),
+            Outcome::Refused(error) => {
+                missed.ahead_ms = Some(error.ahead_ms()).filter(|ahead_ms| *ahead_ms > 0);
+                ("refused", error.field(), error.to_string().into())
+            }
+            Outcome::Expired => {
+                let late_ms = self.late_ms(bid, now);
+                missed.late_ms = Some(late_ms);
+                let reason = format!("expired: its window closed {late_ms} ms ago; send a bid of now");
+                ("expired", "timestamp", reason.into())
+            }
+            Outcome::Undelivered => {
+                ("undelivered", "line", "was not delivered in time; send it again".into())
+            }
             Outcome::StreamRefuses(failure) => {
                 let why = Error::stream(&self.stream, (**failure).clone());
-                refused = format!("{why}; then send it again");
-                ("undelivered", "line", refused.as_str())
+                ("undelivered", "line", format!("{why}; then send it again").into())
             }
             Outcome::Unknown => {
-                ("unknown", "line", "may or may not be delivered; send it again, a copy counts once")
+                let reason = "may or may not be delivered; send it again, a copy counts once";
+                ("unknown", "line", reason.into())
             }
         };
         let mut text = Vec::new();
         to_line(bid, &mut text);
         let text = String::from_utf8_lossy(text.trim_ascii_end());
-        self.tell(&Told { answer, line, field, reason, text: &text })
+        self.tell(&Told { answer, line, field, reason: &reason, text: &text }, Some(&missed))
+    }
+
+    /// How long ago the bid's window closed.
+    fn late_ms(&self, bid: &Bid, now: Millis) -> u64 {
+        let closed = |geometry: Geometry| geometry.closes_at(geometry.window_start(bid.event_time));
+        self.geometry.map_or(0, |geometry| now.since(closed(geometry)))
     }
 
     /// Writes what is still held back.
@@ -86,11 +138,10 @@ impl Answers {
         [&mut self.rejects, &mut self.record].into_iter().flatten().try_for_each(Output::flush)
     }
 
-    fn tell(&mut self, told: &Told<'_>) -> Result<(), Error> {
+    fn tell(&mut self, told: &Told<'_>, missed: Option<&Missed>) -> Result<(), Error> {
         self.told += 1;
         if self.told <= LOGGED_MAX || self.told.is_power_of_two() {
-            let Told { answer, line, field, reason, .. } = told;
-            tracing::warn!(line, field, reason, so_far = self.told, "line {answer}");
+            log(told, missed, self.told);
         }
         let Some(rejects) = &mut self.rejects else { return Ok(()) };
         self.buffer.clear();

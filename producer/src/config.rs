@@ -58,9 +58,15 @@ pub struct Config {
     /// How long delivering goes on after a request to stop, in s.
     #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(1..=3_600))]
     pub drain_s: u64,
-    /// The table with the agreed geometry; with it, bids that cannot make their window any more are refused.
-    #[arg(long, env = "AGGREGATES_TABLE", value_parser = NonEmptyStringValueParser::new())]
-    pub table: Option<String>,
+    /// The table with the agreed geometry and accounts: bids that could not count are refused by it.
+    #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE, value_parser = NonEmptyStringValueParser::new())]
+    pub table: String,
+    /// Reads no table, whatever else names one: no bid is refused as too old, too far ahead or of an unknown account.
+    #[arg(long)]
+    pub no_table: bool,
+    /// Keeps a bid that is at most this many ms too far ahead until it is due, instead of refusing it.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
+    pub hold_ahead_ms: u64,
     /// Lines that were not accepted, with their reasons, as NDJSON. Over HTTP each caller is told instead, and only what
     /// was taken and not delivered stands here too.
     #[arg(long, value_name = "FILE")]
@@ -146,6 +152,12 @@ pub enum Intake {
 const DURATION_S: u64 = 30;
 
 impl Config {
+    /// The table that says what the pipeline agreed on, unless none is to be read.
+    #[must_use]
+    pub fn agreed_table(&self) -> Option<&str> {
+        (!self.no_table).then_some(&self.table)
+    }
+
     /// Where bids come in over HTTP, when they do.
     #[must_use]
     pub fn listen(&self) -> Option<Listen> {

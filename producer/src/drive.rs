@@ -3,32 +3,41 @@
 //! Owns the clocks and the files; decides nothing about bids. A failure of input or of a file ends the taking, never
 //! the delivering of what was taken.
 
+mod taking;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::Client;
+use runtime::chance;
 use runtime::clients::Clients;
 use runtime::failure::Failure;
 use runtime::outage::Watched;
 use runtime::shutdown::{self, Shutdown};
 use runtime::told::Told;
-use runtime::{agreed, chance, clock};
+use schemas::ids::Region;
+use schemas::item::Roster;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::answers::Answers;
 use crate::calls::Calls;
 use crate::config::Config;
+use crate::core::admission::Admission;
 use crate::core::delivery::{Answer, Moment, Outcome, Reply};
 use crate::core::sender::{Rules, Sender};
 use crate::error::Error;
 use crate::files::{Files, Output};
 use crate::handle::Handle;
 use crate::http;
+use crate::known::Known;
 use crate::listing::{Listed, Listing};
+use crate::metrics::refusals::Reason;
 use crate::metrics::{Metrics, Summary};
 use crate::room::bids_in;
 use crate::source::{Feed, Source, Taken};
+use crate::stream_clock::StreamClock;
 use crate::{put, shards};
 
 /// How often what is costly to know is looked at.
@@ -105,7 +114,7 @@ async fn run_with(
         if feed.is_none() && backlog.is_empty() {
             drive.sender.on_end();
             drive.turn();
-            if drive.sender.held() == 0 {
+            if drive.held() == 0 {
                 return drive.finish();
             }
         }
@@ -152,7 +161,11 @@ async fn until(when: Option<tokio::time::Instant>) {
 type Replied = (u64, Result<Vec<Reply>, Failure>);
 
 struct Drive {
+    admission: Admission,
     sender: Sender,
+    known: Known,
+    clock: StreamClock,
+    region: Region,
     client: Client,
     stream: String,
     flight: JoinSet<Replied>,
@@ -178,10 +191,12 @@ impl Drive {
     ) -> Result<Self, Error> {
         let listed = shards::list(&clients.kinesis, &config.stream).await;
         let map = listed.map_err(|failure| Error::stream(&config.stream, failure))?;
-        let geometry = match &config.table {
-            Some(table) => Some(agreed::read(&clients.dynamodb, table, None).await?.geometry),
-            None => None,
-        };
+        let mut known = Known::read(config, &clients).await?;
+        let geometry = known.geometry;
+        // Bids that are not due yet leave room for those that are.
+        let kept_max = bids_in(config.buffer_bytes) / 2;
+        let admission = Admission::new(geometry, config.hold_ahead_ms, kept_max);
+        let roster = known.roster();
         let rules = Rules {
             envelope: config.envelope,
             record_bids_max: usize::try_from(config.record_bids).unwrap_or(usize::MAX),
@@ -191,15 +206,19 @@ impl Drive {
         };
         metrics.standing().on_answer();
         tracing::info!(stream = config.stream, shards = map.len(), envelope = %config.envelope, "sending");
-        Ok(Self {
+        let mut drive = Self {
+            admission,
             sender: Sender::new(rules, map),
+            known,
+            clock: StreamClock::new(clients.kinesis_clock),
+            region: config.region,
             listing: Listing::new(clients.kinesis.clone(), config.stream.clone()),
             client: clients.kinesis,
             stream: config.stream.clone(),
             flight: JoinSet::new(),
             looked_ms: 0,
             calls: Calls::default(),
-            answers: Answers::new(config.stream.clone(), files.rejects, files.record),
+            answers: Answers::new((config.stream.clone(), geometry), files.rejects, files.record),
             failure: None,
             metrics,
             started: Instant::now(),
@@ -207,16 +226,23 @@ impl Drive {
             told: Told::default(),
             // Its shards were listed.
             sending: Watched::after_a_good_start(format!("stream {}", config.stream)),
-        })
+        };
+        drive.on_roster(roster);
+        Ok(drive)
     }
 
     fn now(&self) -> Moment {
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Moment { elapsed_ms, wall: clock::now() }
+        Moment { elapsed_ms, wall: self.clock.now() }
     }
 
     fn next_due(&self) -> Option<tokio::time::Instant> {
-        let due_ms = [self.sender.next_due_ms(), self.listing.due_ms()].into_iter().flatten().min()?;
+        let kept_ms = self.admission.next_due().map(|due| {
+            let now = self.now();
+            now.elapsed_ms.saturating_add(due.since(now.wall))
+        });
+        let due = [self.sender.next_due_ms(), self.listing.due_ms(), kept_ms];
+        let due_ms = due.into_iter().flatten().min()?;
         Some(tokio::time::Instant::from_std(self.started + Duration::from_millis(due_ms)))
     }
 
@@ -234,7 +260,17 @@ impl Drive {
         if now.elapsed_ms >= self.looked_ms {
             self.looked_ms = now.elapsed_ms + LOOK_MS;
             Metrics::set(&self.metrics.lag_ms, self.sender.lag_ms(now));
+            self.metrics.clock_offset_ms.store(self.clock.look(), Ordering::Relaxed);
+            if let Some(roster) = self.known.poll_roster() {
+                self.on_roster(roster);
+            }
         }
+    }
+
+    fn on_roster(&mut self, roster: Option<Arc<Roster>>) {
+        let version = roster.as_ref().map_or(0, |roster| roster.version());
+        Metrics::set(&self.metrics.roster_version, version);
+        self.admission.on_roster(roster);
     }
 
     fn count(&mut self) {
@@ -244,51 +280,10 @@ impl Drive {
         Metrics::set(&metrics.retries, counts.retries);
         Metrics::set(&metrics.throttled, counts.throttled);
         Metrics::set(&metrics.resends, counts.resends);
-        Metrics::set(&metrics.held, u64::try_from(self.sender.held()).unwrap_or(u64::MAX));
+        Metrics::set(&metrics.held, u64::try_from(self.held()).unwrap_or(u64::MAX));
+        Metrics::set(&metrics.kept, u64::try_from(self.admission.kept()).unwrap_or(u64::MAX));
         Metrics::set(&metrics.in_flight, u64::try_from(self.sender.in_flight()).unwrap_or(u64::MAX));
         metrics.series.on_events(&self.sender.poll_events());
-    }
-
-    /// Takes as much of the backlog as there is room for.
-    fn on_backlog(&mut self, backlog: &mut VecDeque<Taken>, held_max: usize) {
-        if backlog.is_empty() {
-            return;
-        }
-        let now = self.now();
-        while self.sender.held() < held_max
-            && let Some(taken) = backlog.pop_front()
-        {
-            self.on_taken(taken, now);
-        }
-    }
-
-    fn on_taken(&mut self, taken: Taken, now: Moment) {
-        let (ticket, bid) = match taken {
-            Taken::Refused { line, refused } => {
-                Metrics::add(&self.metrics.sent);
-                Metrics::add(&self.metrics.refused);
-                let told = self.answers.on_refused(line, &refused.field, &refused.reason, &refused.text);
-                return self.check(told);
-            }
-            Taken::Call(call) => {
-                let (tickets, bids) = self.calls.on_call(call);
-                tickets.zip(bids).for_each(|(ticket, bid)| self.on_bid(ticket, bid, now));
-                return;
-            }
-            Taken::Duplicate { bid, ticket } => {
-                Metrics::add(&self.metrics.duplicates_generated);
-                (ticket, bid)
-            }
-            Taken::Bid { bid, ticket } => (ticket, bid),
-        };
-        self.on_bid(ticket, bid, now);
-    }
-
-    fn on_bid(&mut self, ticket: u64, bid: schemas::bid::Bid, now: Moment) {
-        Metrics::add(&self.metrics.sent);
-        let recorded = self.answers.on_taken(&bid);
-        self.check(recorded);
-        self.sender.on_bid(ticket, bid, now);
     }
 
     /// Counts what was answered, and only then tells it: whoever is told finds it counted.
@@ -298,7 +293,11 @@ impl Drive {
         for answer in &answers {
             counts[match &answer.outcome {
                 Outcome::Accepted(_) => 0,
-                Outcome::Expired => 1,
+                Outcome::Refused(_) => unreachable!("the sender refuses nothing"),
+                Outcome::Expired => {
+                    self.metrics.refusals.add(answer.bid.region, Reason::Expired);
+                    1
+                }
                 Outcome::Undelivered | Outcome::StreamRefuses(_) => 2,
                 Outcome::Unknown => 3,
             }] += 1;
@@ -307,19 +306,10 @@ impl Drive {
         let counters = [&metrics.accepted, &metrics.expired, &metrics.undelivered, &metrics.unknown];
         counters.into_iter().zip(counts).for_each(|(counter, count)| Metrics::add_many(counter, count));
         self.count();
+        let now = self.now();
         for Answer { ticket, bid, outcome } in answers {
-            let told = self.answers.on_outcome(ticket, &bid, &outcome);
-            self.check(told);
-            if !self.calls.is_empty() {
-                self.calls.on_outcome(ticket, outcome);
-            }
+            self.answer(ticket, &bid, outcome, now);
         }
-    }
-
-    /// Time to stop: every bid that is held is answered as it stands.
-    fn abandon(&mut self, backlog: &mut VecDeque<Taken>) {
-        self.on_backlog(backlog, usize::MAX);
-        self.sender.abandon();
     }
 
     fn on_replied(&mut self, replied: Result<Replied, JoinError>) {

@@ -2,6 +2,7 @@
 
 use runtime::agreed::AgreedError;
 use runtime::clients::EnvError;
+use runtime::directory::DirectoryError;
 use runtime::failure::Failure;
 use schemas::exit;
 
@@ -42,8 +43,11 @@ pub enum Error {
         message: String,
     },
     /// The geometry cannot be read.
-    #[error(transparent)]
+    #[error("{0}; --no-table runs without it, and then no bid is refused by its window or account")]
     Agreed(#[from] AgreedError),
+    /// The roster cannot be read.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// Input or an output file failed.
     #[error("{what}: {source}")]
     Io {
@@ -77,6 +81,7 @@ impl Error {
             Self::Stream { failure, .. } => failure.exit_code(),
             Self::Listen { .. } => exit::UNAVAILABLE,
             Self::Agreed(error) => error.exit_code(),
+            Self::Directory(error) => error.exit_code(),
             Self::Io { .. } => exit::IO,
         }
     }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::calls::Call;
 use crate::config::Config;
+use crate::core::admission::AdmissionError;
 use crate::core::delivery::{Outcome, Place};
 use crate::drive;
 use crate::error::Error;
@@ -31,6 +32,9 @@ pub enum SendError {
     /// It cannot make its window any more; the stream does not have it.
     #[error("expired: the window of this bid is closed")]
     Expired,
+    /// It was refused before it was sent: says which field, why, and what to do.
+    #[error("refused: {field} {0}", field = .0.field())]
+    Refused(AdmissionError),
     /// Time ran out; the stream does not have it.
     #[error("not delivered in time")]
     Undelivered,
@@ -84,6 +88,7 @@ fn answered(outcome: Outcome, stream: &str) -> Result<Accepted, SendError> {
     match outcome {
         Outcome::Accepted(place) => Ok(place),
         Outcome::Expired => Err(SendError::Expired),
+        Outcome::Refused(error) => Err(SendError::Refused(error)),
         Outcome::Undelivered => Err(SendError::Undelivered),
         Outcome::StreamRefuses(failure) => {
             Err(SendError::StreamRefuses(Error::stream(stream, (*failure).clone()).to_string().into()))
@@ -157,6 +162,11 @@ impl Producer {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Asks for the stop that [`Producer::close`] waits for, from any task.
+    pub fn stop(&self) {
+        self.stop.trigger();
     }
 
     /// Delivers what was taken and stops. When every `send` failed with [`SendError::Closed`], this says why.

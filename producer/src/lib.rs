@@ -21,6 +21,7 @@ pub mod generator;
 pub mod handle;
 pub mod http;
 pub mod input;
+mod known;
 mod listing;
 pub mod metrics;
 pub mod progress;
@@ -28,6 +29,7 @@ pub mod put;
 mod room;
 pub mod shards;
 pub mod source;
+mod stream_clock;
 
 pub use config::{Config, Intake};
 pub use drive::{run, run_from};

@@ -292,11 +292,10 @@ fn config(options: &Demo, region: Region, rejects: Option<&Path>) -> anyhow::Res
             add("--seed", &options.seed);
         }
     }
-    let mut config = producer::Config::try_parse_from(arguments)?;
-    if options.bids.is_none() {
-        config.table = None;
-    }
-    Ok(config)
+    // Generated load is to show what lateness costs, so nothing of it is refused at the door.
+    let with_table = options.bids.is_some();
+    let more = (!with_table).then(|| "--no-table".to_owned());
+    Ok(producer::Config::try_parse_from(arguments.into_iter().chain(more))?)
 }
 
 fn get(counter: &AtomicU64) -> u64 {

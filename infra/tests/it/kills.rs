@@ -46,7 +46,7 @@ impl Running {
     fn producer(&mut self, region: &str, seconds: &str) -> Process {
         let (log, summary) = (self.log("producer"), self.local.path(&format!("{region}.json")));
         let load = ["--generate", "500", "--duration", seconds, "--slots", "20", "--accounts", "100"];
-        let sent = ["--region", region, "--json", text(&summary)];
+        let sent = ["--region", region, "--no-table", "--json", text(&summary)];
         self.local.stage("producer", &log, &[&load[..], &sent[..]].concat())
     }
 

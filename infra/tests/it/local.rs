@@ -16,7 +16,7 @@ fn the_aws_cli_and_psql_work_against_up() {
     let _processor = local.stage("processor", "processor.log", &[]);
     let summary = local.path("summary.json");
     let load = ["--generate", "400", "--duration", "2", "--slots", "8", "--accounts", "50"];
-    let sent = ["--region", "eu-central-1", "--json", text(&summary)];
+    let sent = ["--region", "eu-central-1", "--no-table", "--json", text(&summary)];
     let producer = local.stage("producer", "producer.log", &[&load[..], &sent[..]].concat());
     assert!(producer.end().status.success());
     let accepted = read_json(&summary)["accepted"].as_u64().unwrap();

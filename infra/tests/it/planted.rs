@@ -16,7 +16,7 @@ fn settled(pricing: &str) -> Local {
     let settler = local.stage("settler", "settler.log", &[]);
     let summary = local.path("summary.json");
     let load = ["--generate", "400", "--duration", "2", "--slots", "4", "--accounts", "20"];
-    let sent = ["--region", "eu-central-1", "--json", text(&summary)];
+    let sent = ["--region", "eu-central-1", "--no-table", "--json", text(&summary)];
     let producer = local.stage("producer", "producer.log", &[&load[..], &sent[..]].concat());
     assert!(producer.end().status.success());
     local.settle(read_json(&summary)["accepted"].as_u64().unwrap());

@@ -93,7 +93,7 @@ impl World {
     /// Sends bids; answers how many were accepted, which is all of them.
     async fn load(&self, seconds: u64, rate: u32) -> u64 {
         let arguments = format!(
-            "producer --region eu-central-1 --generate {rate} --duration {seconds} --slots 60 --accounts 40 --linger-ms 200"
+            "producer --no-table --region eu-central-1 --generate {rate} --duration {seconds} --slots 60 --accounts 40 --linger-ms 200"
         );
         let config = producer::Config::try_parse_from(arguments.split(' ')).unwrap();
         let (_trigger, stop) = shutdown::channel();

@@ -7,6 +7,7 @@ mod away;
 mod files;
 mod gone;
 mod http;
+mod known;
 mod load;
 mod pressure;
 mod process;
@@ -57,8 +58,10 @@ impl Stream {
 }
 
 fn config(arguments: &[&str]) -> Config {
-    Config::try_parse_from(["producer", "--stream", STREAM, "--region", REGION].iter().chain(arguments))
-        .unwrap()
+    let named = ["producer", "--stream", STREAM, "--region", REGION];
+    // These streams stand alone: there is no table beside them.
+    let alone = named.iter().chain(&["--no-table"]);
+    Config::try_parse_from(alone.chain(arguments)).unwrap()
 }
 
 /// Different bids without end, of `slots` slots, made at one time.

@@ -20,6 +20,7 @@ use schemas::mutant::{self, Mutant};
 use schemas::record::Envelope;
 use schemas::time::Millis;
 
+use super::admission::AdmissionError;
 use super::lanes::Lanes;
 use super::pacer;
 use super::packer::{Entry, Item, Record};
@@ -58,6 +59,8 @@ pub enum Outcome {
     Accepted(Arc<Place>),
     /// Refused: it cannot make its window any more, and the stream does not have it.
     Expired,
+    /// Refused before it was sent.
+    Refused(AdmissionError),
     /// Time ran out, and the stream does not have it.
     Undelivered,
     /// There is no such stream.

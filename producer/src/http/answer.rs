@@ -68,6 +68,10 @@ impl Told {
                 let reason = format!("{why}; then send it again");
                 return Self { at, bid_id: Some(bid_id), answer: "undelivered", field: None, reason };
             }
+            SendError::Refused(error) => {
+                let (field, reason) = (Some(error.field().to_owned()), error.to_string());
+                return Self { at, bid_id: Some(bid_id), answer: "refused", field, reason };
+            }
             SendError::Expired => ("expired", "its window is closed; send a bid of now"),
             SendError::Undelivered => ("undelivered", "was not delivered in time; send it again"),
             SendError::Closed => ("undelivered", "the producer is stopping; send it to another"),

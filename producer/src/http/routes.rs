@@ -16,6 +16,7 @@ use super::answer::{Answered, Problem, Report, Told, json, typed};
 use super::body::{self, Coding};
 use crate::core::standing::Health;
 use crate::input;
+use crate::metrics::refusals::Reason;
 use crate::metrics::{Metrics, Way, export};
 use crate::room::shares_of;
 
@@ -100,8 +101,9 @@ async fn take(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answe
     drop(held);
     // What is said of a refused bid takes memory as a bid does.
     let held = room.take(bids.len() + refused.len()).ok_or_else(full)?;
-    for counter in [&door.metrics.sent, &door.metrics.refused] {
-        Metrics::add_many(counter, u64::try_from(refused.len()).unwrap_or(0));
+    for told in &refused {
+        Metrics::add(&door.metrics.sent);
+        door.metrics.on_refused(door.region, Reason::of_field(told.field.as_deref().unwrap_or("line")));
     }
     let (places, bids): (Vec<String>, Vec<Bid>) = bids.into_iter().unzip();
     let ids: Vec<_> = bids.iter().map(|bid| bid.bid_id).collect();

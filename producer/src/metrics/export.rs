@@ -8,11 +8,13 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
+use super::refusals::{RefusalLabel, Refused};
 use crate::core::sender::HELD_BYTES;
 use crate::core::standing::Health;
 
@@ -105,6 +107,15 @@ impl Collector for Counters {
             let counter = ConstCounter::new(counter.load(Ordering::Relaxed));
             counter.encode(encoder.encode_descriptor(name, help, None, metric_type(&counter))?)?;
         }
+        let mut refusals = encoder.encode_descriptor(
+            "refusals",
+            "Bids refused or expired, by region and reason",
+            None,
+            MetricType::Counter,
+        )?;
+        for Refused { region, reason, bids } in metrics.refusals.counts() {
+            ConstCounter::new(bids).encode(refusals.encode_family(&RefusalLabel { region, reason })?)?;
+        }
         let held = metrics.held.load(Ordering::Relaxed);
         let health = metrics.health();
         let away = u64::from(health.is_of_the_stream());
@@ -123,11 +134,20 @@ impl Collector for Counters {
                 held * u64::try_from(HELD_BYTES).unwrap_or(0),
             ),
             ("requests_in_flight", "Requests under way", metrics.in_flight.load(Ordering::Relaxed)),
+            ("bids_kept", "Bids that are kept until they are due", metrics.kept.load(Ordering::Relaxed)),
+            (
+                "roster_version",
+                "Version of the roster of accounts in use, 0 without one",
+                metrics.roster_version.load(Ordering::Relaxed),
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, metric_type(&gauge))?)?;
         }
+        let gauge = ConstGauge::new(metrics.clock_offset_ms.load(Ordering::Relaxed));
+        let help = "How many ms this machine's clock is ahead of the stream's, below 0 when it is behind";
+        gauge.encode(encoder.encode_descriptor("clock_offset_ms", help, None, metric_type(&gauge))?)?;
         let lag = Duration::from_millis(metrics.lag_ms.load(Ordering::Relaxed));
         let gauge = ConstGauge::new(lag.as_secs_f64());
         let help = "How long the oldest bid without an answer has been on its way";
@@ -135,7 +155,7 @@ impl Collector for Counters {
     }
 }
 
-fn metric_type(metric: &impl EncodeMetric) -> prometheus_client::metrics::MetricType {
+fn metric_type(metric: &impl EncodeMetric) -> MetricType {
     metric.metric_type()
 }
 
@@ -144,6 +164,7 @@ mod tests {
     use super::*;
     use crate::core::delivery::{Events, Stored};
     use crate::metrics::Way;
+    use crate::metrics::refusals::Reason;
     use schemas::ids::ShardId;
 
     #[test]
@@ -157,6 +178,8 @@ mod tests {
         let (throttled, retried) = (vec![Some(shard.clone()), None], vec![Some(shard); 2]);
         metrics.series.on_events(&Events { stored: vec![stored], throttled, retried });
         metrics.series.on_request(Way::Bids, 429);
+        metrics.on_refused("eu-1".parse().unwrap(), Reason::of_field("amount"));
+        metrics.clock_offset_ms.store(-700, Ordering::Relaxed);
         let text = Exporter::new(&metrics).text();
         for line in [
             "producer_bids_accepted_total 5",
@@ -165,6 +188,8 @@ mod tests {
             "producer_stream_unauthorized 0",
             "producer_held_bytes 1024",
             "producer_lag_seconds 1.5",
+            "producer_refusals_total{region=\"eu-1\",reason=\"amount\"} 1",
+            "producer_clock_offset_ms -700",
             "producer_shard_bids_total{shard=\"shardId-000000000003\"} 3",
             "producer_shard_bytes_total{shard=\"shardId-000000000003\"} 60",
             "producer_shard_throttled_entries_total{shard=\"-\"} 1",

@@ -1,20 +1,23 @@
 //! Counters of one producer, and what it says at the end. [`export`] is the same for a collector of metrics.
 
 pub mod export;
+pub mod refusals;
 mod series;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use runtime::failure::Failure;
 use schemas::exit;
+use schemas::ids::Region;
 use serde::Serialize;
 
 use crate::config::Intake;
 use crate::core::standing::{Health, Standing};
 
+use self::refusals::{Reason, Refusals, Refused};
 pub use self::series::{Series, ShardLabel, Way};
 
 /// Counters since the start, for whoever looks while the producer runs.
@@ -52,6 +55,14 @@ pub struct Metrics {
     pub in_flight: AtomicU64,
     /// How long the oldest bid without an answer has been on its way, in ms; looked at once a second.
     pub lag_ms: AtomicU64,
+    /// Bids kept until they are due; goes up and down.
+    pub kept: AtomicU64,
+    /// By how many ms this machine's clock is ahead of the stream's; below 0 when it is behind.
+    pub clock_offset_ms: AtomicI64,
+    /// Version of the roster that is in use; 0 without one.
+    pub roster_version: AtomicU64,
+    /// Refused and expired bids by region and reason.
+    pub refusals: Refusals,
     /// What is counted by shard, spread over buckets, or by another label.
     pub series: Series,
     /// What the stream last said.
@@ -59,7 +70,7 @@ pub struct Metrics {
 }
 
 /// What a producer did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Lines or bids taken in.
     pub sent: u64,
@@ -85,6 +96,10 @@ pub struct Summary {
     pub throttled: u64,
     /// Bids sent again because another shard answered than was predicted.
     pub resends: u64,
+    /// Refused and expired bids by region and reason.
+    pub refusals: Vec<Refused>,
+    /// By how many ms this machine's clock was ahead of the stream's at the last look; below 0 when it was behind.
+    pub clock_offset_ms: i64,
 }
 
 impl Metrics {
@@ -105,6 +120,8 @@ impl Metrics {
             retries: get(&self.retries),
             throttled: get(&self.throttled),
             resends: get(&self.resends),
+            refusals: self.refusals.counts(),
+            clock_offset_ms: self.clock_offset_ms.load(Ordering::Relaxed),
         }
     }
 
@@ -125,6 +142,12 @@ impl Metrics {
 
     pub(crate) fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a bid that was refused.
+    pub(crate) fn on_refused(&self, region: Region, reason: Reason) {
+        Self::add(&self.refused);
+        self.refusals.add(region, reason);
     }
 
     pub(crate) fn add(counter: &AtomicU64) {
@@ -157,7 +180,8 @@ impl Summary {
     /// Says it as the last line of a producer's log, with its counts as fields.
     pub(crate) fn log(&self) {
         let Self { sent, accepted, refused, expired, undelivered, unknown, .. } = *self;
-        let Self { records, bytes, retries, throttled, resends, .. } = *self;
+        let Self { records, bytes, retries, throttled, resends, clock_offset_ms, .. } = *self;
+        let refusals = self.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         tracing::info!(
             sent,
             accepted,
@@ -170,6 +194,8 @@ impl Summary {
             retries,
             throttled,
             resends,
+            refusals,
+            clock_offset_ms,
             "producer stopped"
         );
     }

@@ -207,7 +207,10 @@ impl ProducerStage {
             match &answer.outcome {
                 Outcome::Expired => net.coverage.meet(Met::ExpiredBid),
                 Outcome::Unknown => net.coverage.meet(Met::UnknownBid),
-                Outcome::Accepted(_) | Outcome::Undelivered | Outcome::StreamRefuses(_) => {}
+                Outcome::Accepted(_)
+                | Outcome::Refused(_)
+                | Outcome::Undelivered
+                | Outcome::StreamRefuses(_) => {}
             }
             net.tell(|| {
                 format!("{} answers {}: {}", self.life.actor, answer.bid.bid_id, short(&answer.outcome))
@@ -258,6 +261,7 @@ fn short(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Accepted(place) => format!("accepted at {} {}", place.shard_id, place.sequence),
         Outcome::Expired => "expired".to_owned(),
+        Outcome::Refused(error) => format!("refused, {error}"),
         Outcome::Undelivered => "undelivered".to_owned(),
         Outcome::StreamRefuses(failure) => format!("undelivered, {failure}"),
         Outcome::Unknown => "unknown".to_owned(),

@@ -26,10 +26,20 @@ impl Process {
 
     /// With this standard output.
     pub(super) fn start_into(stdout: Stdio, url: &str, arguments: &[&str]) -> Self {
+        Self::spawn(stdout, [url, "http://127.0.0.1:1"], &[&["--no-table"], arguments].concat())
+    }
+
+    /// With the tables of this DynamoDB.
+    pub(super) fn knowing(urls: [&str; 2], arguments: &[&str]) -> Self {
+        Self::spawn(Stdio::null(), urls, arguments)
+    }
+
+    fn spawn(stdout: Stdio, [kinesis, dynamodb]: [&str; 2], arguments: &[&str]) -> Self {
         let mut child = Command::new(stage("producer"))
             .args(["--stream", STREAM, "--region", REGION])
             .args(arguments)
-            .env("AWS_ENDPOINT_URL_KINESIS", url)
+            .env("AWS_ENDPOINT_URL_KINESIS", kinesis)
+            .env("AWS_ENDPOINT_URL_DYNAMODB", dynamodb)
             .env("AWS_REGION", runtime::clients::LOCAL_REGION)
             .env("AWS_ACCESS_KEY_ID", "local")
             .env("AWS_SECRET_ACCESS_KEY", "local")
