@@ -4,13 +4,18 @@
 //! Producer and engine are processes of their own, each this very program again; the producer is the library's `run`
 //! with the binary's own defaults. The time runs from the start of the producer's process to its end, so that opening
 //! the stream and draining count. `--bids N` sets the load, `--rounds N` how often, and `-- --envelope aggregated` and
-//! whatever else follows goes to the producer. `--test` (how `cargo test --benches` starts it) sends a few bids once.
+//! whatever else follows goes to the producer. `--answers S` lets callers of one bid each send for S seconds over HTTP
+//! instead and prints how long they wait; `--rate R` generates R bids/s for 10 s instead and prints what records and
+//! requests hold. `--test` (how `cargo test --benches` starts it) sends a few bids once.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::float_arithmetic, reason = "a bench prints figures")]
 
 #[allow(dead_code, reason = "the other engine is not wanted here")]
 #[path = "kinesis/process.rs"]
 mod process;
+
+#[path = "producer/answers.rs"]
+mod answers;
 
 use std::io::Write;
 use std::path::Path;
@@ -34,17 +39,31 @@ const REGION: &str = "eu-central-1";
 struct Options {
     bids: u32,
     rounds: usize,
+    what: What,
     producer: Vec<String>,
 }
 
+/// What is measured.
+#[derive(Clone, Copy)]
+enum What {
+    /// How fast a file is sent.
+    File,
+    /// How long callers of one bid wait, over so many seconds.
+    Answers(u64),
+    /// What records hold of so many bids a second.
+    Rate(u32),
+}
+
 fn options() -> anyhow::Result<Options> {
-    let mut options = Options { bids: 2_000_000, rounds: 5, producer: Vec::new() };
+    let mut options = Options { bids: 2_000_000, rounds: 5, what: What::File, producer: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--bids" => options.bids = value()?.parse()?,
             "--rounds" => options.rounds = value()?.parse()?,
+            "--answers" => options.what = What::Answers(value()?.parse()?),
+            "--rate" => options.what = What::Rate(value()?.parse()?),
             // Cargo says so to every bench.
             "--bench" => {}
             "--test" => (options.bids, options.rounds) = (20_000, 1),
@@ -100,15 +119,12 @@ async fn create(url: &str) -> anyhow::Result<()> {
 }
 
 fn round(options: &Options, folder: &Path) -> anyhow::Result<Took> {
-    let engine = process::Engine::start(process::Kind::Ours)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(create(&engine.endpoint_url))?;
+    let engine = engine()?;
     let (bids, summary) = (folder.join("bids.ndjson"), folder.join("summary.json"));
     let (before_ms, worked, began) = (engine.used_ms()?, children(), Instant::now());
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--produce", "--region", REGION, "--input"]).arg(bids).arg("--json").arg(&summary);
-    command.args(&options.producer).env("AWS_ENDPOINT_URL_KINESIS", &engine.endpoint_url);
-    let ended = command.stdin(Stdio::null()).status()?;
+    let mut command = command(options, &engine)?;
+    command.arg("--input").arg(bids).arg("--json").arg(&summary);
+    let ended = command.status()?;
     let wall = began.elapsed();
     ensure!(ended.success(), "the producer ended with {ended}");
     let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&summary)?)?;
@@ -134,6 +150,69 @@ fn main() -> anyhow::Result<()> {
         _ => {}
     }
     let options = options()?;
+    match options.what {
+        What::File => send_file(&options),
+        What::Answers(seconds) => wait_for_answers(&options, Duration::from_secs(seconds)),
+        What::Rate(rate) => generate(&options, rate),
+    }
+}
+
+/// An engine with a stream.
+fn engine() -> anyhow::Result<process::Engine> {
+    let engine = process::Engine::start(process::Kind::Ours)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(create(&engine.endpoint_url))?;
+    Ok(engine)
+}
+
+fn command(options: &Options, engine: &process::Engine) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--produce", "--region", REGION]).args(&options.producer);
+    command.env("AWS_ENDPOINT_URL_KINESIS", &engine.endpoint_url).stdin(Stdio::null());
+    Ok(command)
+}
+
+fn wait_for_answers(options: &Options, lasts: Duration) -> anyhow::Result<()> {
+    println!("callers that send one bid and wait, {SLOTS} slots, {SHARDS} shards, limits off");
+    for callers in [1, 8, 64, 256] {
+        let engine = engine()?;
+        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut child = command(options, &engine)?.args(["--listen", &address.to_string()]).spawn()?;
+        let waited = answers::until_well(address).and_then(|()| answers::measure(address, callers, lasts));
+        child.kill()?;
+        child.wait()?;
+        let waited = waited?;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!(
+            "{callers:4} callers: p50 {:6.2} ms, p99 {:6.2} ms, {:6.0} bids/s",
+            ms(waited.p50),
+            ms(waited.p99),
+            waited.bids_per_s
+        );
+    }
+    Ok(())
+}
+
+fn generate(options: &Options, rate: u32) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (engine, summary) = (engine()?, folder.path().join("summary.json"));
+    let mut command = command(options, &engine)?;
+    command.args(["--generate", &rate.to_string(), "--duration", "10", "--slots", &SLOTS.to_string()]);
+    ensure!(command.arg("--json").arg(&summary).status()?.success(), "the producer fails");
+    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&summary)?)?;
+    let count = |name: &str| anyhow::Ok(f64::from(u32::try_from(told[name].as_u64().context("a count")?)?));
+    let (bids, records) = (count("accepted")?, count("records")?);
+    println!(
+        "{rate} bids/s: {records} records of {:.1} bids, {:.2} bytes a bid",
+        bids / records,
+        count("bytes")? / bids
+    );
+    Ok(())
+}
+
+fn send_file(options: &Options) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     write_bids(&folder.path().join("bids.ndjson"), options.bids)?;
     println!(
@@ -143,7 +222,7 @@ fn main() -> anyhow::Result<()> {
     let bids = f64::from(options.bids);
     let mut rates = Vec::new();
     for _ in 0..options.rounds {
-        let took = round(&options, folder.path())?;
+        let took = round(options, folder.path())?;
         let ns = |time: Duration| time.as_secs_f64() * 1e9 / bids;
         rates.push(bids / took.wall.as_secs_f64());
         println!(

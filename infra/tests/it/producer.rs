@@ -8,6 +8,7 @@ mod files;
 mod gone;
 mod http;
 mod known;
+mod latency;
 mod load;
 mod pressure;
 mod process;

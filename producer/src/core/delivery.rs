@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use runtime::backoff::Backoff;
 use runtime::failure::Failure;
 use schemas::bid::Bid;
@@ -21,6 +20,8 @@ use schemas::record::Envelope;
 use schemas::time::Millis;
 
 use super::admission::AdmissionError;
+use super::events::{Counts, Events, Stored};
+use super::flight::Flight;
 use super::lanes::Lanes;
 use super::pacer;
 use super::packer::{Entry, Item, Record};
@@ -100,47 +101,6 @@ pub struct Request {
     pub entries: Vec<Arc<Entry>>,
 }
 
-/// What was counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records stored.
-    pub records: u64,
-    /// Bytes of those records.
-    pub bytes: u64,
-    /// Entries sent again.
-    pub retries: u64,
-    /// Entries refused for their rate.
-    pub throttled: u64,
-    /// Bids sent again because a shard answered that was not predicted.
-    pub resends: u64,
-}
-
-/// A record that the stream has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// The shard that has it.
-    pub shard_id: ShardId,
-    /// Its bids.
-    pub bids: usize,
-    /// Its bytes.
-    pub bytes: usize,
-    /// How long its oldest bid waited until the record was first sent, in ms.
-    pub buffered_ms: u64,
-    /// How long its oldest bid was on its way, in ms.
-    pub waited_ms: u64,
-}
-
-/// What happened to records since the last look.
-#[derive(Debug, Default)]
-pub struct Events {
-    /// Stored, in the order of the replies.
-    pub stored: Vec<Stored>,
-    /// Entries that a shard refused for its rate; each names whom it was predicted for.
-    pub throttled: Vec<Option<ShardId>>,
-    /// Entries sent again; each names whom it was predicted for.
-    pub retried: Vec<Option<ShardId>>,
-}
-
 /// A record that a shard answered for which it was not predicted.
 #[derive(Debug)]
 pub struct Elsewhere {
@@ -168,8 +128,7 @@ pub struct Delivery {
     geometry: Option<Geometry>,
     deliver_ms: u64,
     lanes: Lanes,
-    flight: HashMap<u64, Vec<Record>>,
-    next_id: u64,
+    flight: Flight,
     counts: Counts,
     events: Events,
 }
@@ -178,9 +137,9 @@ impl Delivery {
     /// Nothing to deliver yet. Without a geometry no bid expires.
     #[must_use]
     pub fn new(envelope: Envelope, geometry: Option<Geometry>, deliver_ms: u64) -> Self {
-        let (lanes, flight, events) = (Lanes::default(), HashMap::new(), Events::default());
-        let counts = Counts::default();
-        Self { envelope, geometry, deliver_ms, lanes, flight, next_id: 0, counts, events }
+        let (lanes, flight) = (Lanes::default(), Flight::default());
+        let (counts, events) = (Counts::default(), Events::default());
+        Self { envelope, geometry, deliver_ms, lanes, flight, counts, events }
     }
 
     /// Takes a record that is due at once.
@@ -217,9 +176,7 @@ impl Delivery {
         if records.is_empty() {
             return None;
         }
-        self.next_id += 1;
-        self.flight.insert(self.next_id, records);
-        Some(Request { id: self.next_id, entries })
+        Some(Request { id: self.flight.on_sent(records), entries })
     }
 
     /// Takes the replies to a request. What was answered by an unexpected shard comes out.
@@ -231,7 +188,7 @@ impl Delivery {
         unit: &mut dyn FnMut() -> f64,
         answers: &mut Vec<Answer>,
     ) -> Surprises {
-        let records = self.flight.remove(&id).unwrap_or_default();
+        let records = self.flight.on_answered(id);
         let mut surprises = Surprises::default();
         let replies = match replies {
             Ok(replies) if replies.len() == records.len() => replies,
@@ -318,6 +275,12 @@ impl Delivery {
         self.lanes.next_due_ms()
     }
 
+    /// Whether nothing that is predicted for this shard is under way or waits to be sent.
+    #[must_use]
+    pub fn is_idle(&self, shard: &ShardId) -> bool {
+        !self.flight.holds(shard) && !self.lanes.holds(shard)
+    }
+
     /// Requests under way.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -327,7 +290,7 @@ impl Delivery {
     /// When the oldest bid was taken.
     #[must_use]
     pub fn oldest_ms(&self) -> Option<u64> {
-        let records = self.lanes.records().chain(self.flight.values().flatten());
+        let records = self.lanes.records().chain(self.flight.records());
         records.flat_map(|record| &record.items).map(|item| item.taken_ms).min()
     }
 
@@ -349,7 +312,7 @@ impl Delivery {
 
     /// Ends everything now; what is under way is unknown.
     pub fn abandon(&mut self, answers: &mut Vec<Answer>) {
-        for mut record in self.flight.drain().flat_map(|(_, records)| records) {
+        for mut record in self.flight.clear() {
             record.items.iter_mut().for_each(|item| item.doubtful = true);
             answers.extend(record.items.iter().map(give_up));
         }

@@ -66,6 +66,12 @@ impl Lanes {
         }
     }
 
+    /// Whether a record of this shard waits.
+    #[must_use]
+    pub fn holds(&self, shard: &ShardId) -> bool {
+        self.lanes.get(&Some(shard.clone())).is_some_and(|lane| !lane.waiting.is_empty())
+    }
+
     /// When the next record may go.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {

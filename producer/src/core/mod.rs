@@ -1,11 +1,16 @@
 //! The rules of packing and delivery, as values: no clock, no chance, no service.
 //!
-//! [`shard_map`] predicts who owns a slot, [`packer`] groups bids by that prediction, [`lanes`] keep what waits for
-//! each shard at the pace that [`pacer`] learned, [`delivery`] judges what was answered, and [`sender`] composes them:
-//! bids and replies in, requests and answers out. [`admission`] refuses before that what could not count, and [`standing`] says what the replies mean for a producer's health.
+//! [`admission`] refuses what could not count, [`shard_map`] predicts who owns a slot, [`packer`] groups bids by that
+//! prediction for as long as [`company`] says, [`lanes`] keep what waits for each shard at the pace that [`pacer`]
+//! learned, [`flight`] knows what is under way, [`delivery`] judges what was answered, and [`sender`] composes them:
+//! bids and replies in, requests and answers out. [`events`] tell what happened to records, and [`standing`] says what
+//! the replies mean for a producer's health.
 
 pub mod admission;
+pub mod company;
 pub mod delivery;
+pub mod events;
+pub mod flight;
 pub mod lanes;
 pub mod pacer;
 pub mod packer;

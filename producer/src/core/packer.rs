@@ -1,4 +1,5 @@
-//! Groups bids that are predicted for one shard into one record, until it is full or has waited long enough.
+//! Groups bids that are predicted for one shard into one record, until it is full, has waited long enough, or has no
+//! reason to wait: nothing of its shard is under way, and its bids do not come so fast that waiting brings company.
 //!
 //! Never looks at what became of a record, and never mixes bids of two predicted shards. Bids that fall into a gap of
 //! the map travel alone, because a record of one bid always lands with the owner of its slot.
@@ -12,6 +13,7 @@ use schemas::ids::{ShardId, SlotId};
 use schemas::limits::RECORD_BYTES_MAX;
 use schemas::record::{Envelope, encode_aggregated, encode_block_of, encode_plain};
 
+use super::company::{Company, Left};
 use super::shard_map::ShardMap;
 
 /// Most bytes a bid takes in any envelope: three ids, a partition key as text, a region and the numbers.
@@ -97,10 +99,13 @@ fn encode(items: &[Item], envelope: Envelope) -> Entry {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Group {
     items: Vec<Item>,
     since_ms: u64,
+    /// When the last bid came.
+    last_ms: u64,
+    company: Company,
     /// What the last record held: the next one is likely to hold as much.
     expected: usize,
 }
@@ -121,7 +126,7 @@ impl Packer {
     #[must_use]
     pub fn new(envelope: Envelope, bids_max: usize, linger_ms: u64, map: ShardMap) -> Self {
         let bids_max = if envelope == Envelope::Plain { 1 } else { bids_max.clamp(1, RECORD_BIDS_MAX) };
-        let groups = (0..=map.len()).map(|_| Group::default()).collect();
+        let groups = groups(&map, linger_ms);
         Self { bids_max, linger_ms, map, groups, hashes: HashMap::new() }
     }
 
@@ -140,34 +145,54 @@ impl Packer {
         let group = &mut self.groups[place];
         if group.items.is_empty() {
             group.since_ms = now_ms;
+            group.company.on_first(now_ms);
             group.items.reserve_exact(group.expected);
         }
+        group.last_ms = now_ms;
         group.items.push(item);
         let full = place == gap || group.items.len() >= self.bids_max;
-        full.then(|| self.take(place))
+        full.then(|| self.take(place, Left::Full, now_ms))
     }
 
-    /// Records that waited long enough, or all of them.
-    pub fn poll(&mut self, now_ms: u64, wait: Wait) -> Vec<Record> {
-        let ripe = |group: &Group| {
-            !group.items.is_empty()
-                && (wait == Wait::Over || now_ms.saturating_sub(group.since_ms) >= self.linger_ms)
+    /// Records that waited long enough or have no reason to wait, or all of them. `idle` says whether nothing of a shard
+    /// is on its way.
+    pub fn poll(&mut self, now_ms: u64, wait: Wait, idle: impl Fn(&ShardId) -> bool) -> Vec<Record> {
+        let ripe = |place: usize| {
+            let lingered = (self.lingered_ms(place)? <= now_ms).then_some(Left::Lingered);
+            let at_once =
+                || wait == Wait::Over || self.silent_ms(place, &idle).is_some_and(|ms| ms <= now_ms);
+            lingered.or_else(|| at_once().then_some(Left::AtOnce)).map(|left| (place, left))
         };
-        let places: Vec<usize> = (0..self.groups.len()).filter(|place| ripe(&self.groups[*place])).collect();
-        places.into_iter().map(|place| self.take(place)).collect()
+        let ripe: Vec<(usize, Left)> = (0..self.groups.len()).filter_map(ripe).collect();
+        ripe.into_iter().map(|(place, left)| self.take(place, left, now_ms)).collect()
     }
 
-    /// When the first group has waited long enough.
+    /// When the first group has waited long enough; a reply may make one ripe before.
     #[must_use]
-    pub fn next_due_ms(&self) -> Option<u64> {
-        let waiting = self.groups.iter().filter(|group| !group.items.is_empty());
-        waiting.map(|group| group.since_ms.saturating_add(self.linger_ms)).min()
+    pub fn next_due_ms(&self, idle: impl Fn(&ShardId) -> bool) -> Option<u64> {
+        let due = |place: usize| {
+            let lingered_ms = self.lingered_ms(place)?;
+            Some(self.silent_ms(place, &idle).map_or(lingered_ms, |silent_ms| silent_ms.min(lingered_ms)))
+        };
+        (0..self.groups.len()).filter_map(due).min()
+    }
+
+    /// When the bids of a group have waited for the whole linger; none when there are none.
+    fn lingered_ms(&self, place: usize) -> Option<u64> {
+        let group = &self.groups[place];
+        (!group.items.is_empty()).then(|| group.since_ms.saturating_add(self.linger_ms))
+    }
+
+    /// When the bids of a group, behind which nothing is under way, wait no longer for more.
+    fn silent_ms(&self, place: usize, idle: impl Fn(&ShardId) -> bool) -> Option<u64> {
+        let group = &self.groups[place];
+        self.map.at(place).is_some_and(idle).then(|| group.last_ms.saturating_add(group.company.waits_ms()))
     }
 
     /// Replaces the map; what waits comes out and is to be taken anew.
     pub fn on_map(&mut self, map: ShardMap) -> Vec<Item> {
         let items = self.clear();
-        self.groups = (0..=map.len()).map(|_| Group::default()).collect();
+        self.groups = groups(&map, self.linger_ms);
         self.map = map;
         items
     }
@@ -189,18 +214,30 @@ impl Packer {
         self.groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect()
     }
 
-    fn take(&mut self, place: usize) -> Record {
+    fn take(&mut self, place: usize, left: Left, now_ms: u64) -> Record {
         let group = &mut self.groups[place];
         let items = std::mem::take(&mut group.items);
         group.expected = items.len();
+        group.company.on_record(items.len(), left, now_ms);
         Record { items, predicted: self.map.at(place).cloned(), attempts: 0, sent_ms: None, entry: None }
     }
+}
+
+fn groups(map: &ShardMap, linger_ms: u64) -> Vec<Group> {
+    let group = |_| Group {
+        items: Vec::new(),
+        since_ms: 0,
+        last_ms: 0,
+        company: Company::new(linger_ms),
+        expected: 0,
+    };
+    (0..=map.len()).map(group).collect()
 }
 
 /// Whether bids may still wait for company.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// As long as they linger.
+    /// At most as long as they linger.
     Linger,
     /// No longer: no more bids come.
     Over,

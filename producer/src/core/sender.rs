@@ -8,13 +8,15 @@ mod tests;
 use runtime::failure::Failure;
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
+use schemas::ids::ShardId;
 use schemas::mutant::{self, Mutant};
 use schemas::record::Envelope;
 
 use super::delivery::{
-    Answer, Counts, Delivery, Elsewhere, Events, Moment, Place, REQUESTS_MAX, Reply, Request, Surprises,
-    accept, give_up, is_final,
+    Answer, Delivery, Elsewhere, Moment, Place, REQUESTS_MAX, Reply, Request, Surprises, accept, give_up,
+    is_final,
 };
+use super::events::{Counts, Events};
 use super::packer::{Item, Packer, Wait};
 use super::shard_map::ShardMap;
 
@@ -28,7 +30,8 @@ pub struct Rules {
     pub envelope: Envelope,
     /// Most bids of one record.
     pub record_bids_max: usize,
-    /// How long a bid waits for company.
+    /// Longest time a bid waits for company. It goes at once when nothing of its shard is on its way, unless the shard's
+    /// bids come so fast that waiting pays ([`Company`](super::company::Company)).
     pub linger_ms: u64,
     /// How long a bid is tried.
     pub deliver_ms: u64,
@@ -86,7 +89,8 @@ impl Sender {
             return None;
         }
         self.give_up_elsewhere(now);
-        for record in self.packer.poll(now.elapsed_ms, self.wait) {
+        let idle = |shard: &ShardId| self.delivery.is_idle(shard);
+        for record in self.packer.poll(now.elapsed_ms, self.wait, idle) {
             self.delivery.on_record(record, now);
         }
         self.delivery.poll_request(now, &mut self.answers)
@@ -185,7 +189,8 @@ impl Sender {
         }
         let elsewhere = self.elsewhere.iter().flat_map(|one| &one.record.items);
         let elsewhere = elsewhere.map(|item| item.taken_ms.saturating_add(self.rules.deliver_ms)).min();
-        [self.packer.next_due_ms(), self.delivery.next_due_ms(), elsewhere].into_iter().flatten().min()
+        let idle = |shard: &ShardId| self.delivery.is_idle(shard);
+        [self.packer.next_due_ms(idle), self.delivery.next_due_ms(), elsewhere].into_iter().flatten().min()
     }
 
     /// How long the oldest bid without an answer has been on its way, in ms; looks at every bid that is held.

@@ -162,7 +162,7 @@ fn metric_type(metric: &impl EncodeMetric) -> MetricType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::delivery::{Events, Stored};
+    use crate::core::events::{Events, Stored};
     use crate::metrics::Way;
     use crate::metrics::refusals::Reason;
     use schemas::ids::ShardId;

@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-use crate::core::delivery::{Events, Stored};
+use crate::core::events::{Events, Stored};
 
 /// A shard's name as a label. Shards are few, and those that closed stay, as counters must.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -168,7 +168,7 @@ async fn sigterm_delivers_what_was_read_and_says_so() {
     let text = ndjson(&all);
     let path = json.clone();
     let ended = tokio::task::spawn_blocking(move || {
-        // Nothing would leave by itself: only the drain sends what waits for company.
+        // The last ones would not leave by themselves: only the drain sends what waits for company.
         let mut process = Process::start(&url, &["--linger-ms", "10000", "--json", path.to_str().unwrap()]);
         process.logged("sending");
         // The pipe stays open: only the signal ends it. What is written has been read when the next write is taken.

@@ -2,6 +2,7 @@
 //! the model stored and nothing of how the sender works.
 
 mod away;
+mod company;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -267,7 +268,6 @@ fn two_bids(envelope: Envelope, geometry: Option<Geometry>) -> (Stream, Sender, 
     let mut sender = Sender::new(Rules { geometry, ..rules(envelope) }, stream.map());
     sender.on_bid(1, first, at(0));
     sender.on_bid(2, second, at(0));
-    assert!(sender.poll_request(at(9)).is_none(), "bids wait for company");
     let request = sender.poll_request(at(10)).unwrap();
     (stream, sender, request)
 }
