@@ -1,7 +1,12 @@
-//! The local DSQL: what it refuses and what it limits; beside it, how it tells of conflicts and what it breaks on purpose.
+//! The local DSQL: what it refuses and what it limits; beside it, how it tells of conflicts, what it breaks on purpose,
+//! whose drivers it takes and what it gives to strangers.
 
+mod clients;
 mod conflicts;
+mod copy;
 mod injected;
+mod strangers;
+mod wire;
 
 use std::time::Duration;
 

@@ -8,8 +8,6 @@ use std::io;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Longest frame taken: beyond any statement or row of ours; it keeps a stray client from claiming memory.
-const FRAME_BYTES_MAX: usize = 64 << 20;
 /// The length field counts itself.
 const LENGTH_BYTES: usize = 4;
 
@@ -31,15 +29,33 @@ impl Frame {
 pub(super) struct Frames<R> {
     stream: R,
     buffer: BytesMut,
+    /// Longest frame taken.
+    bytes_max: usize,
+    /// A frame that was given back.
+    unread: Option<Frame>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    pub(super) fn new(stream: R) -> Self {
-        Self { stream, buffer: BytesMut::with_capacity(16 << 10) }
+    /// Takes frames of up to so many bytes: a longer one is an error before memory is claimed for it.
+    pub(super) fn new(stream: R, bytes_max: usize) -> Self {
+        Self { stream, buffer: BytesMut::with_capacity(16 << 10), bytes_max, unread: None }
+    }
+
+    /// Changes the longest frame taken.
+    pub(super) fn take_up_to(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Gives one frame back, which the next call of `next` returns.
+    pub(super) fn unread(&mut self, frame: Frame) {
+        self.unread = Some(frame);
     }
 
     /// The next typed frame; an `UnexpectedEof` error at the end of the stream.
     pub(super) async fn next(&mut self) -> io::Result<Frame> {
+        if let Some(frame) = self.unread.take() {
+            return Ok(frame);
+        }
         let mut body = self.packet(1).await?;
         let tag = body.get_u8();
         body.advance(LENGTH_BYTES);
@@ -56,7 +72,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             let header = tag_bytes + LENGTH_BYTES;
             if let Some(mut length) = self.buffer.get(tag_bytes..header) {
                 let length = usize::try_from(length.get_u32()).unwrap_or(usize::MAX);
-                if !(LENGTH_BYTES..=FRAME_BYTES_MAX).contains(&length) {
+                if !(LENGTH_BYTES..=self.bytes_max).contains(&length) {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "frame of an impossible length"));
                 }
                 if self.buffer.len() >= tag_bytes + length {
@@ -145,7 +161,7 @@ mod tests {
         put_ready(&mut stream, b'T');
         for cut in 1..stream.len() {
             let (head, tail) = stream.split_at(cut);
-            let mut frames = Frames::new(AsyncReadExt::chain(head, tail));
+            let mut frames = Frames::new(AsyncReadExt::chain(head, tail), 100);
             let mut parse = frames.next().await.expect("the first frame");
             assert_eq!(parse.tag, b'P');
             assert_eq!(take_text(&mut parse.body).as_deref(), Some("s1"));

@@ -12,8 +12,11 @@
 //! | 5 minutes a transaction | 54000 at the next statement |
 //! | 60 minutes a connection | closed between two requests |
 //! | 100 new connections a second | 53400 to those beyond a burst of 1,000 |
+//! | `COPY ... FROM STDIN`, `TO STDOUT` | taken, with the limits above; files and programs of the server 0A000 |
 //! | conflicts | 40001 with `(OC000)` at COMMIT, also for what PostgreSQL calls a deadlock or a lock timeout |
 //! | `CREATE INDEX ASYNC`, `CALL sys.wait_for_job` | the index is made at once, a job id is answered |
+//!
+//! The proxy has one limit of its own: [`Limits::login_age`] for a log-in, at most 64 of them at a time.
 //!
 //! Absent: TLS and tokens. The second writer of a row still waits for the first, as PostgreSQL has it, and a
 //! change outside a transaction, or one that answers rows, is told of its conflict itself.
@@ -36,7 +39,7 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::Host;
 use tracing::{debug, info, warn};
 
-use self::door::Door;
+use self::door::{Door, Lobby};
 use self::inject::{Dice, Shared};
 pub use self::inject::{Injected, Injection};
 use self::session::Terms;
@@ -57,6 +60,8 @@ pub struct Limits {
     pub transaction_age: Duration,
     /// How long a connection may live.
     pub connection_age: Duration,
+    /// How long a log-in may take.
+    pub login_age: Duration,
     /// New connections in a second, once the burst is used up.
     pub connects_per_second: u32,
     /// New connections at once.
@@ -69,6 +74,7 @@ impl Default for Limits {
             transaction_bytes: 10 << 20,
             transaction_age: Duration::from_secs(300),
             connection_age: Duration::from_secs(3_600),
+            login_age: Duration::from_secs(10),
             connects_per_second: 100,
             connects_burst: 1_000,
         }
@@ -223,8 +229,10 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>
     let mut door = Door::new(&limits);
     // Dropped with this task, it ends every connection.
     let mut sessions = JoinSet::new();
+    let mut lobby = Lobby::default();
     let mut connection: u64 = 0;
     loop {
+        lobby.room().await;
         let client: TcpStream = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
@@ -236,8 +244,10 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>
         };
         connection += 1;
         let dice = Dice::new(Arc::clone(&shared), connection);
-        let terms = Terms { limits, is_refused: !door.admits(Instant::now()) };
-        sessions.spawn(async move {
+        let is_known = Arc::default();
+        let is_refused = !door.admits(Instant::now());
+        let terms = Terms { limits, is_refused, is_known: Arc::clone(&is_known) };
+        let session = sessions.spawn(async move {
             match session::run(client, upstream, dice, terms).await {
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     debug!(connection, %error, "connection to the local dsql ended");
@@ -245,6 +255,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>
                 _ => {}
             }
         });
+        lobby.enter(session, is_known);
         while sessions.try_join_next().is_some() {}
     }
 }

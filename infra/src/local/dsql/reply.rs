@@ -33,6 +33,11 @@ impl Refusal {
         Self::new("0A000", what)
     }
 
+    /// A message that means nothing here; the connection cannot go on.
+    pub(super) fn protocol(tag: char) -> Self {
+        Self::new("08P01", format!("message {tag:?} is not supported"))
+    }
+
     /// Another transaction changed a row that this one changed.
     pub(super) fn conflict() -> Self {
         Self::new("40001", "change conflicts with another transaction, please retry: (OC000)")
@@ -105,11 +110,11 @@ pub(super) fn code_and_message(body: &Bytes) -> (String, String) {
     (code, message)
 }
 
-/// The rows a command says it changed; nothing for one that changes none.
+/// The rows a command says it changed; nothing for one that changes none. A COPY says the same in both directions.
 pub(super) fn changed_rows(tag: &str) -> u64 {
     let mut words = tag.split(' ');
     match words.next() {
-        Some("INSERT" | "UPDATE" | "DELETE" | "MERGE") => {
+        Some("INSERT" | "UPDATE" | "DELETE" | "MERGE" | "COPY") => {
             words.next_back().and_then(|count| count.parse().ok()).unwrap_or(0)
         }
         _ => 0,
@@ -157,6 +162,7 @@ mod tests {
     fn rows_are_counted_from_the_tags_of_changes_only() {
         assert_eq!(changed_rows("INSERT 0 12"), 12);
         assert_eq!(changed_rows("UPDATE 3"), 3);
+        assert_eq!(changed_rows("COPY 7"), 7);
         assert_eq!(changed_rows("SELECT 400"), 0);
         assert_eq!(changed_rows("CREATE TABLE"), 0);
     }

@@ -5,16 +5,22 @@
 //! statement's place, so that its own state follows, and its error is replaced by ours. Changes outside
 //! a transaction are put into one of the proxy's own, so that their implicit commit can be judged too.
 //!
-//! Absent: TLS, `Flush` without `Sync`, COPY.
+//! Nobody is trusted before the log-in: it has a deadline, and its frames are small.
+//!
+//! Absent: TLS, function calls.
 
+mod copy;
 mod doomed;
 mod exchange;
+mod extended;
 mod transaction;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
@@ -22,10 +28,9 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 
-use self::doomed::is_rollback;
 use self::transaction::{Bounds, Transaction};
 use super::Limits;
-use super::frame::{self, Frame, Frames, put_parse, put_ready, put_sync, take_text};
+use super::frame::{self, Frame, Frames, put_ready, take_text};
 use super::inject::Dice;
 use super::reply::Refusal;
 use super::statement::{Kind, judge, split};
@@ -36,51 +41,85 @@ const TLS_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
 /// Requests gathered before their `Sync`.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// Longest packet before the log-in is under way; PostgreSQL takes as many (`MAX_STARTUP_PACKET_LENGTH`).
+const STARTUP_BYTES_MAX: usize = 10_000;
+/// Longest frame of a log-in; PostgreSQL takes as many (`PG_MAX_AUTH_TOKEN_LENGTH`).
+const LOGIN_BYTES_MAX: usize = 65_535;
+/// Longest frame of a client that is known: beyond any statement or row of ours.
+const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// What a connection may do and how long it may live.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) limits: Limits,
     /// Whether there were too many new connections lately.
     pub(super) is_refused: bool,
+    /// Set once the client has logged in.
+    pub(super) is_known: Arc<AtomicBool>,
 }
 
 /// Serves one client until either side ends, or its time is over.
 pub(super) async fn run(client: TcpStream, upstream: SocketAddr, dice: Dice, terms: Terms) -> io::Result<()> {
+    let is_known = Arc::clone(&terms.is_known);
+    let Limits { login_age, connection_age, .. } = terms.limits;
+    let Ok(entered) = tokio::time::timeout(login_age, enter(client, upstream, dice, terms)).await else {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "no log-in in time"));
+    };
+    let Some(mut session) = entered? else { return Ok(()) };
+    is_known.store(true, Ordering::Relaxed);
+    // An age beyond any clock is none.
+    session.serve(Instant::now().checked_add(connection_age)).await
+}
+
+/// From the first packet to the end of the log-in; none when it was refused or the client wanted something else.
+async fn enter(
+    client: TcpStream,
+    upstream: SocketAddr,
+    dice: Dice,
+    terms: Terms,
+) -> io::Result<Option<Session>> {
     client.set_nodelay(true)?;
     let (read, mut client_out) = client.into_split();
-    let mut client = Frames::new(read);
+    let mut client = Frames::new(read, STARTUP_BYTES_MAX);
     let startup = loop {
         let packet = client.untyped().await?;
         match packet.get(4..8).map(|code| u32::from_be_bytes(code.try_into().expect("four bytes"))) {
             Some(TLS_REQUEST | GSS_REQUEST) => client_out.write_all(b"N").await?,
-            Some(CANCEL_REQUEST) => return TcpStream::connect(upstream).await?.write_all(&packet).await,
+            Some(CANCEL_REQUEST) => {
+                TcpStream::connect(upstream).await?.write_all(&packet).await?;
+                return Ok(None);
+            }
             _ => break packet,
         }
     };
     if terms.is_refused {
         let mut out = BytesMut::new();
         Refusal::too_many_connections().write_to(&mut out);
-        return client_out.write_all(&out).await;
+        client_out.write_all(&out).await?;
+        return Ok(None);
     }
-    let Limits { transaction_bytes, transaction_age, connection_age, .. } = terms.limits;
+    let Limits { transaction_bytes, transaction_age, .. } = terms.limits;
     let server = TcpStream::connect(upstream).await?;
     server.set_nodelay(true)?;
     let (read, server_out) = server.into_split();
     let mut session = Session {
         client,
         client_out,
-        server: Frames::new(read),
+        server: Frames::new(read, FRAME_BYTES_MAX),
         server_out,
         dice,
         tx: Transaction::new(Bounds { bytes_max: transaction_bytes, age_max: transaction_age }),
         statements: HashMap::new(),
         portals: HashMap::new(),
         out: BytesMut::new(),
+        own: None,
+        is_skipping: false,
+        has_copied: false,
     };
-    // An age beyond any clock is none.
-    let closes_at = Instant::now().checked_add(connection_age);
-    if session.log_in(&startup).await? { session.serve(closes_at).await } else { Ok(()) }
+    session.client.take_up_to(LOGIN_BYTES_MAX);
+    let is_in = session.log_in(&startup).await?;
+    session.client.take_up_to(FRAME_BYTES_MAX);
+    Ok(is_in.then_some(session))
 }
 
 struct Session {
@@ -95,6 +134,12 @@ struct Session {
     portals: HashMap<String, Kind>,
     /// Answers not yet passed on.
     out: BytesMut,
+    /// Where the answers begin that a transaction of the proxy's own has not committed yet, while there is one.
+    own: Option<usize>,
+    /// Whether an error was told, so that everything up to the next `Sync` is passed over.
+    is_skipping: bool,
+    /// Whether the frames answered last copied rows in, which made the `Sync` behind them meaningless.
+    has_copied: bool,
 }
 
 /// What goes to PostgreSQL in one piece and is answered by one "ready".
@@ -162,10 +207,14 @@ impl Session {
                 }
             };
             match frame.tag {
-                b'Q' => self.simple(frame).await?,
+                b'X' => return Ok(()),
                 b'S' => {
                     pending_bytes = 0;
-                    self.extended(std::mem::take(&mut pending)).await?;
+                    self.sync(std::mem::take(&mut pending)).await?;
+                }
+                b'H' => {
+                    pending_bytes = 0;
+                    self.answer_now(std::mem::take(&mut pending)).await?;
                 }
                 b'P' | b'B' | b'D' | b'E' | b'C' => {
                     pending_bytes += frame.body.len();
@@ -174,10 +223,22 @@ impl Session {
                     }
                     pending.push(frame);
                 }
-                b'X' => return Ok(()),
+                // Rows sent without waiting for the word.
+                b'd' | b'c' | b'f' if !pending.is_empty() => {
+                    pending_bytes = 0;
+                    self.client.unread(frame);
+                    self.answer_now(std::mem::take(&mut pending)).await?;
+                }
+                // What is left of a COPY that has failed.
+                b'd' | b'c' | b'f' => {}
+                b'Q' | b'F' if self.is_skipping => {}
+                b'Q' => self.simple(frame).await?,
+                b'F' => {
+                    Refusal::unsupported("function calls are not supported").write_to(&mut self.out);
+                    self.finish().await?;
+                }
                 tag => {
-                    Refusal::unsupported(format!("message {:?} is not supported", char::from(tag)))
-                        .write_to(&mut self.out);
+                    Refusal::protocol(char::from(tag)).write_to(&mut self.out);
                     return self.flush().await;
                 }
             }
@@ -187,28 +248,28 @@ impl Session {
     /// A simple query, statement by statement: each is judged in the state that the one before it left.
     async fn simple(&mut self, frame: Frame) -> io::Result<()> {
         self.maybe_lose_request()?;
+        self.end_series().await?;
         let sql = take_text(&mut frame.body.clone()).unwrap_or_default();
         let texts = split(&sql);
         if texts.is_empty() {
             let request = Request { bytes: frame::query("").into(), is_simple: true, ..Request::default() };
-            self.exchange(request, false).await?;
+            self.exchange(request).await?;
         }
         let is_text = texts.len() > 1;
-        let mut own_begin = None;
         let mut is_ok = true;
         for text in texts {
             let judged = judge(text);
             let kind = judged.as_ref().map_or(Kind::Other, |statement| statement.kind);
             let is_control = matches!(kind, Kind::Begin | Kind::Commit | Kind::Rollback);
-            if is_control && let Some(begin) = own_begin.take() {
-                is_ok = self.commit_own(begin).await?;
+            if is_control && self.own.is_some() {
+                is_ok = self.commit_own().await?;
                 if !is_ok {
                     break;
                 }
             }
             // A text of many statements is one transaction even without the word.
             if (kind.writes() || is_text) && !is_control && self.tx.is_idle() {
-                own_begin = Some(self.begin_own().await?);
+                self.begin_own().await?;
             }
             let refusal = judged.as_ref().err().cloned().or_else(|| self.tx.refuses(kind));
             let sql = judged.as_ref().map_or(text, |statement| &statement.sql);
@@ -222,83 +283,14 @@ impl Session {
             };
             is_ok = match self.tx.is_doomed() {
                 true => self.doomed_simple(request, kind).await?,
-                false => self.exchange(request, own_begin.is_some()).await?,
+                false => self.exchange(request).await?,
             };
             if !is_ok {
                 break;
             }
         }
-        self.end_own(own_begin, is_ok).await?;
+        self.end_own(is_ok).await?;
         self.finish().await
-    }
-
-    /// What came up to a `Sync`.
-    async fn extended(&mut self, frames: Vec<Frame>) -> io::Result<()> {
-        self.maybe_lose_request()?;
-        if self.tx.is_doomed() && !is_rollback(&frames, &self.statements) {
-            self.doomed_extended(frames).await?;
-            return self.finish().await;
-        }
-        let mut request = Request::default();
-        for frame in frames {
-            if let Err(refusal) = self.add(&mut request, frame) {
-                request.refusal = Some(refusal);
-                break;
-            }
-        }
-        put_sync(&mut request.bytes);
-        let changes = request.refusal.is_none() && request.kinds.iter().any(|kind| kind.writes());
-        let own_begin = match changes && self.tx.is_idle() && !request.kinds.contains(&Kind::Begin) {
-            true => Some(self.begin_own().await?),
-            false => None,
-        };
-        let is_ok = self.exchange(request, own_begin.is_some()).await?;
-        self.end_own(own_begin, is_ok).await?;
-        self.finish().await
-    }
-
-    /// Adds one frame to a request, or says why not.
-    fn add(&mut self, request: &mut Request, frame: Frame) -> Result<(), Refusal> {
-        let mut body = frame.body.clone();
-        let mut text = || take_text(&mut body).unwrap_or_default();
-        match frame.tag {
-            b'P' => {
-                let (name, sql) = (text(), text());
-                let statement = judge(&sql)?;
-                request.prepares = true;
-                put_parse(&mut request.bytes, &name, &statement.sql, &body);
-                self.statements.insert(name, statement.kind);
-                return Ok(());
-            }
-            b'B' => {
-                let (portal, name) = (text(), text());
-                let kind = self.statements.get(&name).copied().unwrap_or(Kind::Other);
-                if kind.changes() {
-                    request.changed_bytes += length(frame.body.len());
-                }
-                self.portals.insert(portal, kind);
-            }
-            b'D' | b'C' => {
-                let name = text();
-                let (of, name) = name.split_at(name.len().min(1));
-                let known = if of == "S" { &mut self.statements } else { &mut self.portals };
-                if frame.tag == b'C' {
-                    known.remove(name);
-                } else {
-                    request.describes.push_back(known.get(name).copied().unwrap_or(Kind::Other));
-                }
-            }
-            b'E' => {
-                let kind = self.portals.get(&text()).copied().unwrap_or(Kind::Other);
-                if let Some(refusal) = self.tx.refuses(kind) {
-                    return Err(refusal);
-                }
-                request.kinds.push(kind);
-            }
-            _ => {}
-        }
-        frame.write_to(&mut request.bytes);
-        Ok(())
     }
 
     /// Ends a request: the client may send the next.
@@ -314,6 +306,7 @@ impl Session {
     async fn flush(&mut self) -> io::Result<()> {
         self.client_out.write_all(&self.out).await?;
         self.out.clear();
+        self.own = self.own.map(|_| 0);
         Ok(())
     }
 

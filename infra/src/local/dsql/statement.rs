@@ -20,6 +20,10 @@ pub(super) enum Kind {
     Change(Verb),
     /// Any other change: one that answers rows, or stands inside a WITH.
     Dml,
+    /// `COPY ... FROM STDIN`: rows that the client sends.
+    CopyIn,
+    /// `COPY ... TO STDOUT`: rows that the client gets.
+    CopyOut,
     /// Anything else: reading, settings.
     Other,
 }
@@ -35,7 +39,7 @@ pub(super) enum Verb {
 impl Kind {
     /// Whether it changes rows.
     pub(super) fn changes(self) -> bool {
-        matches!(self, Self::Change(_) | Self::Dml)
+        matches!(self, Self::Change(_) | Self::Dml | Self::CopyIn)
     }
 
     /// Whether its COMMIT has anything to do.
@@ -53,7 +57,7 @@ pub(super) struct Statement {
 }
 
 /// Statements that DSQL has not, by their first word.
-const REFUSED: [&str; 21] = [
+const REFUSED: [&str; 20] = [
     "SAVEPOINT",
     "RELEASE",
     "LOCK",
@@ -73,7 +77,6 @@ const REFUSED: [&str; 21] = [
     "VACUUM",
     "CLUSTER",
     "DO",
-    "COPY",
     "CHECKPOINT",
 ];
 /// Settings that DSQL has not; deadlines live in the client.
@@ -113,6 +116,7 @@ pub(super) fn judge(sql: &str) -> Result<Statement, Refusal> {
             // FOR UPDATE looks the same; counting it as a change is the stricter reading.
             Kind::Dml
         }
+        "COPY" => copy(sql)?,
         "CREATE" | "ALTER" | "DROP" | "GRANT" | "REVOKE" | "COMMENT" => return ddl(sql, &tokens, &words),
         _ => Kind::Other,
     };
@@ -133,6 +137,38 @@ fn ddl(sql: &str, tokens: &[Range<usize>], words: &[&str]) -> Result<Statement, 
     let word = tokens[asynchronous.map_or(0, |index| index + 1)].clone();
     let sql = format!("{}{}", &sql[..word.start], &sql[word.end..]);
     Ok(Statement { kind: Kind::IndexAsync, sql })
+}
+
+/// Judges COPY: between client and table alone (DSQL user guide, "Loading data": `\\copy`, which is COPY with STDIN or
+/// STDOUT). A file or a program of the server is nothing that a service has.
+fn copy(sql: &str) -> Result<Kind, Refusal> {
+    let pieces: Vec<String> = pieces(sql).into_iter().map(|piece| sql[piece].to_ascii_uppercase()).collect();
+    let mut depth = 0_u32;
+    let mut inner = Vec::new();
+    let mut outer = Vec::new();
+    for piece in pieces.iter().skip(1).map(String::as_str) {
+        match piece {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            word if depth > 0 => inner.push(word),
+            word => outer.push(word),
+        }
+    }
+    let is_query = pieces.get(1).is_some_and(|piece| piece == "(");
+    if is_query && inner.iter().any(|word| matches!(*word, "INSERT" | "UPDATE" | "DELETE" | "MERGE")) {
+        return Err(Refusal::unsupported("unsupported statement: COPY of a changing query"));
+    }
+    let way = outer.iter().position(|word| matches!(*word, "FROM" | "TO"));
+    match way.map(|at| (outer[at], outer.get(at + 1).copied().unwrap_or_default())) {
+        Some(("FROM", "STDIN")) => Ok(Kind::CopyIn),
+        Some(("TO", "STDOUT")) => Ok(Kind::CopyOut),
+        Some((way, _)) => {
+            let end = if way == "FROM" { "FROM STDIN" } else { "TO STDOUT" };
+            let words = "a file or program of the server";
+            Err(Refusal::unsupported(format!("unsupported statement: COPY {way} {words}; use COPY {end}")))
+        }
+        None => Err(Refusal::unsupported("unsupported statement: COPY without FROM STDIN or TO STDOUT")),
+    }
 }
 
 /// Snapshot isolation is all there is, and REPEATABLE READ is its name.
@@ -169,6 +205,13 @@ pub(super) fn split(sql: &str) -> Vec<&str> {
 
 /// Words, quoted pieces and semicolons; other signs and comments are passed over.
 fn tokens(sql: &str) -> Vec<Range<usize>> {
+    let mut pieces = pieces(sql);
+    pieces.retain(|piece| !matches!(&sql[piece.clone()], "(" | ")"));
+    pieces
+}
+
+/// The same, and parentheses.
+fn pieces(sql: &str) -> Vec<Range<usize>> {
     let bytes = sql.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
@@ -182,7 +225,7 @@ fn tokens(sql: &str) -> Vec<Range<usize>> {
                 Some(length) => (length, true),
                 None => (1, false),
             },
-            b';' => (1, true),
+            b';' | b'(' | b')' => (1, true),
             _ if is_word(byte) => (rest.iter().take_while(|byte| is_word(**byte)).count(), true),
             _ => (1, false),
         };

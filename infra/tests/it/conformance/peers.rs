@@ -1,9 +1,10 @@
 //! Engines that no one here wrote: installed at exact versions into the build's folder, started, and ended with the test.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::harness::installed;
 
 /// Kinesis, from npm.
 const KINESIS: &str = "kinesis-local@0.6.2";
@@ -31,19 +32,6 @@ fn run(command: &mut Command, needs: &str) {
         command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; this test needs {needs}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} failed; this test needs {needs}\n{out}\n{err}");
-}
-
-/// A folder that `fill` fills once; a half-filled one never takes its name.
-fn installed(name: &str, fill: impl FnOnce(&Path)) -> PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers");
-    let ready = root.join(name).join("ready");
-    if !ready.exists() {
-        let _ = std::fs::remove_dir_all(root.join(name));
-        std::fs::create_dir_all(root.join(name)).unwrap();
-        fill(&root.join(name));
-        std::fs::write(&ready, "").unwrap();
-    }
-    root.join(name)
 }
 
 fn free_port() -> u16 {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
@@ -25,6 +25,21 @@ pub(crate) fn psql(local: &Local, sql: &str) -> Vec<String> {
     let mut psql = command("psql");
     psql.args([local.variable("DATABASE_URL"), "--no-psqlrc", "-At", "-v", "ON_ERROR_STOP=1", "-c", sql]);
     run(&mut psql).done().stdout.lines().map(str::to_owned).collect()
+}
+
+/// A folder of the target folder that `fill` fills once; a half-filled one never takes its name.
+pub(crate) fn installed(name: &str, fill: impl FnOnce(&Path)) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers").join(name);
+    let ready = folder.join("ready");
+    if !ready.exists() {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        fill(&folder);
+        std::fs::write(&ready, "").unwrap();
+    }
+    folder
 }
 
 /// A stage's binary, built in the same way as this test.

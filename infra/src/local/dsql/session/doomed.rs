@@ -28,26 +28,25 @@ impl Session {
             (None, Kind::Rollback) => {
                 self.tx.undoom();
                 let request = Request { refusal: None, ..request };
-                self.exchange(request, false).await
+                self.exchange(request).await
             }
-            (None, kind) => self.tell(kind).await.map(|()| false),
+            (None, kind) => self.tell(kind).await,
         }
     }
 
-    /// What came up to a `Sync` in a doomed transaction.
-    pub(super) async fn doomed_extended(&mut self, frames: Vec<Frame>) -> io::Result<()> {
-        let mut portals: HashMap<String, Kind> = HashMap::new();
+    /// What came up to a `Flush` or a `Sync` in a doomed transaction. False after an error.
+    pub(super) async fn doomed_extended(&mut self, frames: Vec<Frame>) -> io::Result<bool> {
         for frame in frames {
             let mut body = frame.body.clone();
             let mut text = || take_text(&mut body).unwrap_or_default();
             match frame.tag {
                 b'B' => {
                     let (portal, name) = (text(), text());
-                    portals.insert(portal, self.statements.get(&name).copied().unwrap_or(Kind::Other));
+                    self.portals.insert(portal, self.statements.get(&name).copied().unwrap_or(Kind::Other));
                     put(&mut self.out, b'2', |_| {});
                 }
                 b'C' => put(&mut self.out, b'3', |_| {}),
-                b'E' => match portals.get(&text()).copied().unwrap_or(Kind::Other) {
+                b'E' => match self.portals.get(&text()).copied().unwrap_or(Kind::Other) {
                     Kind::Change(verb) => put_changed(&mut self.out, verb),
                     kind => return self.tell(kind).await,
                 },
@@ -55,17 +54,17 @@ impl Session {
                 _ => return self.tell(Kind::Other).await,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Tells of the conflict. A COMMIT that is refused ends its transaction; anything else fails it.
-    async fn tell(&mut self, kind: Kind) -> io::Result<()> {
+    /// Tells of the conflict, and gives false. A COMMIT that is refused ends its transaction; anything else fails it.
+    async fn tell(&mut self, kind: Kind) -> io::Result<bool> {
         self.tx.undoom();
         if kind == Kind::Commit {
             self.roll_back().await?;
         }
         Refusal::conflict().write_to(&mut self.out);
-        Ok(())
+        Ok(false)
     }
 }
 

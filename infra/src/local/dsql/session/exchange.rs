@@ -46,7 +46,9 @@ impl Session {
     }
 
     /// Sends a request and gathers its answers, without the "ready" at their end. False after an error.
-    pub(super) async fn exchange(&mut self, mut request: Request, hold: bool) -> io::Result<bool> {
+    pub(super) async fn exchange(&mut self, mut request: Request) -> io::Result<bool> {
+        let holds = request.is_simple || request.kinds.iter().any(|kind| kind.writes());
+        let hold = holds && self.own.is_some();
         let begin = self.out.len();
         let commits = request.kinds.contains(&Kind::Commit) && self.tx.has_changes_to_commit();
         if commits && request.refusal.is_none() {
@@ -140,6 +142,19 @@ impl Session {
                 b'T' => {
                     request.describes.pop_front();
                 }
+                b'G' => {
+                    frame.write_to(&mut self.out);
+                    self.flush().await?;
+                    self.copy_in().await?;
+                    if !request.is_simple {
+                        // PostgreSQL has read the request's own among the rows and passed it over.
+                        self.has_copied = true;
+                        let mut sync = BytesMut::new();
+                        put_sync(&mut sync);
+                        self.server_out.write_all(&sync).await?;
+                    }
+                    continue;
+                }
                 _ => {}
             }
             frame.write_to(&mut self.out);
@@ -162,18 +177,23 @@ impl Session {
         }
     }
 
-    /// Begins a transaction of the proxy's own; gives the place where its answers begin.
-    pub(super) async fn begin_own(&mut self) -> io::Result<usize> {
+    /// Begins a transaction of the proxy's own.
+    pub(super) async fn begin_own(&mut self) -> io::Result<()> {
         self.run_own(BEGIN).await?;
-        Ok(self.out.len())
+        self.own = Some(self.out.len());
+        Ok(())
     }
 
-    pub(super) async fn end_own(&mut self, begin: Option<usize>, is_ok: bool) -> io::Result<()> {
-        match begin {
-            Some(begin) if is_ok => self.commit_own(begin).await.map(|_| ()),
-            Some(_) => self.run_own(ROLLBACK).await.map(|_| ()),
-            None => Ok(()),
+    /// Ends the proxy's own transaction, if there is one.
+    pub(super) async fn end_own(&mut self, is_ok: bool) -> io::Result<()> {
+        if self.own.is_none() {
+            return Ok(());
         }
+        if is_ok {
+            return self.commit_own().await.map(|_| ());
+        }
+        self.own = None;
+        self.roll_back().await
     }
 
     /// Ends PostgreSQL's transaction without a word to the client.
@@ -182,7 +202,8 @@ impl Session {
     }
 
     /// Commits the proxy's own transaction. False when that failed, and then the answers say so.
-    pub(super) async fn commit_own(&mut self, begin: usize) -> io::Result<bool> {
+    pub(super) async fn commit_own(&mut self) -> io::Result<bool> {
+        let begin = self.own.take().unwrap_or(self.out.len());
         if let Some(refusal) = self.tx.refuses_commit() {
             self.roll_back().await?;
             self.answer_instead(begin, &refusal);

@@ -127,7 +127,9 @@ impl Transaction {
         match kind {
             Kind::Ddl | Kind::IndexAsync => self.has_ddl = true,
             Kind::Commit | Kind::Rollback => self.reset(),
-            Kind::Change(_) | Kind::Dml => self.has_changed = true,
+            Kind::Change(_) | Kind::Dml | Kind::CopyIn => self.has_changed = true,
+            // Its rows were read.
+            Kind::CopyOut => return Ok(()),
             Kind::Begin | Kind::Other => {}
         }
         self.changed_rows = self.changed_rows.saturating_add(rows);
@@ -148,7 +150,8 @@ mod tests {
         let mut tx = transaction();
         assert!(tx.on_complete(Kind::Dml, CHANGED_ROWS_MAX - 1).is_ok());
         assert!(tx.on_complete(Kind::Dml, 1).is_ok());
-        assert_eq!(tx.on_complete(Kind::Dml, 1), Err(Refusal::too_many_rows()));
+        assert!(tx.on_complete(Kind::CopyOut, CHANGED_ROWS_MAX).is_ok());
+        assert_eq!(tx.on_complete(Kind::CopyIn, 1), Err(Refusal::too_many_rows()));
     }
 
     #[test]

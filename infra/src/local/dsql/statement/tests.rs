@@ -76,3 +76,35 @@ fn changes_are_known_inside_a_with() {
     assert_eq!(kind("WITH x AS (SELECT 1) SELECT * FROM x"), Kind::Other);
     assert_eq!(kind("SELECT 1 FROM t WHERE name = 'INSERT'"), Kind::Other);
 }
+
+#[test]
+fn rows_are_copied_between_client_and_table_and_nowhere_else() {
+    for sql in [
+        "COPY t FROM STDIN",
+        "copy t (a, b) from stdin with (format csv, header)",
+        "COPY \"s\".\"from\" (\"to\") FROM /* a file? (no) */ STDIN WHERE a > 1",
+        "COPY BINARY t FROM stdin",
+    ] {
+        assert_eq!(kind(sql), Kind::CopyIn, "{sql}");
+    }
+    for sql in [
+        "COPY t TO STDOUT",
+        "COPY (SELECT a FROM t WHERE b = ')' FOR SHARE) TO STDOUT (FORMAT \"binary\")",
+        "COPY (WITH x AS (SELECT 1) SELECT * FROM x) TO STDOUT",
+    ] {
+        assert_eq!(kind(sql), Kind::CopyOut, "{sql}");
+    }
+    for (sql, words) in [
+        ("COPY t FROM '/etc/passwd'", "COPY FROM a file or program of the server; use COPY FROM STDIN"),
+        ("COPY t FROM PROGRAM 'id'", "COPY FROM a file or program of the server; use COPY FROM STDIN"),
+        ("COPY t TO '/tmp/t' -- TO STDOUT", "COPY TO a file or program of the server; use COPY TO STDOUT"),
+        ("COPY (SELECT 1 FROM stdin) TO PROGRAM 'cat'", "use COPY TO STDOUT"),
+        ("COPY (DELETE FROM t RETURNING a) TO STDOUT", "COPY of a changing query"),
+        ("COPY t", "COPY without FROM STDIN or TO STDOUT"),
+    ] {
+        let refusal = judge(sql).expect_err(sql);
+        assert_eq!(refusal.code, "0A000", "{sql}");
+        assert!(refusal.message.starts_with("unsupported statement: COPY"), "{sql}: {refusal:?}");
+        assert!(refusal.message.contains(words), "{sql}: {refusal:?}");
+    }
+}
