@@ -19,7 +19,7 @@ use producer::put::entries;
 use schemas::bid::Bid;
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::{BidId, Region, ShardId};
-use schemas::intake::to_line;
+use schemas::intake::{IntakeRules, to_line};
 use schemas::limits::SHARD_WRITE_BYTES_PER_S;
 use schemas::record::{Decoded, Envelope, decode_into, encode_aggregated, encode_block};
 use schemas::time::Millis;
@@ -190,7 +190,9 @@ fn speed(out: &mut impl Write, rounds: usize) -> io::Result<()> {
     bids.iter().for_each(|bid| to_line(bid, &mut text));
     let parse = |text: &[u8]| {
         let lines = text.split_inclusive(|byte| *byte == b'\n');
-        lines.map(|one| line(1, one, region()).and_then(|line| line.content.ok()).expect("our own")).collect()
+        let rules = IntakeRules { region: region(), rounding: None };
+        let bid = |one: &[u8]| line(1, one, rules)?.content.ok().map(|read| *read.bid());
+        lines.map(|one| bid(one).expect("our own")).collect()
     };
     let parsing = time(rounds, bids.len(), || drop::<Vec<Bid>>(black_box(parse(black_box(&text)))));
     let hashing = {

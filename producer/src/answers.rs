@@ -2,10 +2,11 @@
 //! lines, and a sample in the log.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
-use schemas::intake::{to_line, to_record_line};
+use schemas::intake::{to_line, to_offered_line, to_record_line};
 use schemas::time::Millis;
 use serde::Serialize;
 
@@ -25,6 +26,9 @@ struct Told<'a> {
     field: &'a str,
     reason: &'a str,
     text: &'a str,
+    /// What was offered, when the amount in the text was rounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offered: Option<&'a str>,
 }
 
 /// A bid that was not accepted, and by how much it missed its window, when that is the reason.
@@ -56,6 +60,8 @@ pub(crate) struct Answers {
     stream: String,
     geometry: Option<Geometry>,
     told: u64,
+    /// What was offered by the tickets of bids under way whose amounts were rounded.
+    offers: HashMap<u64, Box<str>>,
     buffer: Vec<u8>,
 }
 
@@ -66,14 +72,22 @@ impl Answers {
         rejects: Option<Output>,
         record: Option<Output>,
     ) -> Self {
-        Self { rejects, record, stream, geometry, told: 0, buffer: Vec::new() }
+        Self { rejects, record, stream, geometry, told: 0, offers: HashMap::new(), buffer: Vec::new() }
+    }
+
+    /// Keeps what was offered until the bid is answered; comes before the bid is taken.
+    pub(crate) fn on_rounded(&mut self, line: u64, offered: &str) {
+        self.offers.insert(line, offered.into());
     }
 
     /// Records a bid that was taken.
-    pub(crate) fn on_taken(&mut self, bid: &Bid) -> Result<(), Error> {
+    pub(crate) fn on_taken(&mut self, line: u64, bid: &Bid) -> Result<(), Error> {
         let Some(record) = &mut self.record else { return Ok(()) };
         self.buffer.clear();
-        to_record_line(bid, &mut self.buffer);
+        match self.offers.get(&line) {
+            Some(offered) => to_offered_line(bid, offered, &mut self.buffer),
+            None => to_record_line(bid, &mut self.buffer),
+        }
         record.write(&self.buffer)
     }
 
@@ -85,7 +99,7 @@ impl Answers {
         reason: &str,
         text: &str,
     ) -> Result<(), Error> {
-        self.tell(&Told { answer: "refused", line, field, reason, text }, None)
+        self.tell(&Told { answer: "refused", line, field, reason, text, offered: None }, None)
     }
 
     /// Tells what became of a bid; nothing about one that was accepted. `now` is the stream's clock.
@@ -96,6 +110,7 @@ impl Answers {
         outcome: &Outcome,
         now: Millis,
     ) -> Result<(), Error> {
+        let offered = self.offers.remove(&line);
         let mut missed = Missed { bid: *bid, ahead_ms: None, late_ms: None };
         let (answer, field, reason): (_, _, Cow<'_, str>) = match outcome {
             Outcome::Accepted(_) => return Ok(()),
@@ -124,7 +139,10 @@ impl Answers {
         let mut text = Vec::new();
         to_line(bid, &mut text);
         let text = String::from_utf8_lossy(text.trim_ascii_end());
-        self.tell(&Told { answer, line, field, reason: &reason, text: &text }, Some(&missed))
+        self.tell(
+            &Told { answer, line, field, reason: &reason, text: &text, offered: offered.as_deref() },
+            Some(&missed),
+        )
     }
 
     /// How long ago the bid's window closed.

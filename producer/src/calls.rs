@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use schemas::bid::Bid;
+use schemas::intake::OfferedBid;
 use tokio::sync::oneshot;
 
 use crate::core::delivery::Outcome;
@@ -13,7 +13,7 @@ use crate::room::Held;
 #[derive(Debug)]
 pub struct Call {
     /// The bids, at least one.
-    pub(crate) bids: Vec<Bid>,
+    pub(crate) bids: Vec<OfferedBid>,
     /// The memory they were given.
     pub(crate) held: Held,
     /// Where the answers go, in the order of the bids.
@@ -39,7 +39,7 @@ struct Open {
 
 impl Calls {
     /// Takes a call; its bids come out with the tickets they get.
-    pub(crate) fn on_call(&mut self, call: Call) -> (Range<u64>, Vec<Bid>) {
+    pub(crate) fn on_call(&mut self, call: Call) -> (Range<u64>, Vec<OfferedBid>) {
         let Call { bids, held, reply } = call;
         let first = self.next;
         self.next += u64::try_from(bids.len()).expect("memory is below 2^64");
@@ -76,10 +76,10 @@ mod tests {
     use crate::generator::{Generator, GeneratorConfig, Made};
     use crate::room::Room;
 
-    fn bids(count: usize) -> Vec<Bid> {
+    fn bids(count: usize) -> Vec<OfferedBid> {
         let mut generator = Generator::new(GeneratorConfig::default(), "eu-west-1".parse().unwrap());
         let mut next = || match generator.next(schemas::time::Millis(1)) {
-            Made::Bid(bid) => bid,
+            Made::Bid(bid) => OfferedBid::Exact(bid),
             other => panic!("{other:?}"),
         };
         (0..count).map(|_| next()).collect()

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, value_parser};
 use schemas::ids::Region;
+use schemas::intake::IntakeRules;
 use schemas::keys;
+use schemas::money::Rounding;
 use schemas::record::Envelope;
 
 use crate::error::Error;
@@ -30,6 +32,9 @@ pub struct Config {
     /// NDJSON to read; `-`, and what is read without this, is standard input.
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
+    /// Rounds amounts and prices of more than four decimals, down or half-even, instead of refusing them.
+    #[arg(long, value_name = "RULE")]
+    pub round_prices: Option<Rounding>,
     /// The way in over HTTP.
     #[command(flatten)]
     pub http: Http,
@@ -157,6 +162,12 @@ impl Config {
     #[must_use]
     pub fn agreed_table(&self) -> Option<&str> {
         (!self.no_table).then_some(&self.table)
+    }
+
+    /// How what bidders send is read.
+    #[must_use]
+    pub fn intake_rules(&self) -> IntakeRules {
+        IntakeRules { region: self.region, rounding: self.round_prices }
     }
 
     /// Where bids come in over HTTP, when they do.

@@ -19,6 +19,7 @@ use runtime::shutdown::{self, Shutdown};
 use runtime::told::Told;
 use schemas::ids::Region;
 use schemas::item::Roster;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::answers::Answers;
@@ -61,7 +62,9 @@ pub async fn run(
     };
     let (handle, source) = Handle::new(config.buffer_bytes, &config.stream);
     let files = Files::open(&source, &config)?;
-    let door = http::Door::new(&listen, config.region, handle, Arc::clone(&metrics))?;
+    // No names are published yet: every seat and tag must be a UUID.
+    let (_, names) = watch::channel(Arc::default());
+    let door = http::Door::new(&listen, config.intake_rules(), names, (handle, Arc::clone(&metrics)))?;
     let listener = http::bind(&listen).await?;
     let (end, ended) = shutdown::channel();
     let served = tokio::spawn(http::serve(listener, door, [shutdown.clone(), ended]));
@@ -97,7 +100,7 @@ async fn run_with(
 ) -> Result<Summary, Error> {
     let input = files.input.take();
     let mut drive = Drive::open(&config, files, clients, metrics).await?;
-    let mut feed = Some(Feed::open(source, input, config.region)?);
+    let mut feed = Some(Feed::open(source, input, config.intake_rules())?);
     // What was taken and found no room yet: at most one chunk.
     let mut backlog = VecDeque::new();
     let held_max = bids_in(config.buffer_bytes);
@@ -126,7 +129,7 @@ async fn run_with(
             Some(listed) = drive.listing.next() => drive.on_listed(listed),
             () = shutdown.wait(), if drained_by.is_none() => {}
             () = until(drained_by) => {
-                feed = None;
+                drive.end(&mut feed, &mut backlog).await;
                 drive.abandon(&mut backlog);
             }
             () = until(due) => {}
@@ -139,7 +142,9 @@ async fn run_with(
                 }
             },
             // A reader that waits in a read cannot be woken; what it had read has come by now.
-            () = tokio::time::sleep(QUIET), if takes && drained_by.is_some() => feed = None,
+            () = tokio::time::sleep(QUIET), if takes && drained_by.is_some() => {
+                drive.end(&mut feed, &mut backlog).await;
+            }
         }
     }
 }

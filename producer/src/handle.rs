@@ -5,6 +5,7 @@ use std::sync::Arc;
 use runtime::clients::Clients;
 use runtime::shutdown::{self, Trigger};
 use schemas::bid::Bid;
+use schemas::intake::OfferedBid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -70,7 +71,7 @@ impl Handle {
     }
 
     /// Sends bids that were given room and waits for all answers.
-    pub(crate) async fn call(&self, bids: Vec<Bid>, held: Held) -> Vec<Result<Accepted, SendError>> {
+    pub(crate) async fn call(&self, bids: Vec<OfferedBid>, held: Held) -> Vec<Result<Accepted, SendError>> {
         let count = bids.len();
         if count == 0 {
             return Vec::new();
@@ -143,7 +144,7 @@ impl Producer {
     /// See [`SendError`].
     pub async fn send(&self, bid: Bid) -> Result<Accepted, SendError> {
         let held = self.handle.room.wait(1).await;
-        let mut answers = self.handle.call(vec![bid], held).await;
+        let mut answers = self.handle.call(vec![OfferedBid::Exact(bid)], held).await;
         answers.pop().unwrap_or(Err(SendError::Closed))
     }
 
@@ -153,7 +154,8 @@ impl Producer {
         let mut answers = Vec::with_capacity(bids.len());
         for bids in bids.chunks(most) {
             let held = self.handle.room.wait(bids.len()).await;
-            answers.extend(self.handle.call(bids.to_vec(), held).await);
+            let bids = bids.iter().copied().map(OfferedBid::Exact).collect();
+            answers.extend(self.handle.call(bids, held).await);
         }
         answers
     }

@@ -1,14 +1,21 @@
 //! NDJSON, line by line, with a bound on the line. Reading and parsing happen on a thread of their own, because a
 //! read from a pipe cannot be cancelled and must not keep the process from stopping.
+//!
+//! Nothing that was read is dropped without a word: a line of which only a part was read before a stop, or before the
+//! input failed, is refused as such.
+
+mod split;
+#[cfg(test)]
+mod tests;
 
 use std::io::{BufRead, BufReader, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use schemas::bid::Bid;
-use schemas::ids::Region;
-use schemas::intake::{Refusal, parse_line};
+use schemas::intake::{IntakeRules, OfferedBid, Refusal, read_line};
 use tokio::sync::mpsc;
+
+use self::split::{Cut, Splitter};
 
 /// Longest line, in bytes: a bid has some 250.
 pub const LINE_BYTES_MAX: usize = 16 * 1_024;
@@ -25,7 +32,7 @@ pub struct Line {
     /// From 1.
     pub number: u64,
     /// The bid, or why it is none.
-    pub content: Result<Bid, RefusedLine>,
+    pub content: Result<OfferedBid, RefusedLine>,
 }
 
 /// A line that was refused.
@@ -43,7 +50,7 @@ pub struct RefusedLine {
 #[derive(Debug)]
 pub struct Lines {
     chunks: mpsc::Receiver<Chunk>,
-    stop: Arc<AtomicBool>,
+    desk: Arc<Desk>,
 }
 
 type Chunk = std::io::Result<Vec<Line>>;
@@ -56,7 +63,86 @@ impl Lines {
 
     /// Reads no more; what has been read still comes.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.desk.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the reading, and gives all that was read and not handed over yet: also a line of which only a part came.
+    /// Never waits for the input.
+    pub async fn rest(&mut self) -> Rest {
+        self.stop();
+        let mut rest = Rest::default();
+        loop {
+            if let Some(last) = self.desk.close() {
+                while let Ok(chunk) = self.chunks.try_recv() {
+                    rest.extend(chunk);
+                }
+                rest.lines.extend(last);
+                return rest;
+            }
+            // The reader holds lines that it has read; it sends them, or it has ended.
+            match self.chunks.recv().await {
+                Some(chunk) => rest.extend(chunk),
+                None => return rest,
+            }
+        }
+    }
+}
+
+/// What was read before the reading ended.
+#[derive(Debug, Default)]
+pub struct Rest {
+    /// In the order of the input.
+    pub lines: Vec<Line>,
+    /// Why reading had failed, when it had.
+    pub failure: Option<std::io::Error>,
+}
+
+impl Rest {
+    fn extend(&mut self, chunk: Chunk) {
+        match chunk {
+            Ok(lines) => self.lines.extend(lines),
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+}
+
+/// What the reading thread and whoever stops it share.
+#[derive(Debug, Default)]
+struct Desk {
+    stop: AtomicBool,
+    work: Mutex<Work>,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    splitter: Splitter,
+    /// Whether the reader holds lines that are not all sent yet.
+    hands_over: bool,
+    /// Whether nothing that is read from now on is taken.
+    is_closed: bool,
+}
+
+impl Desk {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on nothing is taken; gives the line that is cut by that, if one is. Nothing while the reader holds lines
+    /// that it has to send.
+    fn close(&self) -> Option<Option<Line>> {
+        let mut work = self.work();
+        if work.hands_over {
+            return None;
+        }
+        work.is_closed = true;
+        Some(work.splitter.on_cut(Cut::Stop))
+    }
+
+    /// The last line that the reader sends, made by `last` of what is left.
+    fn last(&self, last: impl FnOnce(&mut Splitter) -> Option<Line>) -> Vec<Line> {
+        let mut work = self.work();
+        work.hands_over = true;
+        last(&mut work.splitter).into_iter().collect()
     }
 }
 
@@ -64,108 +150,69 @@ impl Lines {
 ///
 /// # Errors
 /// When no thread can be started.
-pub fn read<R: Read + Send + 'static>(reader: R, region: Region) -> std::io::Result<Lines> {
+pub fn read<R: Read + Send + 'static>(reader: R, rules: IntakeRules) -> std::io::Result<Lines> {
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    let run = move || read_all(BufReader::with_capacity(READ_BYTES, reader), region, &sender, &stopped);
+    let desk = Arc::new(Desk::default());
+    let shared = Arc::clone(&desk);
+    let run = move || read_all(BufReader::with_capacity(READ_BYTES, reader), rules, &sender, &shared);
     std::thread::Builder::new().name("input".to_owned()).spawn(run)?;
-    Ok(Lines { chunks, stop })
+    Ok(Lines { chunks, desk })
 }
 
-fn read_all<R: Read>(
-    mut reader: BufReader<R>,
-    region: Region,
-    to: &mpsc::Sender<Chunk>,
-    stopped: &AtomicBool,
-) {
-    let mut splitter = Splitter::default();
-    while !stopped.load(Ordering::Relaxed) {
-        let bytes = match reader.fill_buf() {
+fn read_all<R: Read>(mut reader: BufReader<R>, rules: IntakeRules, to: &mpsc::Sender<Chunk>, desk: &Desk) {
+    // Whether somebody still takes lines.
+    let send = |lines: Vec<Line>| lines.is_empty() || to.blocking_send(Ok(lines)).is_ok();
+    while !desk.stop.load(Ordering::Relaxed) {
+        let taken = match reader.fill_buf() {
             Ok([]) => {
-                if let Some(last) = splitter.on_end(region) {
-                    let _ = to.blocking_send(Ok(vec![last]));
-                }
+                send(desk.last(|splitter| splitter.on_end(rules)));
                 return;
             }
-            Ok(bytes) => bytes,
+            Ok(bytes) => {
+                let mut rest = bytes;
+                // What was read is handed over before the next read, which may wait for long.
+                while !rest.is_empty() {
+                    let Some(lines) = desk.split(&mut rest, rules) else { return };
+                    if !send(lines) {
+                        return;
+                    }
+                }
+                desk.work().hands_over = false;
+                bytes.len()
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => {
+                send(desk.last(|splitter| splitter.on_cut(Cut::Failure)));
                 let _ = to.blocking_send(Err(error));
                 return;
             }
         };
-        let taken = bytes.len();
-        let mut chunk = Vec::new();
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            chunk.extend(splitter.on_piece(piece, region));
-            if chunk.len() >= CHUNK_LINES_MAX && to.blocking_send(Ok(std::mem::take(&mut chunk))).is_err() {
-                return;
-            }
-        }
-        // What was read is handed over before the next read, which may wait for long.
-        if !chunk.is_empty() && to.blocking_send(Ok(chunk)).is_err() {
-            return;
-        }
         reader.consume(taken);
     }
-    // Half a line was read and cannot be put back.
-    if let Some(last) = splitter.on_cut() {
-        let _ = to.blocking_send(Ok(vec![last]));
-    }
+    // Part of a line was read and cannot be put back.
+    send(desk.last(|splitter| splitter.on_cut(Cut::Stop)));
 }
 
-/// Puts lines together from what each read gave.
-#[derive(Debug, Default)]
-struct Splitter {
-    partial: Vec<u8>,
-    too_long: bool,
-    number: u64,
-}
-
-impl Splitter {
-    /// Takes bytes up to and including a newline, or to where the read ended.
-    fn on_piece(&mut self, piece: &[u8], region: Region) -> Option<Line> {
-        let Some(end) = piece.strip_suffix(b"\n") else {
-            self.keep(piece);
-            return None;
-        };
-        if self.partial.is_empty() && !self.too_long && end.len() <= LINE_BYTES_MAX {
-            self.number += 1;
-            return line(self.number, end, region);
-        }
-        self.keep(end);
-        self.on_end(region)
-    }
-
-    /// Takes the end of a line, if there is anything of one.
-    fn on_end(&mut self, region: Region) -> Option<Line> {
-        let bytes = std::mem::take(&mut self.partial);
-        if bytes.is_empty() && !self.too_long {
+impl Desk {
+    /// Takes lines off the beginning of what was read, as many as are handed over at once; none when nothing is taken
+    /// any more.
+    fn split(&self, bytes: &mut &[u8], rules: IntakeRules) -> Option<Vec<Line>> {
+        let mut work = self.work();
+        if work.is_closed {
             return None;
         }
-        self.number += 1;
-        if std::mem::take(&mut self.too_long) {
-            let Refusal { field, reason } = too_long();
-            return Some(Line { number: self.number, content: Err(refused(field, reason, &bytes)) });
+        work.hands_over = true;
+        let mut lines = Vec::new();
+        let mut taken = 0;
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            taken += piece.len();
+            lines.extend(work.splitter.on_piece(piece, rules));
+            if lines.len() >= CHUNK_LINES_MAX {
+                break;
+            }
         }
-        line(self.number, &bytes, region)
-    }
-
-    /// Takes a request to stop in the midst of a line, if it is one.
-    fn on_cut(&mut self) -> Option<Line> {
-        if self.partial.is_empty() {
-            return None;
-        }
-        self.number += 1;
-        let reason = "was cut by a request to stop; send it again".to_owned();
-        Some(Line { number: self.number, content: Err(refused("line".to_owned(), reason, &self.partial)) })
-    }
-
-    fn keep(&mut self, piece: &[u8]) {
-        let room = LINE_BYTES_MAX - self.partial.len();
-        self.too_long |= piece.len() > room;
-        self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
+        *bytes = &bytes[taken..];
+        Some(lines)
     }
 }
 
@@ -177,73 +224,16 @@ pub(crate) fn too_long() -> Refusal {
 
 /// Reads one line; a blank one is nothing.
 #[must_use]
-pub fn line(number: u64, bytes: &[u8], region: Region) -> Option<Line> {
+pub fn line(number: u64, bytes: &[u8], rules: IntakeRules) -> Option<Line> {
     let text = bytes.trim_ascii();
     if text.is_empty() {
         return None;
     }
-    let content = parse_line(text, region);
+    let content = read_line(text, rules);
     Some(Line { number, content: content.map_err(|refusal| refused(refusal.field, refusal.reason, text)) })
 }
 
 fn refused(field: String, reason: String, text: &[u8]) -> RefusedLine {
     let text = String::from_utf8_lossy(&text[..text.len().min(TEXT_BYTES_MAX)]).into_owned();
     RefusedLine { field, reason, text }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const GOOD: &str = r#"{"bid_id":"0190a000-0000-7000-8000-000000000001","slot_id":"aaaaaaaa-0000-4000-8000-000000000001","account_id":"bbbbbbbb-0000-4000-8000-000000000001","amount":"5.4000","latency_ms":42,"quality_score":0.93}"#;
-
-    /// A reader that gives as many bytes as it is told, again and again.
-    struct Trickle {
-        bytes: Vec<u8>,
-        at: usize,
-        step: usize,
-    }
-
-    impl Read for Trickle {
-        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-            let end = (self.at + self.step.min(out.len())).min(self.bytes.len());
-            let count = end - self.at;
-            out[..count].copy_from_slice(&self.bytes[self.at..end]);
-            self.at = end;
-            Ok(count)
-        }
-    }
-
-    fn seen(text: String, step: usize) -> Vec<(u64, bool)> {
-        let mut lines =
-            read(Trickle { bytes: text.into_bytes(), at: 0, step }, "eu-central-1".parse().unwrap()).unwrap();
-        let mut seen = Vec::new();
-        while let Some(chunk) = lines.chunks.blocking_recv() {
-            seen.extend(chunk.unwrap().into_iter().map(|line| (line.number, line.content.is_ok())));
-        }
-        seen
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
-        #[test]
-        fn refused_lines_keep_their_numbers_and_the_rest_goes_on(step in 1_usize..40_000) {
-            let fits = format!("{GOOD}{}", " ".repeat(LINE_BYTES_MAX - GOOD.len()));
-            let long = "x".repeat(LINE_BYTES_MAX + 1);
-            let text = format!("{GOOD}\nnot json\n\n{long}\r\n{fits}\n{{}}\n{GOOD}");
-            prop_assert_eq!(seen(text, step), [(1, true), (2, false), (4, false), (5, true), (6, false), (7, true)]);
-        }
-    }
-
-    #[test]
-    fn a_refused_line_is_repeated_with_its_field() {
-        let bad = GOOD.replace("5.4000", "-1");
-        let Some(Line { content: Err(refused), number: 3 }) =
-            line(3, bad.as_bytes(), "eu-central-1".parse().unwrap())
-        else {
-            panic!("a negative amount is refused");
-        };
-        assert_eq!((refused.field.as_str(), refused.text), ("amount", bad));
-    }
 }

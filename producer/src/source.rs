@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use schemas::bid::Bid;
-use schemas::ids::Region;
+use schemas::intake::{IntakeRules, OfferedBid};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::StreamExt;
@@ -16,7 +16,7 @@ use crate::calls::Call;
 use crate::error::Error;
 use crate::files::input_named;
 use crate::generator::{Generator, GeneratorConfig, Made, Pace};
-use crate::input::{self, Line, RefusedLine};
+use crate::input::{self, Line, RefusedLine, Rest};
 
 /// Bids taken at once; between two takings replies are read.
 const TAKEN_MAX: usize = 512;
@@ -44,6 +44,7 @@ pub enum Source {
 #[derive(Debug)]
 pub(crate) enum Taken {
     Bid { bid: Bid, ticket: u64 },
+    Read { read: OfferedBid, ticket: u64 },
     Duplicate { bid: Bid, ticket: u64 },
     Refused { line: u64, refused: RefusedLine },
     Call(Call),
@@ -64,7 +65,7 @@ pub(crate) enum Feed {
         pace: Pace,
         turns: IntervalStream,
         began: Instant,
-        region: Region,
+        rules: IntakeRules,
         made: u64,
     },
     Bids {
@@ -79,13 +80,13 @@ impl Feed {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(crate) fn open(source: Source, file: Option<File>, region: Region) -> Result<Self, Error> {
+    pub(crate) fn open(source: Source, file: Option<File>, rules: IntakeRules) -> Result<Self, Error> {
         Ok(match source {
             Source::Stdin => {
-                Self::lines(std::io::stdin(), region, "standard input cannot be read".to_owned())?
+                Self::lines(std::io::stdin(), rules, "standard input cannot be read".to_owned())?
             }
             Source::File(path) => {
-                Self::lines(file.expect("opened with the other files"), region, input_named(&path))?
+                Self::lines(file.expect("opened with the other files"), rules, input_named(&path))?
             }
             Source::Generate(config) => {
                 let mut turns = interval(TURN);
@@ -93,11 +94,11 @@ impl Feed {
                 let turns = IntervalStream::new(turns);
                 let pace = Pace::new(&config);
                 Self::Generate {
-                    generator: Box::new(Generator::new(config, region)),
+                    generator: Box::new(Generator::new(config, rules.region)),
                     pace,
                     turns,
                     began: Instant::now(),
-                    region,
+                    rules,
                     made: 0,
                 }
             }
@@ -106,8 +107,8 @@ impl Feed {
         })
     }
 
-    fn lines<R: Read + Send + 'static>(reader: R, region: Region, what: String) -> Result<Self, Error> {
-        match input::read(reader, region) {
+    fn lines<R: Read + Send + 'static>(reader: R, rules: IntakeRules, what: String) -> Result<Self, Error> {
+        match input::read(reader, rules) {
             Ok(lines) => Ok(Self::Lines { lines, what }),
             Err(source) => Err(Error::io(what, source)),
         }
@@ -122,6 +123,15 @@ impl Feed {
             Self::Generate { .. } => *self = Self::Ended,
             Self::Ended => {}
         }
+    }
+
+    /// Ends the reading of lines, and gives what of them was read and did not come yet. Of all other sources nothing was
+    /// read ahead.
+    pub(crate) async fn rest(&mut self) -> (Vec<Taken>, Option<Error>) {
+        let Self::Lines { lines, what } = self else { return (Vec::new(), None) };
+        let Rest { lines, failure } = lines.rest().await;
+        let failure = failure.map(|source| Error::io(what.as_str(), source));
+        (lines.into_iter().map(taken_line).collect(), failure)
     }
 
     /// What came next; none at the end. Safe to drop and call again.
@@ -152,7 +162,7 @@ impl Feed {
                 let count = calls.recv_many(&mut chunk, TAKEN_MAX).await;
                 Ok((count > 0).then(|| chunk.into_iter().map(Taken::Call).collect()))
             }
-            Self::Generate { generator, pace, turns, began, region, made } => {
+            Self::Generate { generator, pace, turns, began, rules, made } => {
                 turns.next().await;
                 let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let Some(due) = pace.poll(elapsed_ms, DUE_MAX) else { return Ok(None) };
@@ -162,7 +172,7 @@ impl Feed {
                     match generator.next(now) {
                         Made::Bid(bid) => Some(Taken::Bid { bid, ticket: *made }),
                         Made::Duplicate(bid) => Some(Taken::Duplicate { bid, ticket: *made }),
-                        Made::Invalid(text) => input::line(*made, text.as_bytes(), *region).map(taken_line),
+                        Made::Invalid(text) => input::line(*made, text.as_bytes(), *rules).map(taken_line),
                     }
                 };
                 Ok(Some((0..due).filter_map(make).collect()))
@@ -173,7 +183,7 @@ impl Feed {
 
 fn taken_line(line: Line) -> Taken {
     match line.content {
-        Ok(bid) => Taken::Bid { bid, ticket: line.number },
+        Ok(read) => Taken::Read { read, ticket: line.number },
         Err(refused) => Taken::Refused { line: line.number, refused },
     }
 }

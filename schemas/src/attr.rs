@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::decimal::{Decimal, Places, Rest};
 use crate::money::Money;
 use crate::time::Millis;
+
+/// The digits that DynamoDB's numbers have, as whole numbers and as money.
+const WHOLE: Places = Places { whole: 38, decimals: 0 };
+const MONEY: Places = Places { whole: 34, decimals: 4 };
 
 /// An item or a map: attributes by name.
 pub type Attrs = BTreeMap<String, Attr>;
@@ -62,34 +67,35 @@ pub fn text<T: std::str::FromStr>(attrs: &Attrs, name: &str) -> Result<T, AttrEr
     }
 }
 
-/// A whole number of an item.
+/// A whole number of an item, whether it is written as `42`, `42.0` or `4.2e1`.
 ///
 /// # Errors
 /// When the attribute is absent or is no whole number that fits.
 pub fn number<T: std::str::FromStr>(attrs: &Attrs, name: &str) -> Result<T, AttrError> {
-    match attrs.get(name) {
-        Some(Attr::N(text)) => text.parse().or_else(|_| wrong(name, "a whole number that fits")),
-        _ => wrong(name, "a number"),
-    }
+    let Some(Attr::N(text)) = attrs.get(name) else { return wrong(name, "a number") };
+    let read = text.parse().ok().or_else(|| units(text, WHOLE)?.to_string().parse().ok());
+    read.ok_or(()).or_else(|()| wrong(name, "a whole number that fits"))
 }
 
-/// Money of an item. DynamoDB cuts trailing zeros, so `5.4` and `5.4000` are the same.
+/// Money of an item. DynamoDB cuts trailing zeros, and other programs write some or an exponent: `5.4`, `5.40000` and
+/// `54e-1` are the same.
 ///
 /// # Errors
 /// When the attribute is absent or no decimal of at most 38 digits and 4 decimals.
 pub fn money(attrs: &Attrs, name: &str) -> Result<Money, AttrError> {
     let Some(Attr::N(text)) = attrs.get(name) else { return wrong(name, "a number") };
-    let (negative, digits) = text.strip_prefix('-').map_or((false, text.as_str()), |rest| (true, rest));
-    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
-    if decimals.len() > 4 || whole.is_empty() || whole.len() > 34 {
-        return wrong(name, "a decimal with at most 4 decimals");
+    match units(text, MONEY) {
+        Some(units) => Ok(Money(units)),
+        None => wrong(name, "a decimal of at most 38 digits and 4 decimals"),
     }
-    let padded = format!("{whole}{decimals:0<4}");
-    if !padded.bytes().all(|b| b.is_ascii_digit()) {
-        return wrong(name, "a decimal with at most 4 decimals");
-    }
-    let units: i128 = padded.parse().or_else(|_| wrong(name, "a decimal that fits"))?;
-    Ok(Money(if negative { -units } else { units }))
+}
+
+/// A number that these places hold exactly, in units of the last one.
+fn units(text: &str, places: Places) -> Option<i128> {
+    let number = Decimal::parse(text).ok()?;
+    let scaled = number.scaled(places).filter(|scaled| scaled.rest == Rest::None)?;
+    let units = i128::try_from(scaled.floor).ok()?;
+    Some(if number.is_negative() { -units } else { units })
 }
 
 /// A time of an item, written as RFC 3339.
@@ -133,4 +139,33 @@ pub fn maps<'a>(attrs: &'a Attrs, name: &str) -> Result<Vec<&'a Attrs>, AttrErro
         _ => wrong(name, "a list of maps"),
     };
     list.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_is_read_alike_however_it_is_written() {
+        let item = |text: &str| Attrs::from([("n".to_owned(), n(text))]);
+        for text in ["5.4", "5.40000", "5.400000000000000000", "54e-1", "0.54E+1", "05.4"] {
+            assert_eq!(money(&item(text), "n"), Ok(Money(54_000)), "{text}");
+        }
+        assert_eq!(money(&item("-5.40000"), "n"), Ok(Money(-54_000)));
+        let largest = format!("{}.9999", "9".repeat(34));
+        assert_eq!(money(&item(&largest), "n"), Ok(Money(10_i128.pow(38) - 1)));
+        for bad in ["5.40001", "1e34", "1e999999999", "", "x", "5.", "1e-5"] {
+            assert_eq!(money(&item(bad), "n").unwrap_err().name, "n", "{bad}");
+        }
+        for text in ["42", "42.0", "4.2e1", "4200E-2", "42.000000000000000000"] {
+            assert_eq!(number::<u32>(&item(text), "n"), Ok(42), "{text}");
+        }
+        for bad in ["41.7", "4294967296", "-1", "1e10", "1e999999999", ""] {
+            assert!(number::<u32>(&item(bad), "n").is_err(), "{bad}");
+        }
+        assert_eq!(
+            number::<u128>(&item("99999999999999999999999999999999999999"), "n"),
+            Ok(10_u128.pow(38) - 1)
+        );
+    }
 }

@@ -125,7 +125,7 @@ fn money(text: &str) -> Result<Money, String> {
     match text.parse::<Money>() {
         Ok(money) if money.0 < 0 => Err("is below zero; give zero or more".to_owned()),
         Ok(money) => Ok(money),
-        Err(error) => Err(format!("is {error}; give an amount such as 5.4000")),
+        Err(error) => Err(error.reason().to_owned()),
     }
 }
 

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use schemas::bid::Bid;
+use schemas::intake::OfferedBid;
 
 use super::Drive;
 use crate::core::admission::{AdmissionError, Verdict};
 use crate::core::delivery::{Moment, Outcome};
 use crate::metrics::Metrics;
 use crate::metrics::refusals::Reason;
-use crate::source::Taken;
+use crate::source::{Feed, Taken};
 
 impl Drive {
     /// Takes what is due of the bids that were kept, and as much of the backlog as there is room for.
@@ -43,7 +44,7 @@ impl Drive {
             }
             Taken::Call(call) => {
                 let (tickets, bids) = self.calls.on_call(call);
-                tickets.zip(bids).for_each(|(ticket, bid)| self.on_bid(ticket, bid, now));
+                tickets.zip(bids).for_each(|(ticket, read)| self.on_read(ticket, &read, now));
                 return;
             }
             Taken::Duplicate { bid, ticket } => {
@@ -51,8 +52,17 @@ impl Drive {
                 (ticket, bid)
             }
             Taken::Bid { bid, ticket } => (ticket, bid),
+            Taken::Read { read, ticket } => return self.on_read(ticket, &read, now),
         };
         self.on_bid(ticket, bid, now);
+    }
+
+    fn on_read(&mut self, ticket: u64, read: &OfferedBid, now: Moment) {
+        if let Some(offered) = read.offered() {
+            Metrics::add(&self.metrics.rounded);
+            self.answers.on_rounded(ticket, offered);
+        }
+        self.on_bid(ticket, *read.bid(), now);
     }
 
     fn on_bid(&mut self, ticket: u64, bid: Bid, now: Moment) {
@@ -62,7 +72,7 @@ impl Drive {
             Verdict::Kept => {}
             Verdict::Send => self.sender.on_bid(ticket, bid, now),
         }
-        let recorded = self.answers.on_taken(&bid);
+        let recorded = self.answers.on_taken(ticket, &bid);
         self.check(recorded);
     }
 
@@ -77,6 +87,16 @@ impl Drive {
         self.check(told);
         if !self.calls.is_empty() {
             self.calls.on_outcome(ticket, outcome);
+        }
+    }
+
+    /// Takes no more from the feed but what was read of it.
+    pub(super) async fn end(&mut self, feed: &mut Option<Feed>, backlog: &mut VecDeque<Taken>) {
+        let Some(mut feed) = feed.take() else { return };
+        let (rest, failure) = feed.rest().await;
+        backlog.extend(rest);
+        if let Some(error) = failure {
+            self.fail(error);
         }
     }
 

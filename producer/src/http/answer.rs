@@ -5,6 +5,7 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use schemas::ids::BidId;
+use schemas::intake::Refusal;
 use serde::Serialize;
 
 use crate::handle::SendError;
@@ -83,6 +84,18 @@ impl Told {
     }
 }
 
+/// A bid whose amount was rounded, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct RoundedTold {
+    /// As in [`Told`].
+    pub(super) at: String,
+    pub(super) bid_id: BidId,
+    /// What was offered.
+    pub(super) offered: String,
+    /// What the bid has as its amount.
+    pub(super) amount: String,
+}
+
 /// What became of a request's bids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Report {
@@ -90,6 +103,12 @@ pub(super) struct Report {
     pub(super) accepted: usize,
     /// All others, in their order.
     pub(super) not_accepted: Vec<Told>,
+    /// Bids whose amounts were rounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) rounded: Vec<RoundedTold>,
+    /// Fields of a bid response that are wrong, and that no bid was refused for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) passed_over: Vec<Refusal>,
 }
 
 impl Report {

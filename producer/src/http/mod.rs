@@ -20,9 +20,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use runtime::shutdown::Shutdown;
-use schemas::ids::Region;
+use schemas::intake::IntakeRules;
+use schemas::intake::names::Names;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::token::Token;
@@ -71,7 +72,9 @@ pub struct Listen {
 /// What every connection shares.
 #[derive(Debug)]
 pub struct Door {
-    region: Region,
+    rules: IntakeRules,
+    /// What seats, tags and impressions stand for, as it is known now.
+    names: watch::Receiver<Arc<Names>>,
     token: Option<Token>,
     handle: Handle,
     body_bytes_max: usize,
@@ -88,9 +91,9 @@ impl Door {
     /// When a token is wanted and there is none, or it cannot be used.
     pub(crate) fn new(
         listen: &Listen,
-        region: Region,
-        handle: Handle,
-        metrics: Arc<Metrics>,
+        rules: IntakeRules,
+        names: watch::Receiver<Arc<Names>>,
+        (handle, metrics): (Handle, Arc<Metrics>),
     ) -> Result<Arc<Self>, Error> {
         let token = Token::configured(listen.token_file.as_deref())?;
         if token.is_none() && !listen.address.ip().is_loopback() {
@@ -103,7 +106,8 @@ impl Door {
             });
         }
         Ok(Arc::new(Self {
-            region,
+            rules,
+            names,
             token,
             handle,
             body_bytes_max: listen.body_bytes_max,

@@ -26,7 +26,8 @@ async fn open(patience: Patience, connections_max: usize) -> (SocketAddr, shutdo
     let (handle, source) = Handle::new(1_048_576, "bids");
     metrics.standing().on_answer();
     let door = Door {
-        region: "eu-central-1".parse().unwrap(),
+        rules: IntakeRules { region: "eu-central-1".parse().unwrap(), rounding: None },
+        names: watch::channel(Arc::default()).1,
         token: None,
         handle,
         body_bytes_max: listen.body_bytes_max,

@@ -85,11 +85,12 @@ struct Counters(Arc<Metrics>);
 impl Collector for Counters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let metrics = &self.0;
-        let counters: [(&str, &str, &AtomicU64); 12] = [
+        let counters: [(&str, &str, &AtomicU64); 13] = [
             ("bids_taken", "Lines or bids taken in", &metrics.sent),
             ("bids_accepted", "Bids that the stream has", &metrics.accepted),
             ("bids_refused", "Lines refused", &metrics.refused),
             ("bids_expired", "Bids refused because their window is closed", &metrics.expired),
+            ("bids_rounded", "Bids taken with a rounded amount", &metrics.rounded),
             ("bids_undelivered", "Bids that could not be delivered", &metrics.undelivered),
             ("bids_unknown", "Bids whose outcome never came", &metrics.unknown),
             (

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub unknown: AtomicU64,
     /// Copies that the load generator made on purpose; they are sent and accepted like any bid.
     pub duplicates_generated: AtomicU64,
+    /// Bids taken with a rounded amount.
+    pub rounded: AtomicU64,
     /// Records that Kinesis has.
     pub records: AtomicU64,
     /// Bytes of those records.
@@ -86,6 +88,8 @@ pub struct Summary {
     pub unknown: u64,
     /// Copies made on purpose.
     pub duplicates_generated: u64,
+    /// Bids taken with a rounded amount.
+    pub rounded: u64,
     /// Records.
     pub records: u64,
     /// Bytes of records.
@@ -115,6 +119,7 @@ impl Metrics {
             undelivered: get(&self.undelivered),
             unknown: get(&self.unknown),
             duplicates_generated: get(&self.duplicates_generated),
+            rounded: get(&self.rounded),
             records: get(&self.records),
             bytes: get(&self.bytes),
             retries: get(&self.retries),
@@ -180,7 +185,7 @@ impl Summary {
     /// Says it as the last line of a producer's log, with its counts as fields.
     pub(crate) fn log(&self) {
         let Self { sent, accepted, refused, expired, undelivered, unknown, .. } = *self;
-        let Self { records, bytes, retries, throttled, resends, clock_offset_ms, .. } = *self;
+        let Self { rounded, records, bytes, retries, throttled, resends, clock_offset_ms, .. } = *self;
         let refusals = self.refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         tracing::info!(
             sent,
@@ -189,6 +194,7 @@ impl Summary {
             expired,
             undelivered,
             unknown,
+            rounded,
             records,
             bytes,
             retries,

@@ -28,8 +28,22 @@ pub enum Reason {
 }
 
 /// The fields of a bid.
-const FIELDS: [&str; 8] =
-    ["bid_id", "slot_id", "account_id", "amount", "latency_ms", "quality_score", "timestamp", "region"];
+const FIELDS: [&str; 13] = [
+    "bid_id",
+    "slot_id",
+    "account_id",
+    "amount",
+    "latency_ms",
+    "quality_score",
+    "timestamp",
+    "region",
+    // Of a bid response.
+    "seat",
+    "tagid",
+    "impid",
+    "price",
+    "bid",
+];
 
 impl Reason {
     /// The reason of a refusal that blames this field.

@@ -4,17 +4,25 @@
 use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
-use schemas::intake::openrtb::read;
-use schemas::intake::{parse_line, to_record_line};
+use schemas::intake::names::Names;
+use schemas::intake::openrtb::{Context, read};
+use schemas::intake::{IntakeRules, read_line, to_offered_line, to_record_line};
+use schemas::money::Rounding;
+use schemas::time::Millis;
 
 fuzz_target!(|data: &[u8]| {
-    let region = "eu-central-1".parse().expect("a code");
-    let Ok(all) = read(data, region) else { return };
-    let places: BTreeSet<&str> = all.iter().map(|one| one.place.as_str()).collect();
-    assert_eq!(places.len(), all.len());
-    for bid in all.iter().filter_map(|one| one.bid.as_ref().ok()) {
+    let rules = IntakeRules { region: "eu-central-1".parse().expect("a code"), rounding: Some(Rounding::HalfEven) };
+    let names = Names::default();
+    let context = Context { rules, names: &names, received: Some(Millis(1)), bids_max: 1_000 };
+    let Ok(all) = read(data, &context) else { return };
+    let places: BTreeSet<&str> = all.bids.iter().map(|one| one.place.as_str()).collect();
+    assert_eq!(places.len(), all.bids.len());
+    for taken in all.bids.iter().filter_map(|one| one.bid.as_ref().ok()) {
         let mut line = Vec::new();
-        to_record_line(bid, &mut line);
-        assert_eq!(parse_line(&line, region).as_ref(), Ok(bid));
+        match taken.offered() {
+            Some(offered) => to_offered_line(taken.bid(), offered, &mut line),
+            None => to_record_line(taken.bid(), &mut line),
+        }
+        assert_eq!(read_line(&line, rules).as_ref(), Ok(taken));
     }
 });

@@ -14,8 +14,26 @@ pub(super) enum Value<'a> {
     Number(&'a str),
     /// `null`.
     Null,
-    /// `true`, `false`, or the beginning of an object or array, which is not read further.
-    Other,
+    /// `true` or `false`.
+    Truth,
+    /// The beginning of an object, which is not read further.
+    Object,
+    /// The beginning of an array, which is not read further.
+    Array,
+}
+
+impl Value<'_> {
+    /// What kind of value it is, in a bidder's words.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text",
+            Self::Number(_) => "a number",
+            Self::Null => "null",
+            Self::Truth => "true or false",
+            Self::Object => "an object",
+            Self::Array => "an array",
+        }
+    }
 }
 
 /// The text is no JSON object.
@@ -60,15 +78,17 @@ impl<'a> Scanner<'a> {
             return self.text_to_quote().map(Value::Text);
         }
         let rest = self.rest();
-        if rest.starts_with(['{', '[']) {
-            return Ok(Value::Other);
+        match rest.as_bytes().first() {
+            Some(b'{') => return Ok(Value::Object),
+            Some(b'[') => return Ok(Value::Array),
+            _ => {}
         }
         let length = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)).count();
         let word = &rest[..length];
         self.at += length;
         match word {
             "null" => Ok(Value::Null),
-            "true" | "false" => Ok(Value::Other),
+            "true" | "false" => Ok(Value::Truth),
             word if is_number(word.as_bytes()) => Ok(Value::Number(word)),
             _ => Err(Malformed("has a value that is neither text nor number")),
         }
@@ -134,7 +154,7 @@ fn special_at(text: &[u8]) -> Option<usize> {
 }
 
 /// Bytes up to and including the closing quote.
-fn quoted_length(rest: &[u8]) -> Option<usize> {
+pub(super) fn quoted_length(rest: &[u8]) -> Option<usize> {
     let mut escaped = false;
     let closing = rest.iter().position(|&b| {
         let closes = b == b'"' && !escaped;
@@ -145,7 +165,7 @@ fn quoted_length(rest: &[u8]) -> Option<usize> {
 }
 
 /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
-fn is_number(word: &[u8]) -> bool {
+pub(super) fn is_number(word: &[u8]) -> bool {
     let digits = |from: &[u8]| from.iter().take_while(|b| b.is_ascii_digit()).count();
     let word = word.strip_prefix(b"-").unwrap_or(word);
     let whole = digits(word);
@@ -167,34 +187,6 @@ fn is_number(word: &[u8]) -> bool {
         }
         _ => false,
     }
-}
-
-/// The elements of a JSON array as they are written, each to be read as a line of its own.
-///
-/// Only brackets, braces, commas and texts are understood here; what is wrong within an element is that element's
-/// refusal.
-pub(super) fn elements(body: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
-    let inner = body.trim_ascii().strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
-    let inner = inner.ok_or(Malformed("is no array from [ to ]"))?;
-    if inner.trim_ascii().is_empty() {
-        return Ok(Vec::new());
-    }
-    let (mut found, mut start, mut depth, mut at) = (Vec::new(), 0, 0_u32, 0);
-    while let Some(&byte) = inner.get(at) {
-        at += 1;
-        match byte {
-            b'"' => at += quoted_length(&inner[at..]).ok_or(Malformed("ends within a text"))?,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.checked_sub(1).ok_or(Malformed("closes what was never opened"))?,
-            b',' if depth == 0 => {
-                found.push(inner[start..at - 1].trim_ascii());
-                start = at;
-            }
-            _ => {}
-        }
-    }
-    found.push(inner[start..].trim_ascii());
-    if depth == 0 { Ok(found) } else { Err(Malformed("opens what is never closed")) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::fields::short_amount;
 use super::*;
+use crate::money::Price;
 
 const LINE: &str = r#"{"bid_id":"0b0e0c6e-3a5f-4b11-9c0e-1f2d3c4b5a69","slot_id":"11111111-2222-4333-8444-555555555555","account_id":"aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee","amount":"5.4000","latency_ms":42,"quality_score":0.93,"timestamp":"2026-11-23T21:20:10.123Z"}"#;
 
@@ -59,6 +61,49 @@ proptest! {
 }
 
 #[test]
+fn one_number_is_the_same_bid_however_it_is_written() {
+    let bid = parse(LINE).unwrap();
+    for (from, texts) in [
+        (
+            "\"5.4000\"",
+            ["5.40000", "5.400000000000000000", "\"5.400000000000000000\"", "54e-1", "0.54E+1", "\"5.4E0\""],
+        ),
+        ("42", ["42.0", "42.000000000000000000", "4.2e1", "4.2E+1", "420e-1", "42e0"]),
+        ("0.93", ["0.930", "0.930000000000000000000000000", "9.3e-1", "93E-2", "0.093e1", "0.93e0"]),
+    ] {
+        for text in texts {
+            assert_eq!(with(from, text), Ok(bid), "{text}");
+        }
+    }
+    assert_eq!(with("\"5.4000\"", "1.0E7").unwrap().amount.units(), 100_000_000_000);
+    assert_eq!(with("\"5.4000\"", "5.0E-4").unwrap().amount.units(), 5);
+    assert_eq!((with("42", "-0.0").unwrap().latency_ms, with("0.93", "-0").unwrap().quality.get()), (0, 0));
+    let long = format!("5.4{}", "0".repeat(300));
+    assert!(with("\"5.4000\"", &long).unwrap_err().reason.contains("longer than 256"), "bounded");
+}
+
+#[test]
+fn a_rounded_bid_keeps_what_was_offered_through_its_own_line() {
+    let read = |line: &str, rounding| read_line(line.as_bytes(), IntakeRules { region: region(), rounding });
+    let line = LINE.replace("\"5.4000\"", "5.4321500000e0");
+    assert_eq!(read(&line, None).unwrap_err().reason, "has more than 4 decimals; round it to 4");
+    for (rule, units) in [(Rounding::Down, 54_321), (Rounding::HalfEven, 54_322)] {
+        let rounded = read(&line, Some(rule)).unwrap();
+        assert_eq!((rounded.bid().amount.units(), rounded.offered()), (units, Some("5.43215")));
+        let mut again = Vec::new();
+        to_offered_line(rounded.bid(), rounded.offered().unwrap(), &mut again);
+        assert_eq!(read_line(&again, IntakeRules { region: region(), rounding: None }), Ok(rounded));
+    }
+    let exact = read(LINE, Some(Rounding::Down)).unwrap();
+    assert_eq!(exact, OfferedBid::Exact(parse(LINE).unwrap()), "nothing to round");
+    let zero = read(&LINE.replace("5.4000", "0.00004"), Some(Rounding::HalfEven)).unwrap_err();
+    assert_eq!(
+        (zero.field.as_str(), zero.reason.as_str()),
+        ("amount", "rounds to zero; offer at least 0.0001")
+    );
+}
+
+#[test]
 fn a_quality_is_rounded_to_basis_points() {
     for (text, points) in [
         ("0", 0),
@@ -97,18 +142,33 @@ fn a_refusal_names_the_field_and_what_to_do() {
         ("\"5.4000\"", "0", "amount", "offer more"),
         ("\"5.4000\"", "\"-1\"", "amount", "offer more"),
         ("\"5.4000\"", "5.40001", "amount", "round"),
-        ("\"5.4000\"", "1e3", "amount", "write digits"),
-        ("\"5.4000\"", "100000000000000", "amount", "offer less"),
+        ("\"5.4000\"", "1e15", "amount", "more than 14 digits"),
+        ("\"5.4000\"", "1e999999999", "amount", "more than 14 digits"),
+        ("\"5.4000\"", "5e-5", "amount", "more than 4 decimals"),
+        ("\"5.4000\"", "\"5,4\"", "amount", "write digits"),
+        ("\"5.4000\"", "\"\"", "amount", "is empty"),
+        ("\"5.4000\"", "\"+5\"", "amount", "sign"),
+        ("\"5.4000\"", "\".5\"", "amount", "before its point"),
+        ("\"5.4000\"", "\"5.\"", "amount", "after its point"),
+        ("\"5.4000\"", "\"5e\"", "amount", "exponent"),
+        ("\"5.4000\"", "[5]", "amount", "an array"),
+        ("\"5.4000\"", "100000000000000", "amount", "give less"),
         ("\"5.4000\"", "true", "amount", "another type"),
         ("\"5.4000\"", "null", "amount", "is null"),
         ("\"5.4000\"", "{}", "amount", "another type"),
         ("42", "4294967296", "latency_ms", "out of range"),
-        ("42", "-1", "latency_ms", "out of range"),
-        ("42", "4.2", "latency_ms", "whole number"),
-        ("42", "\"42\"", "latency_ms", "another type"),
+        ("42", "-1", "latency_ms", "below zero"),
+        ("42", "41.7", "latency_ms", "is no whole number"),
+        ("42", "1e999999999", "latency_ms", "out of range"),
+        ("42", "\"42\"", "latency_ms", "another type, a text"),
         ("0.93", "1.00001", "quality_score", "0 to 1"),
         ("0.93", "-0.5", "quality_score", "0 to 1"),
-        ("0.93", "9.3e-1", "quality_score", "exponent"),
+        ("0.93", "1e999999999", "quality_score", "0 to 1"),
+        ("0.93", "\"0.93\"", "quality_score", "another type, a text"),
+        ("\"amount\"", "\"offered\":5.40001,\"offered\":5.40001,\"amount\"", "offered", "twice"),
+        ("\"amount\"", "\"offered\":5.4,\"amount\"", "offered", "does not round"),
+        ("\"amount\"", "\"offered\":\"5.41\",\"amount\"", "offered", "does not round"),
+        ("\"amount\"", "\"offered\":\"x\",\"amount\"", "offered", "write digits"),
         ("2026-11-23T", "2026-02-30T", "timestamp", "RFC 3339"),
         ("\"2026-11-23T21:20:10.123Z\"", "1795000000", "timestamp", "RFC 3339"),
         ("0b0e0c6e-", "0b0e0c6e", "bid_id", "8-4-4-4-12"),

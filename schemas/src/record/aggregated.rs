@@ -15,6 +15,8 @@ const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 /// What an aggregate's first byte is, and no other envelope's.
 pub(super) const MAGIC_FIRST: u8 = MAGIC[0];
 const MD5_BYTES: usize = 16;
+/// The limit is [`BIDS_PER_RECORD_MAX`].
+const TOO_MANY: &str = "an aggregate of more than 65536 items";
 
 // AggregatedRecord
 const PARTITION_KEY: u8 = 1;
@@ -110,16 +112,24 @@ fn seal(keys: &[String], hash_keys: &[String], records: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads an aggregate; nothing when the record is none.
-pub(super) fn decode(data: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Option<Kind> {
-    let body = data.strip_prefix(&MAGIC)?;
-    let (message, digest) = body.split_at_checked(body.len().checked_sub(MD5_BYTES)?)?;
-    if message.is_empty() || Md5::digest(message).as_slice() != digest {
-        return None;
+/// Reads an aggregate. One of more items than a record may hold is one rejected bid, which says so.
+///
+/// # Errors
+/// Why the record is none.
+pub(super) fn decode(data: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Result<Kind, &'static str> {
+    let body = data.strip_prefix(&MAGIC).ok_or("not a bid of a known version")?;
+    let length = body.len().checked_sub(MD5_BYTES).filter(|length| *length > 0);
+    let (message, digest) = body.split_at(length.ok_or("an aggregate is cut short")?);
+    if Md5::digest(message).as_slice() != digest {
+        return Err("an aggregate's checksum is wrong");
     }
-    let tables = walk(message).ok()?;
+    let tables = walk(message).map_err(|Malformed| "an aggregate's protobuf is malformed")?;
+    if tables.records.len() > BIDS_PER_RECORD_MAX {
+        items.push(Err(Rejected::because(TOO_MANY)));
+        return Ok(Kind::Aggregated);
+    }
     items.extend(tables.records.iter().map(|record| read_item(record, &tables)));
-    Some(if tables.records.is_empty() { Kind::Tick } else { Kind::Aggregated })
+    Ok(if tables.records.is_empty() { Kind::Tick } else { Kind::Aggregated })
 }
 
 /// How many entries each table has; they may stand after the records that point into them.
@@ -139,7 +149,8 @@ fn walk(message: &[u8]) -> Result<Tables<'_>, Malformed> {
         match u8::try_from(number) {
             Ok(PARTITION_KEY) => tables.keys += 1,
             Ok(EXPLICIT_HASH_KEY) => tables.hash_keys += 1,
-            Ok(RECORD) if tables.records.len() == BIDS_PER_RECORD_MAX => return Err(Malformed),
+            // One beyond the most there may be is enough to know; the rest is still held to be protobuf.
+            Ok(RECORD) if tables.records.len() > BIDS_PER_RECORD_MAX => drop(parse_record(bytes)?),
             Ok(RECORD) => tables.records.push(parse_record(bytes)?),
             _ => {}
         }

@@ -23,6 +23,9 @@ pub(super) const MARK: u8 = 0xB1;
 const HEAD_BYTES: usize = 5;
 /// Between the codes of the region dictionary; no code has one.
 const COMMA: char = ',';
+/// The limit is [`BIDS_PER_RECORD_MAX`].
+const TOO_MANY: &str = "a block of more than 65536 bids";
+const UNEVEN: Broken = Broken("the bids of a block's slots are not its bids");
 
 /// What a block holds, in the order in which it is stored. Columns have one value per bid unless it says otherwise.
 #[derive(Encode, BorrowDecode)]
@@ -141,27 +144,36 @@ fn regions_of(bids: &[&Bid]) -> (String, Vec<u64>) {
     (texts.join(","), refs)
 }
 
-/// Reads a block; nothing when the record is none.
-pub(super) fn decode(data: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Option<Kind> {
-    let (head, rest) = data.split_first_chunk::<HEAD_BYTES>()?;
-    let [MARK, checksum @ ..] = head else { return None };
+/// Reads a block.
+///
+/// # Errors
+/// Why the record is none.
+pub(super) fn decode(data: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Result<Kind, &'static str> {
+    let (head, rest) = data.split_first_chunk::<HEAD_BYTES>().ok_or("a block is cut short")?;
+    let [_, checksum @ ..] = head;
     if crc32fast::hash(rest) != u32::from_le_bytes(*checksum) {
-        return None;
+        return Err("a block's checksum is wrong");
     }
-    if read(rest, items).is_err() {
+    if let Err(Broken(reason)) = read(rest, items) {
         items.clear();
-        items.push(Err(Rejected::because("a block does not hold together")));
+        items.push(Err(Rejected::because(reason)));
     }
-    Some(Kind::Block)
+    Ok(Kind::Block)
 }
 
 fn read(bytes: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Result<(), Broken> {
     let (body, used) = bincode::borrow_decode_from_slice::<Body<'_>, _>(bytes, bincode::config::standard())
-        .map_err(|_| Broken)?;
-    let count = |count: u32| usize::try_from(count).map_err(|_| Broken);
-    let (bids, slots, accounts) = (count(body.bids)?, count(body.slots)?, count(body.accounts)?);
-    if used != bytes.len() || bids > BIDS_PER_RECORD_MAX || slots > bids || accounts > bids {
-        return Err(Broken);
+        .map_err(|_| Broken("a block's fields cannot be read"))?;
+    let [bids, slots, accounts] =
+        [body.bids, body.slots, body.accounts].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    if used != bytes.len() {
+        return Err(Broken("bytes follow the block"));
+    }
+    if bids > BIDS_PER_RECORD_MAX {
+        return Err(Broken(TOO_MANY));
+    }
+    if slots > bids || accounts > bids {
+        return Err(Broken("a block has more slots or accounts than bids"));
     }
     let slot_ids = body.slot_ids.read(slots, &[])?;
     let runs = runs(&body.slot_more.read(slots)?, bids)?;
@@ -205,11 +217,11 @@ fn runs(more: &[u64], bids: usize) -> Result<Vec<usize>, Broken> {
     let mut left = bids;
     let mut runs = Vec::with_capacity(more.len());
     for more in more {
-        let run = usize::try_from(*more).ok().and_then(|more| more.checked_add(1)).ok_or(Broken)?;
-        left = left.checked_sub(run).ok_or(Broken)?;
+        let run = usize::try_from(*more).ok().and_then(|more| more.checked_add(1)).ok_or(UNEVEN)?;
+        left = left.checked_sub(run).ok_or(UNEVEN)?;
         runs.push(run);
     }
-    if left == 0 { Ok(runs) } else { Err(Broken) }
+    if left == 0 { Ok(runs) } else { Err(UNEVEN) }
 }
 
 fn times(start: u64, steps: &[u64], runs: &[usize]) -> Vec<u64> {

@@ -40,9 +40,14 @@ pub(super) enum Plane<'a> {
     Zstd(Cow<'a, [u8]>),
 }
 
-/// The column does not hold what its count promises.
+/// Why a block does not hold together: one fact from a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Broken;
+pub(super) struct Broken(pub(super) &'static str);
+
+/// A column does not hold what its count promises.
+const LENGTH: Broken = Broken("a block's column is not as long as its bids");
+/// A plane's frame is none of zstd, or longer than its values.
+const FRAME: Broken = Broken("a block's column cannot be decompressed");
 
 impl Column<'_> {
     /// The shortest column of those tried.
@@ -122,7 +127,7 @@ fn narrow(width: u32) -> u8 {
 
 fn checked_width(width: u8, max: u32, bytes: &[u8], count: usize) -> Result<u32, Broken> {
     let width = u32::from(width);
-    if width <= max && bytes.len() == bits::bytes_for(count, width) { Ok(width) } else { Err(Broken) }
+    if width <= max && bytes.len() == bits::bytes_for(count, width) { Ok(width) } else { Err(LENGTH) }
 }
 
 /// The greatest common divisor of all distances from the lowest value; at least one is above zero.
@@ -189,12 +194,12 @@ impl Plane<'_> {
                 let mut bytes = vec![0; count];
                 let length = DECOMPRESSOR
                     .with_borrow_mut(|zstd| zstd.decompress_to_buffer(frame, bytes.as_mut_slice()))
-                    .map_err(|_| Broken)?;
+                    .map_err(|_| FRAME)?;
                 bytes.truncate(length);
                 Cow::Owned(bytes)
             }
         };
-        if bytes.len() == count { Ok(bytes) } else { Err(Broken) }
+        if bytes.len() == count { Ok(bytes) } else { Err(LENGTH) }
     }
 }
 
@@ -237,8 +242,8 @@ mod tests {
         let plane = Plane::of(vec![5; 100]);
         assert!(matches!(plane, Plane::Zstd(_)));
         assert_eq!(plane.read(100).unwrap().len(), 100);
-        assert_eq!(plane.read(99), Err(Broken));
-        assert_eq!(plane.read(101), Err(Broken));
+        assert_eq!(plane.read(99), Err(FRAME));
+        assert_eq!(plane.read(101), Err(LENGTH));
     }
 
     proptest! {

@@ -71,7 +71,7 @@ impl Ids<'_> {
                 let high = times.zip(high).map(|(time, high)| time << 12 | (high & mask(12))).collect();
                 (VERSION_7, high, low.read(count)?)
             }
-            _ => return Err(Broken),
+            _ => return Err(Broken("a block's ids are of no known form")),
         };
         let (version, variant) = (u64::from(mark >> 2), u64::from(mark & 3));
         let halves = high.into_iter().zip(low);
@@ -162,7 +162,7 @@ mod tests {
         let column = Ids::of_timed(ids.iter().copied(), &times);
         assert!(size(&column) <= 1_000 * 74 / 8 + 32, "{}", size(&column));
         assert_eq!(column.read(1_000, &times).unwrap(), ids);
-        assert_eq!(column.read(1_000, &[]), Err(Broken));
+        assert_eq!(column.read(1_000, &[]), Err(Broken("a block's ids are of no known form")));
     }
 
     proptest! {

@@ -116,14 +116,18 @@ pub fn decode(data: &[u8]) -> Decoded {
 /// [`decode`] into memory that is used again; what stood there is gone.
 pub fn decode_into(data: &[u8], out: &mut Decoded) {
     out.items.clear();
-    out.kind = match data.first() {
+    let read = match data.first() {
         Some(&block::MARK) => block::decode(data, &mut out.items),
         Some(&aggregated::MAGIC_FIRST) => aggregated::decode(data, &mut out.items),
-        _ => None,
-    }
-    .unwrap_or_else(|| {
+        _ => {
+            out.items.push(plain::decode(data));
+            Ok(Kind::Plain)
+        }
+    };
+    out.kind = read.unwrap_or_else(|reason| {
+        // No plain bid begins as a block or an aggregate does.
         out.items.clear();
-        out.items.push(plain::decode(data));
+        out.items.push(Err(Rejected::because(reason)));
         Kind::Plain
     });
 }

@@ -55,7 +55,8 @@ pub(super) fn encode_into(bid: &Bid, out: &mut Vec<u8>) {
 #[inline]
 pub(super) fn decode(data: &[u8]) -> Result<Bid, Rejected> {
     let Some((&VERSION, body)) = data.split_first() else {
-        return Err(Rejected::because("not a bid of a known version"));
+        let reason = if data.is_empty() { "an empty record" } else { "not a bid of a known version" };
+        return Err(Rejected::because(reason));
     };
     let Some((wire, rest)) = read(body) else {
         return Err(Rejected::because("a bid is cut short or malformed"));

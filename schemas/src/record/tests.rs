@@ -161,6 +161,65 @@ fn a_damaged_aggregate_or_block_is_a_plain_record_whole() {
 }
 
 #[test]
+fn every_reason_for_which_a_record_is_no_bids_is_told_apart() {
+    let reason = |data: &[u8]| {
+        let decoded = decode(data);
+        match decoded.items.as_slice() {
+            [Err(Rejected { region: None, reason })] => (decoded.kind, *reason),
+            other => panic!("{other:?}"),
+        }
+    };
+    let bids = golden::bids("block-1");
+    let flipped = |mut data: Vec<u8>, at: usize| {
+        data[at] ^= 1;
+        data
+    };
+    let item = encode_plain(&bids[0]);
+    let items = vec![("a", None, item.as_slice()); BIDS_PER_RECORD_MAX + 1];
+    let crowd = aggregated::encode_items(&items);
+    let full = decode(&aggregated::encode_items(&items[1..]));
+    assert_eq!(
+        (full.kind, full.items.len()),
+        (Kind::Aggregated, BIDS_PER_RECORD_MAX),
+        "the most there may be"
+    );
+    assert!(full.items.iter().all(|item| *item == Ok(bids[0])));
+    // What stands behind the most items is still a message or none.
+    let mut torn = crowd[..crowd.len() - 16].to_vec();
+    torn.extend([0x1A, 0x7F, 0, 0]);
+    let block = |counts: &[u8]| {
+        // Behind the counts no regions, start 0, and ids and columns of one value.
+        resealed([&[0xB1, 0, 0, 0, 0], counts, &[0; 31]].concat())
+    };
+    for (data, kind, expected) in [
+        (Vec::new(), Kind::Plain, "an empty record"),
+        (b"{}".to_vec(), Kind::Plain, "not a bid of a known version"),
+        (vec![0xF3, 0x89], Kind::Plain, "not a bid of a known version"),
+        (tick()[..4].to_vec(), Kind::Plain, "an aggregate is cut short"),
+        (flipped(encode_aggregated(&bids), 30), Kind::Plain, "an aggregate's checksum is wrong"),
+        (
+            resealed([&tick()[..4], &[0x0A, 9], &[0; 16]].concat()),
+            Kind::Plain,
+            "an aggregate's protobuf is malformed",
+        ),
+        (resealed([torn.as_slice(), &[0; 16]].concat()), Kind::Plain, "an aggregate's protobuf is malformed"),
+        (crowd, Kind::Aggregated, "an aggregate of more than 65536 items"),
+        (vec![0xB1, 0, 0], Kind::Plain, "a block is cut short"),
+        (flipped(encode_block(&bids), 30), Kind::Plain, "a block's checksum is wrong"),
+        (resealed([encode_block(&bids), vec![0]].concat()), Kind::Block, "bytes follow the block"),
+        (resealed(vec![0xB1, 0, 0, 0, 0, 1]), Kind::Block, "a block's fields cannot be read"),
+        (block(&[252, 1, 0, 1, 0, 0, 0]), Kind::Block, "a block of more than 65536 bids"),
+        (block(&[1, 2, 0]), Kind::Block, "a block has more slots or accounts than bids"),
+        (block(&[1, 0, 2]), Kind::Block, "a block has more slots or accounts than bids"),
+        (block(&[2, 0, 0]), Kind::Block, "the bids of a block's slots are not its bids"),
+        (item[..9].to_vec(), Kind::Plain, "a bid is cut short or malformed"),
+        ([item.as_slice(), &[0]].concat(), Kind::Plain, "bytes follow the bid"),
+    ] {
+        assert_eq!(reason(&data), (kind, expected), "{:?}", &data[..data.len().min(40)]);
+    }
+}
+
+#[test]
 fn numbers_that_no_bid_may_have_keep_their_region() {
     let mut data = encode_plain(&golden::bids("plain-1")[0]);
     let price = 1 + 3 * 16 + 1 + "eu-central-1".len();

@@ -56,7 +56,7 @@ fn every_bad_field_of_every_line_is_told_with_its_place() {
             (6, "line")
         ]
     );
-    assert_eq!(lines.bad[0].reason, "is more than 4 decimals; give an amount such as 5.4000");
+    assert_eq!(lines.bad[0].reason, "has more than 4 decimals; round it to 4");
     assert_eq!(lines.bad[5].reason, "stands on line 3 already; give it once");
     assert_eq!((lines.good.len(), count_lines(&lines.bad)), (2, 4));
 }

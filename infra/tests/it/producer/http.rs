@@ -4,6 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use infra::local::kinesis::Limits;
+use schemas::intake::names::Names;
+use schemas::intake::{IntakeRules, openrtb};
+use schemas::money::Rounding;
+use schemas::time::Millis;
 
 use super::process::Process;
 use super::*;
@@ -142,25 +146,100 @@ async fn lines_arrays_and_gzip_are_taken_and_each_refused_bid_is_listed() {
     .await;
 }
 
+/// The bids that a response gives at this edge, as its specification is read.
+fn bids_of(response: &str, rounding: Option<Rounding>, received: Option<Millis>) -> Vec<Bid> {
+    let rules = IntakeRules { region: REGION.parse().unwrap(), rounding };
+    let names = Names::default();
+    let context = openrtb::Context { rules, names: &names, received, bids_max: 100 };
+    let read = openrtb::read(response.as_bytes(), &context).unwrap();
+    read.bids.iter().filter_map(|one| one.bid.as_ref().ok().map(|read| *read.bid())).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_openrtb_response_is_taken_bid_by_bid() {
     with_producer(&[], |address| {
         let all = some(2);
         let rtb = |bid: &Bid| {
-            serde_json::json!({ "id": bid.bid_id, "impid": bid.slot_id,
+            serde_json::json!({ "id": "the same for all", "impid": bid.slot_id,
                 "price": serde_json::from_str::<serde_json::Value>(&bid.amount.to_string()).unwrap(),
                 "ext": { "latency_ms": bid.latency_ms, "timestamp": bid.event_time.to_string(),
                     "quality_score": serde_json::from_str::<serde_json::Value>(&bid.quality.to_string()).unwrap() } })
         };
         let seat = |bid: &Bid| serde_json::json!({ "seat": bid.account_id, "bid": [rtb(bid), { "id": "no price" }] });
-        let response = serde_json::json!({ "id": "r", "seatbid": [seat(&all[0]), seat(&all[1])] });
-        let answer = post(address, "/v1/openrtb", &json(), response.to_string().as_bytes()).unwrap();
+        let unmapped = serde_json::json!({ "seat": "acme", "bid": [rtb(&all[0])] });
+        let response =
+            serde_json::json!({ "id": "r", "seatbid": [seat(&all[0]), seat(&all[1]), unmapped, null] }).to_string();
+        let sent = [b"\xEF\xBB\xBF".as_slice(), response.as_bytes()].concat();
+        let answer = post(address, "/v1/openrtb", &json(), &sent).unwrap();
         let told = answer.json();
         assert_eq!((answer.status, &told["accepted"]), (422, &serde_json::json!(2)), "{told}");
-        assert_eq!(told["not_accepted"][1]["at"], "seatbid[1].bid[1]");
-        all
+        let refused: Vec<_> = told["not_accepted"].as_array().unwrap().iter().map(|one| &one["at"]).collect();
+        assert_eq!(refused, ["seatbid[0].bid[1]", "seatbid[1].bid[1]", "seatbid[2].bid[0]", "seatbid[3]"]);
+        let why = told["not_accepted"][2]["reason"].as_str().unwrap();
+        assert!(why.contains("\"acme\"") && why.contains("exchange provision --names"), "{why}");
+        let read = bids_of(&response, None, None);
+        let worth = |bids: &[Bid]| bids.iter().map(|bid| (bid.slot_id, bid.account_id, bid.amount)).collect::<Vec<_>>();
+        assert_eq!(worth(&read), worth(&all));
+        read
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_without_bids_is_none_in_every_form() {
+    with_producer(&[], |address| {
+        for body in [
+            "",
+            "{}",
+            r#"{"nbr":2}"#,
+            r#"{"id":"r","seatbid":null}"#,
+            r#"{"id":"r","seatbid":[{"bid":null}]}"#,
+        ] {
+            let answer = post(address, "/v1/openrtb", &json(), body.as_bytes()).unwrap();
+            let none = serde_json::json!({ "accepted": 0, "not_accepted": [] });
+            assert_eq!((answer.status, answer.json()), (200, none), "{body}");
+        }
+        assert_eq!(post(address, "/v1/openrtb", &[], b"").unwrap().status, 200, "nothing has no media type");
+        assert_eq!(post(address, "/v1/openrtb", &[], b"{}").unwrap().status, 415);
+        Vec::new()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rounded_prices_are_told_beside_what_was_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("record.ndjson");
+    let path = record.to_str().unwrap().to_owned();
+    with_producer(&["--round-prices", "half-even", "--record", &path], |address| {
+        let bid = some(1)[0];
+        let (slot, account) = (bid.slot_id, bid.account_id);
+        let response = format!(
+            r#"{{"id":"r","cur":"","seatbid":[{{"seat":"{account}","bid":[{{"id":"1","impid":"{slot}","price":1.234567}}]}}]}}"#
+        );
+        let received = vec![format!("x-event-time: {}", bid.event_time)];
+        let answer = post(address, "/v1/openrtb", &[json(), received.clone()].concat(), response.as_bytes()).unwrap();
+        let read = bids_of(&response, Some(Rounding::HalfEven), Some(bid.event_time));
+        let id = read[0].bid_id;
+        let expected = serde_json::json!({
+            "accepted": 1, "not_accepted": [],
+            "rounded": [{ "at": "seatbid[0].bid[0]", "bid_id": id, "offered": "1.234567", "amount": "1.2346" }],
+            "passed_over": [{ "field": "cur", "reason": "is empty, so it is USD; leave it out" }],
+        });
+        assert_eq!((answer.status, answer.json()), (200, expected));
+        let bad = vec!["x-event-time: yesterday".to_owned()];
+        let refused = post(address, "/v1/openrtb", &[json(), bad].concat(), response.as_bytes()).unwrap();
+        assert!(refused.status == 400 && refused.json()["error"].as_str().unwrap().contains("RFC 3339"));
+        let tiny = String::from_utf8(ndjson(&[bid])).unwrap().replace(&bid.amount.to_string(), "0.00005");
+        let refused = post(address, "/v1/bids", &lines(), tiny.as_bytes()).unwrap();
+        assert_eq!(refused.json()["not_accepted"][0]["reason"], "rounds to zero; offer at least 0.0001");
+        let metrics = String::from_utf8(get(address, "/metrics", &[]).unwrap().body).unwrap();
+        assert!(metrics.lines().any(|line| line == "producer_bids_rounded_total 1"), "{metrics}");
+        read
+    })
+    .await;
+    // The process was killed: what it had written is not of interest here, only that the file was its.
+    assert!(record.exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

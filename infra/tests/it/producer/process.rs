@@ -190,6 +190,53 @@ async fn sigterm_delivers_what_was_read_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_line_at_sigterm_is_refused_and_what_was_offered_is_recorded() {
+    let stream = Stream::start(1, Limits::Off).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, rejects, record) = (path("summary.json"), path("rejects.ndjson"), path("record.ndjson"));
+    let url = stream.handle.endpoint_url();
+    let bid = bids(5, 50, runtime::clock::now()).next().unwrap();
+    let line = String::from_utf8(ndjson(&[bid])).unwrap();
+    let finer = line.replace(&bid.amount.to_string(), &format!("{}49", bid.amount));
+    let half = line[..line.len() / 2].to_owned();
+    let (told, files) = (half.clone(), [json.clone(), rejects.clone(), record.clone()]);
+    let ended = tokio::task::spawn_blocking(move || {
+        let [json, rejects, record] = &files;
+        let arguments = ["--json", json, "--rejects", rejects, "--record", record, "--round-prices", "down"];
+        let mut process = Process::start(&url, &arguments);
+        process.logged("sending");
+        let input = process.child.stdin.as_mut().unwrap();
+        input.write_all(format!("\u{feff}{finer}").as_bytes()).unwrap();
+        input.write_all(half.as_bytes()).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while rustix::io::ioctl_fionread(&*input).unwrap() > 0 {
+            assert!(Instant::now() < deadline, "half a line stays in the pipe");
+            std::thread::yield_now();
+        }
+        process.signal(Signal::TERM);
+        let mut log = String::new();
+        process.log.read_to_string(&mut log).unwrap();
+        (process.child.wait().unwrap(), log)
+    });
+    let (status, log) = ended.await.unwrap();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let summary = summary(Path::new(&json));
+    let count = |name: &str| summary[name].as_u64().unwrap();
+    assert_eq!(["sent", "accepted", "refused", "rounded"].map(count), [2, 1, 1, 1]);
+    let rejects = std::fs::read_to_string(rejects).unwrap();
+    let rejected: serde_json::Value = serde_json::from_str(&rejects).unwrap();
+    assert_eq!((rejected["text"].as_str(), rejected["field"].as_str()), (Some(told.as_str()), Some("line")));
+    assert!(rejected["reason"].as_str().unwrap().contains("request to stop"), "{rejects}");
+    let recorded = std::fs::read_to_string(record).unwrap();
+    let offered = format!("\"offered\":\"{}49\"", bid.amount);
+    assert!(recorded.contains(&offered) && recorded.lines().count() == 1, "{recorded}");
+    assert_eq!(schemas::intake::parse_line(recorded.as_bytes(), bid.region), Ok(bid), "it can be sent again");
+    holds(&stream.contents().await, &bid);
+    stream.handle.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_while_kinesis_is_away_ends_in_time_and_names_every_bid() {
     let stream = Stream::start(2, Limits::Aws).await;
     let folder = tempfile::tempdir().unwrap();
