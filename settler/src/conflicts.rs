@@ -102,7 +102,7 @@ async fn written(
         };
         match told.meaning {
             Meaning::Conflict => {}
-            Meaning::Unknown => (lent, own) = (None, None),
+            Meaning::Unknown | Meaning::Stale => (lent, own) = (None, None),
             _ => return Err(format!("{} ({})", told.text, told.sqlstate)),
         }
     }

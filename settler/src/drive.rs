@@ -20,7 +20,6 @@ use crate::attempt;
 use crate::config::Config;
 use crate::conflicts;
 use crate::core::attempt::Meaning;
-use crate::core::foreign::REMEMBERED_MAX;
 use crate::core::plan::{Done, Job};
 use crate::core::rounds::{Round, Rounds};
 use crate::core::rows::{Auction, Decided};
@@ -40,6 +39,8 @@ const MARK_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Du
 /// What marks have after a stop however late the ledger answered: a decision that nobody marks is found again, and one
 /// that is marked is shown.
 const MARKS_AT_LEAST: Duration = Duration::from_secs(1);
+/// What stands in a code's place when the ledger lets nobody in.
+const NOT_LET_IN: &str = "not let in";
 /// Tries of a mark; after them the item is found again in the outbox.
 const MARK_TRIES: u32 = 5;
 
@@ -58,11 +59,11 @@ pub async fn run(
     let pool = config.ledger.pool(config.connects_per_second).await?;
     let prepared = async {
         let agreed = runtime::agreed::read(&clients.dynamodb, &config.table, None).await?;
-        ready(&pool, config.rules.flight).await?;
-        Ok::<_, Error>(agreed)
+        let ledger = ready(&pool, config.rules.flight).await?;
+        Ok::<_, Error>((agreed, ledger))
     };
-    let agreed = tokio::select! {
-        agreed = prepared => agreed?,
+    let (agreed, ledger) = tokio::select! {
+        prepared = prepared => prepared?,
         () = shutdown.wait() => {
             tracing::info!("settler stopped before it began");
             return Ok(());
@@ -76,11 +77,11 @@ pub async fn run(
     let walk = Walk::new(outbox.clone());
     // The geometry came from the same table.
     let reading = Watched::after_a_good_start(format!("outbox of table {}", config.table));
-    let settler = Settler { config, outbox, walk, pool, worker, metrics, shutdown, reading };
+    let settler = Settler { config, outbox, walk, pool, worker, metrics, shutdown, reading, ledger };
     while !settler.shutdown.requested() {
         let left = settler.look(rounds.order(&mut rng)).await?;
-        settler.tell_foreign();
-        let is_away = settler.reading.state() != State::Well;
+        settler.walk.tell();
+        let is_away = [&settler.reading, &settler.ledger].iter().any(|one| one.state() != State::Well);
         let round = match left {
             0 if is_away => Round::Away,
             0 => Round::Idle,
@@ -107,17 +108,20 @@ pub async fn run(
 }
 
 /// A ledger that was never provisioned, or by an earlier release, says so now and not at the first auction. Whatever
-/// else goes wrong may pass, and is met again by the work.
-async fn ready(pool: &Pool, within: Duration) -> Result<(), Error> {
+/// else goes wrong may pass, and is met again by the work: until all statements are prepared, the start is not a good one.
+async fn ready(pool: &Pool, within: Duration) -> Result<Watched, Error> {
     let mut connection = pool.take().await?;
     match tokio::time::timeout(within, attempt::prepare(&mut connection)).await {
-        Ok(Ok(())) => pool.give_back(connection),
+        Ok(Ok(())) => {
+            pool.give_back(connection);
+            return Ok(Watched::after_a_good_start(pool.name()));
+        }
         Ok(Err(told)) if told.meaning == Meaning::Broken => {
             return Err(broken(&format!("{} ({})", told.text, told.sqlstate)));
         }
         _ => connection.close().await,
     }
-    Ok(())
+    Ok(Watched::new(pool.name()))
 }
 
 fn broken(reason: &str) -> Error {
@@ -139,6 +143,8 @@ struct Settler {
     shutdown: Shutdown,
     /// Reading the outbox.
     reading: Watched,
+    /// Deciding in the ledger.
+    ledger: Watched,
 }
 
 impl Settler {
@@ -205,45 +211,27 @@ impl Settler {
         self.metrics.outbox_unauthorized.store(is(&[State::Unauthorized]), Ordering::Relaxed);
     }
 
-    /// Says what lies in the outbox and is not ours, each once.
-    fn tell_foreign(&self) {
-        let Some(told) = self.walk.to_tell() else { return };
-        let table = &self.outbox.table;
-        for ((pk, sk), reason) in &told.entries {
-            let (pk, sk) = (pk.escape_debug(), sk.escape_debug());
-            tracing::warn!(
-                table, %pk, %sk, reason,
-                "an item in the outbox is no auction to settle and is passed by: mend it, or take outbox_pk and outbox_sk from it, or delete it"
-            );
-        }
-        if told.more > 0 {
-            tracing::warn!(
-                table,
-                more = told.more,
-                "and more items in the outbox that are no auctions to settle"
-            );
-        }
-        if told.has_beyond {
-            tracing::warn!(
-                table,
-                remembered = REMEMBERED_MAX,
-                "and items beyond those that are remembered: each is passed by at every look, and nobody counts them"
-            );
-        }
-    }
-
     async fn ended(&self, ended: Ended) -> Result<usize, Error> {
         let Job::Settle(batch) = ended.job else { return Ok(0) };
         match ended.end {
             End::Done(Done::Decided(rows)) => {
+                self.ledger.on_success();
                 self.metrics.ledger_away.store(0, Ordering::Relaxed);
+                self.metrics.ledger_statements.store(0, Ordering::Relaxed);
                 self.metrics.transactions.fetch_add(1, Ordering::Relaxed);
                 Ok(self.mark(&batch, &rows).await)
             }
             End::Done(_) => Ok(0),
             End::GivenBack(meaning) => {
+                if meaning == Meaning::Unauthorized {
+                    let (code, message) = (NOT_LET_IN.to_owned(), "it lets nobody in that way".to_owned());
+                    let failure = Failure::Unauthorized { code, message };
+                    if self.ledger.on_failure(&failure) == Verdict::GiveUp {
+                        return Err(Error::Call { what: self.ledger.what().to_owned(), failure });
+                    }
+                }
                 // Whether a connection can be made is said by whoever tries.
-                if meaning != Meaning::Away {
+                if !matches!(meaning, Meaning::Away | Meaning::Unauthorized) {
                     let is_away = u64::from(meaning == Meaning::Unknown);
                     self.metrics.ledger_away.store(is_away, Ordering::Relaxed);
                 }
@@ -259,7 +247,18 @@ impl Settler {
                 }
                 Ok(held)
             }
-            End::Broken(reason) => Err(broken(&reason)),
+            End::Broken(reason) => {
+                // Someone changes the schema or a grant, perhaps: what is refused now may be right again.
+                let failure = Failure::Refused { code: "statements".to_owned(), message: reason.clone() };
+                let verdict = self.ledger.on_failure(&failure);
+                self.metrics.ledger_statements.store(1, Ordering::Relaxed);
+                if verdict == Verdict::GiveUp {
+                    return Err(broken(&reason));
+                }
+                let given_back = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+                self.metrics.given_back.fetch_add(given_back, Ordering::Relaxed);
+                Ok(0)
+            }
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Metrics {
     pub ledger_away: AtomicU64,
     /// 1 while the ledger answers and lets nobody in.
     pub ledger_refuses: AtomicU64,
+    /// 1 while the ledger refuses the settler's statements.
+    pub ledger_statements: AtomicU64,
     /// 1 while the table of aggregates does not answer.
     pub outbox_away: AtomicU64,
     /// 1 while the table of aggregates refuses the credentials, or a policy denies reading it.
@@ -64,6 +66,7 @@ impl Default for Metrics {
             given_back: AtomicU64::default(),
             ledger_away: AtomicU64::default(),
             ledger_refuses: AtomicU64::default(),
+            ledger_statements: AtomicU64::default(),
             outbox_away: AtomicU64::default(),
             outbox_unauthorized: AtomicU64::default(),
             attempts: Histogram::new(ATTEMPTS),
@@ -151,6 +154,11 @@ impl Collector for Counters {
                 "settler_ledger_refuses",
                 "1 while the ledger answers and lets nobody in",
                 &metrics.ledger_refuses,
+            ),
+            (
+                "settler_ledger_statements_refused",
+                "1 while the ledger refuses the settler's statements, as after a column was renamed",
+                &metrics.ledger_statements,
             ),
             ("settler_outbox_away", "1 while the outbox does not answer, or refuses", &metrics.outbox_away),
             (

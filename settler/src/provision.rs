@@ -83,7 +83,8 @@ pub(crate) async fn again<T>(
         if told.sqlstate == LOST {
             return Err(unreachable(format!("{what}: {}", told.text)));
         }
-        let may_pass = matches!(told.meaning, Meaning::Conflict | Meaning::Slower | Meaning::Unknown);
+        let may_pass =
+            matches!(told.meaning, Meaning::Conflict | Meaning::Slower | Meaning::Unknown | Meaning::Stale);
         if !may_pass || attempt >= TRIES {
             return Err(refused(what, &told));
         }

@@ -123,7 +123,7 @@ impl<'a> Runner<'a> {
             // Nothing was done in either case, and both may pass; but one of them only when someone acts.
             if let Error::NotLetIn { sqlstate, .. } = error {
                 tracing::error!(error = said, sqlstate, ledger, "ledger lets nobody in, tried again");
-                return Failure { sqlstate, ..Failure::away(said) };
+                return Failure::not_let_in(sqlstate, said);
             }
             tracing::warn!(error = said, ledger, "ledger away, connecting again");
             Failure::away(said)
@@ -141,6 +141,10 @@ impl<'a> Runner<'a> {
             Fate::Close => {
                 self.open = false;
                 connection.close().await;
+                if failure.meaning == Meaning::Stale {
+                    // The others were prepared for the same tables.
+                    self.pool.forget();
+                }
             }
         }
         tell(failure);

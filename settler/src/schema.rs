@@ -1,8 +1,9 @@
 //! The ledger's schema: migrations one DDL statement a transaction, repeatable and interruptible at any point.
 //!
-//! Every statement makes what is missing and leaves what stands. What stands is compared first: a table with other
-//! columns was made by a later release or another project, and is not worked on. One of an earlier release lacks
-//! nothing but columns that a migration adds, and gets them.
+//! Every statement makes what is missing and leaves what stands. What stands is compared first: a table that lacks a
+//! column of ours, or has one of another type, was made by a later release or another project, and is not worked on. One
+//! of an earlier release lacks nothing but columns that a migration adds, and gets them. A column that somebody added is
+//! left alone where a row can be inserted without it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +23,8 @@ const INDEX_WITHIN: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) const COLUMNS: &str = "SELECT table_name::text, column_name::text, data_type::text, numeric_precision::int, \
-     numeric_scale::int, is_nullable::text FROM information_schema.columns WHERE table_schema = current_schema()";
+     numeric_scale::int, is_nullable::text, column_default IS NOT NULL OR is_identity = 'YES' \
+     OR is_generated = 'ALWAYS' FROM information_schema.columns WHERE table_schema = current_schema()";
 pub(crate) const INDEX: &str = "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
      JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = $1 AND n.nspname = current_schema()";
 
@@ -120,7 +122,7 @@ enum Missing {
 async fn check(connection: &Connection, missing: Missing) -> Result<(), Error> {
     let look = async || connection.client.query(COLUMNS, &[]).await;
     let rows = again(connection.ledger(), "reading its own schema", STATEMENT_WITHIN, look).await?;
-    let mut found: BTreeMap<String, Vec<Column>> = BTreeMap::new();
+    let mut found: BTreeMap<String, Vec<Standing>> = BTreeMap::new();
     for row in &rows {
         let data_type: String = row.get(2);
         let size: Option<(i32, i32)> = row.get::<_, Option<i32>>(3).zip(row.get::<_, Option<i32>>(4));
@@ -133,18 +135,20 @@ async fn check(connection: &Connection, missing: Missing) -> Result<(), Error> {
             data_type,
             is_nullable: row.get::<_, &str>(5).eq_ignore_ascii_case("YES"),
         };
-        found.entry(row.get(0)).or_default().push(column);
+        found.entry(row.get(0)).or_default().push(Standing { column, is_filled: row.get(6) });
     }
     for migration in MIGRATIONS {
         let Makes::Table(name) = migration.makes() else { continue };
         let (mut made, added) = (migration.columns(), added(name));
         made.sort();
-        match found.get_mut(name) {
+        match found.get(name) {
             None if missing == Missing::Allowed => {}
             None => return Err(Error::Schema(format!("table {name} is missing"))),
             Some(found) => {
-                found.sort();
-                differ(name, &made, &added, missing, found)?;
+                let foreign = differ(name, (&made, &added), missing, found)?;
+                if missing == Missing::Refused {
+                    tell_foreign(name, &foreign);
+                }
             }
         }
     }
@@ -157,24 +161,72 @@ fn added(table: &'static str) -> Vec<Column> {
     MIGRATIONS.iter().filter(adds).flat_map(Migration::columns).collect()
 }
 
-fn differ(
+/// A column that stands.
+#[derive(Debug)]
+struct Standing {
+    column: Column,
+    /// Whether the ledger gives it a value by itself: a default, an identity, an expression.
+    is_filled: bool,
+}
+
+/// Compares one table. Returns the columns that are not ours and in nobody's way.
+fn differ<'a>(
     table: &str,
-    made: &[Column],
-    added: &[Column],
+    (made, added): (&[Column], &[Column]),
     missing: Missing,
-    found: &[Column],
-) -> Result<(), Error> {
-    let standing = |column: &Column| found.iter().find(|one| one.name == column.name);
+    found: &'a [Standing],
+) -> Result<Vec<&'a Column>, Error> {
+    let standing = |column: &Column| found.iter().map(|one| &one.column).find(|one| one.name == column.name);
     let may_come = |column: &Column| missing == Missing::Allowed && standing(column).is_none();
     let mut expected = made.iter().chain(added.iter().filter(|column| !may_come(column)));
-    if let Some(absent) = expected.find(|column| !found.contains(column)) {
+    if let Some(absent) = expected.find(|column| standing(column) != Some(*column)) {
         let instead = standing(absent).map_or_else(|| "nothing".to_owned(), ToString::to_string);
         return Err(Error::Schema(format!(
             "table {table} should have the column {absent}, and has {instead}"
         )));
     }
-    if let Some(foreign) = found.iter().find(|column| !made.contains(column) && !added.contains(column)) {
-        return Err(Error::Schema(format!("table {table} has the column {foreign}, which is not known")));
+    let is_ours = |column: &Column| made.contains(column) || added.contains(column);
+    let foreign = || found.iter().filter(|one| !is_ours(&one.column));
+    if let Some(Standing { column, .. }) = foreign().find(|one| !one.column.is_nullable && !one.is_filled) {
+        return Err(Error::Schema(format!(
+            "table {table} has the column {column}, which is not known and has no default, so no row can be inserted; give it a default, let it be NULL, or drop it"
+        )));
     }
-    Ok(())
+    Ok(foreign().map(|one| &one.column).collect())
+}
+
+fn tell_foreign(table: &str, foreign: &[&Column]) {
+    for column in foreign {
+        tracing::info!(table, %column, "a column that is not ours is left alone");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(name: &str, data_type: &str, is_nullable: bool) -> Standing {
+        let column = Column { name: name.to_owned(), data_type: data_type.to_owned(), is_nullable };
+        Standing { column, is_filled: false }
+    }
+
+    #[test]
+    fn a_column_that_somebody_added_is_refused_only_where_no_row_can_be_inserted() {
+        let ours = [standing("id", "uuid", false).column];
+        let compare = |found: Vec<Standing>| {
+            let foreign = differ("t", (&ours, &[]), Missing::Refused, &found);
+            foreign.map(|foreign| foreign.len()).map_err(|error| error.to_string())
+        };
+        let with = |other: Standing| vec![standing("id", "uuid", false), other];
+        assert_eq!(compare(with(standing("note", "text", true))), Ok(1));
+        assert_eq!(compare(with(Standing { is_filled: true, ..standing("note", "text", false) })), Ok(1));
+        let refused = compare(with(standing("note", "text", false))).unwrap_err();
+        assert!(refused.contains("note text NOT NULL") && refused.contains("default"), "{refused}");
+        for other in
+            [standing("id", "text", false), standing("id", "uuid", true), standing("it", "uuid", true)]
+        {
+            let refused = compare(vec![other]).unwrap_err();
+            assert!(refused.contains("table t should have the column id uuid NOT NULL"), "{refused}");
+        }
+    }
 }

@@ -36,7 +36,13 @@ fn health(metrics: &Metrics) -> Result<String, String> {
         away.iter().filter(|(_, flag)| flag.load(Ordering::Relaxed) > 0).map(|(name, _)| *name).collect();
     let mut troubles = Vec::new();
     if metrics.ledger_refuses.load(Ordering::Relaxed) > 0 {
-        troubles.push("ledger lets nobody in: check user, password and database".to_owned());
+        troubles.push("unauthorized: ledger lets nobody in: check user, password and database".to_owned());
+    }
+    if metrics.ledger_statements.load(Ordering::Relaxed) > 0 {
+        troubles.push(
+            "refused: the ledger refuses the settler's statements: undo the change of its schema or grants, or run `exchange provision`"
+                .to_owned(),
+        );
     }
     if metrics.outbox_unauthorized.load(Ordering::Relaxed) > 0 {
         troubles.push("unauthorized: outbox: check the AWS credentials and the policy".to_owned());

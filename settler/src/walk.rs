@@ -12,7 +12,7 @@ use futures::future::join_all;
 use runtime::failure::Failure;
 use schemas::limits::OUTBOX_SUBS;
 
-use crate::core::foreign::{AGAIN_AFTER, Foreign, ToTell};
+use crate::core::foreign::{AGAIN_AFTER, Foreign, REMEMBERED_MAX};
 use crate::core::rows::Auction;
 use crate::outbox::{Found, GET_MAX, Items, Key, Outbox, Position};
 
@@ -159,9 +159,31 @@ impl Walk {
         lock(&self.foreign).note(key.clone(), reason, self.now())
     }
 
-    /// Foreign entries that are to be told now.
-    pub(crate) fn to_tell(&self) -> Option<ToTell> {
-        lock(&self.foreign).to_tell(self.now())
+    /// Says what lies in the outbox and is not ours, each once.
+    pub(crate) fn tell(&self) {
+        let Some(told) = lock(&self.foreign).to_tell(self.now()) else { return };
+        let table = &self.outbox.table;
+        for ((pk, sk), reason) in &told.entries {
+            let (pk, sk) = (pk.escape_debug(), sk.escape_debug());
+            tracing::warn!(
+                table, %pk, %sk, reason,
+                "an item in the outbox is no auction to settle and is passed by: mend it, or take outbox_pk and outbox_sk from it, or delete it"
+            );
+        }
+        if told.more > 0 {
+            tracing::warn!(
+                table,
+                more = told.more,
+                "and more items in the outbox that are no auctions to settle"
+            );
+        }
+        if told.has_beyond {
+            tracing::warn!(
+                table,
+                remembered = REMEMBERED_MAX,
+                "and items beyond those that are remembered: each is passed by at every look, and nobody counts them"
+            );
+        }
     }
 
     fn now(&self) -> Duration {

@@ -13,6 +13,7 @@ use aws_sdk_kinesis::config::SharedHttpClient;
 use aws_smithy_http_client::{Builder, tls};
 
 use crate::credentials::Renewable;
+use crate::replies::Replies;
 use crate::service_clock::ServiceClock;
 
 /// How long one attempt may take; after it the outcome is unknown.
@@ -85,10 +86,10 @@ impl Clients {
     ) -> Self {
         let kinesis_clock = ServiceClock::default();
         let mut kinesis = aws_sdk_kinesis::config::Builder::from(config)
-            .interceptor(credentials.interceptor())
+            .interceptor(Replies(credentials.clone()))
             .interceptor(kinesis_clock.clone());
         let mut dynamodb =
-            aws_sdk_dynamodb::config::Builder::from(config).interceptor(credentials.interceptor());
+            aws_sdk_dynamodb::config::Builder::from(config).interceptor(Replies(credentials.clone()));
         if let Some(url) = kinesis_url {
             kinesis = kinesis.endpoint_url(url);
         }

@@ -8,18 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use aws_config::BehaviorVersion;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
-use aws_sdk_kinesis::config::http::HttpResponse;
-use aws_sdk_kinesis::config::interceptors::AfterDeserializationInterceptorContextRef;
-use aws_sdk_kinesis::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_kinesis::error::BoxError;
 
 use crate::clients;
-use crate::error_class::{Class, class_of};
 
 /// Credentials are replaced so long before they expire, as the SDK's own cache does.
 const SPARE: Duration = Duration::from_secs(10);
@@ -80,11 +76,6 @@ impl Renewable {
         }
     }
 
-    /// Notes refusals of every call of a client.
-    pub(crate) fn interceptor(&self) -> impl Intercept + 'static {
-        Refusals(self.clone())
-    }
-
     async fn provide(&self) -> provider::Result {
         let inner = &self.0;
         let mut held = inner.held.lock().await;
@@ -137,7 +128,11 @@ impl Origin {
         match self {
             Self::Given(provider) => provider.clone(),
             Self::Environment => {
-                let config = ProviderConfig::with_default_region().await.with_http_client(clients::http());
+                let config = ProviderConfig::without_region()
+                    .with_http_client(clients::http())
+                    .with_behavior_version(Some(BehaviorVersion::latest()))
+                    .load_default_region()
+                    .await;
                 let chain = DefaultCredentialsChain::builder().configure(config).build().await;
                 SharedCredentialsProvider::new(chain)
             }
@@ -147,40 +142,6 @@ impl Origin {
 
 fn lives(credentials: &Credentials, spare: Duration) -> bool {
     credentials.expiry().is_none_or(|expiry| SystemTime::now() + spare < expiry)
-}
-
-#[derive(Debug)]
-struct Refusals(Renewable);
-
-impl Intercept for Refusals {
-    fn name(&self) -> &'static str {
-        "Refusals"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if context.output_or_error().is_err() && is_unauthorized(context.response()) {
-            self.0.refuse();
-        }
-        Ok(())
-    }
-}
-
-/// Whether a reply carries a code of the credentials (AWS JSON protocol: a header, or `__type` of the body, with a
-/// namespace before it or a URL behind it).
-fn is_unauthorized(response: &HttpResponse) -> bool {
-    let body = response.body().bytes().and_then(|bytes| serde_json::from_slice(bytes).ok());
-    let body: serde_json::Value = body.unwrap_or_default();
-    let header = response.headers().get("x-amzn-errortype");
-    let Some(code) = header.or_else(|| body["__type"].as_str().or_else(|| body["code"].as_str())) else {
-        return false;
-    };
-    let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default();
-    class_of(code) == Class::Unauthorized
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod expose;
 pub mod failure;
 pub mod outage;
 pub mod process;
+mod replies;
 pub mod service_clock;
 pub mod shutdown;
 pub mod telemetry;

@@ -14,6 +14,10 @@ pub enum Meaning {
     Unknown,
     /// No connection could be made, so nothing was done: again, and an outage may last.
     Away,
+    /// The ledger answers and lets nobody in: as [`Meaning::Away`], and it passes only when someone acts.
+    Unauthorized,
+    /// The schema changed under a prepared statement, so nothing was done: again, prepared anew.
+    Stale,
     /// Too many connections or too much load: again, slower.
     Slower,
     /// The work itself is refused, and will be again.
@@ -71,7 +75,8 @@ impl Failure {
     /// A refusal that the ledger worded.
     #[must_use]
     pub fn answered(sqlstate: &str, text: String, origin: Origin) -> Self {
-        Self { meaning: meaning(sqlstate), sqlstate: sqlstate.to_owned(), text, origin }
+        let meaning = if is_stale(sqlstate, &text) { Meaning::Stale } else { meaning(sqlstate) };
+        Self { meaning, sqlstate: sqlstate.to_owned(), text, origin }
     }
 
     /// An answer that never came.
@@ -86,12 +91,20 @@ impl Failure {
         Self { meaning: Meaning::Away, sqlstate: "away".to_owned(), text, origin: Origin::Genuine }
     }
 
+    /// A connection that was refused for who asked.
+    #[must_use]
+    pub fn not_let_in(sqlstate: String, text: String) -> Self {
+        Self { meaning: Meaning::Unauthorized, sqlstate, text, origin: Origin::Genuine }
+    }
+
     /// Whether the connection may be used again.
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self.meaning {
             Meaning::Conflict | Meaning::Refused | Meaning::Slower => Fate::Keep,
-            Meaning::Unknown | Meaning::Away | Meaning::Broken => Fate::Close,
+            Meaning::Unknown | Meaning::Away | Meaning::Unauthorized | Meaning::Stale | Meaning::Broken => {
+                Fate::Close
+            }
         }
     }
 }
@@ -124,6 +137,12 @@ pub fn meaning(sqlstate: &str) -> Meaning {
         code if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Meaning::Refused,
         _ => Meaning::Broken,
     }
+}
+
+/// Whether a statement was prepared for what a table was before (PostgreSQL, `plancache.c`: 0A000 with this text; any
+/// other 0A000 is a feature that the ledger does not have).
+fn is_stale(sqlstate: &str, text: &str) -> bool {
+    sqlstate == "0A000" && text.contains("cached plan must not change result type")
 }
 
 /// The code in the text of a DSQL conflict: `(OC000)` for data, `(OC001)` for schema. The wording varies.
@@ -163,6 +182,15 @@ mod tests {
         let fate = |code| Failure::answered(code, String::new(), Origin::Genuine).fate();
         assert_eq!((fate("40001"), fate("XX000")), (Fate::Keep, Fate::Close));
         assert_eq!(Failure::lost(String::new()).fate(), Fate::Close);
+    }
+
+    #[test]
+    fn only_a_plan_of_before_is_prepared_anew() {
+        let failure = |code: &str, text: &str| Failure::answered(code, text.to_owned(), Origin::Genuine);
+        let stale = failure("0A000", "cached plan must not change result type");
+        assert_eq!((stale.meaning, stale.fate()), (Meaning::Stale, Fate::Close));
+        assert_eq!(failure("0A000", "SAVEPOINT is not supported").meaning, Meaning::Broken);
+        assert_eq!(failure("42P01", "cached plan must not change result type").meaning, Meaning::Broken);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | conflict | again; after [`Rules::halve_after`] of them the batch is halved, unless its conflict is one account |
 //! | no answer | again, on a new connection |
-//! | the ledger is away | again, slowly, until the deadline; a batch is not halved for it |
+//! | the schema changed under a prepared statement | again, on a new connection |
+//! | the ledger is away, or lets nobody in | again, slowly, until the deadline; a batch is not halved for it |
 //! | refused, several auctions | halved, down to the culprit |
 //! | refused, one auction | held |
 //! | attempts or time are used up | given back: it stays in the outbox and is found again |
@@ -251,16 +252,17 @@ impl Transaction {
                 return self.end(part, End::Broken(text));
             }
             Meaning::Conflict => part.conflicts += 1,
-            Meaning::Unknown | Meaning::Slower | Meaning::Away => {}
+            Meaning::Unknown | Meaning::Slower | Meaning::Away | Meaning::Unauthorized | Meaning::Stale => {}
         }
+        let is_away = matches!(meaning, Meaning::Away | Meaning::Unauthorized);
         let delay = match meaning {
             // An outage costs time, not attempts, and is not asked after in a hurry.
-            Meaning::Away => self.rules.away.delay(part.away, unit.max(0.5)),
+            Meaning::Away | Meaning::Unauthorized => self.rules.away.delay(part.away, unit.max(0.5)),
             Meaning::Slower => self.rules.backoff.delay(number + SLOWER, unit.max(0.5)),
             _ => self.rules.strategy.delay(&self.rules.backoff, number, part.waited, unit),
         };
-        part.away = if meaning == Meaning::Away { part.away + 1 } else { 0 };
-        part.tries += u32::from(meaning != Meaning::Away);
+        part.away = if is_away { part.away + 1 } else { 0 };
+        part.tries += u32::from(!is_away);
         let is_late = self.deadline.is_some_and(|deadline| now.steady + delay >= deadline);
         if part.tries >= self.rules.attempts_max || is_late {
             note(Duration::ZERO);

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_config::Region;
+use aws_config::{Region, SdkConfig};
 use aws_sdk_dsql::auth_token::{AuthTokenGenerator, Config as TokenConfig};
+use aws_sdk_dsql::config::SharedCredentialsProvider;
+use runtime::credentials::Renewable;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_postgres::config::{SslMode, SslNegotiation};
@@ -58,7 +60,9 @@ struct Dsql {
     port: u16,
     user: String,
     tokens: AuthTokenGenerator,
-    sdk: aws_config::SdkConfig,
+    sdk: SdkConfig,
+    /// What tokens are signed with: loaded anew once a token was refused.
+    credentials: Renewable,
     tls: MakeRustlsConnect,
     /// Which of [`NEGOTIATIONS`] has worked; the first until one has.
     negotiation: AtomicU8,
@@ -177,9 +181,9 @@ where
 impl Dsql {
     async fn new(ledger: &Ledger, endpoint: &str) -> Result<Self, Error> {
         let (host, port) = host_and_port(endpoint)?;
-        let sdk = match &ledger.sdk {
-            Some(sdk) => sdk.clone(),
-            None => runtime::clients::loader().load().await,
+        let (sdk, credentials) = match &ledger.sdk {
+            Some(sdk) => renewing(sdk),
+            None => runtime::clients::load().await,
         };
         let Some(region) = region_of(host).map(Region::new).or_else(|| sdk.region().cloned()) else {
             return Err(Error::Usage(format!(
@@ -194,6 +198,7 @@ impl Dsql {
             user: ledger.dsql_user.clone(),
             tokens: AuthTokenGenerator::new(config),
             sdk,
+            credentials,
             tls: MakeRustlsConnect::new(tls(ca_file(ledger))?),
             negotiation: AtomicU8::new(0),
         })
@@ -221,7 +226,13 @@ impl Dsql {
                     return Ok(made);
                 }
                 // It spoke, so TLS was not the trouble.
-                Err(error) if error.as_db_error().is_some() => return Err(Refusal::of(&error)),
+                Err(error) if error.as_db_error().is_some() => {
+                    let refusal = Refusal::of(&error);
+                    if matches!(refusal, Refusal::NotLetIn { .. }) {
+                        self.credentials.refuse();
+                    }
+                    return Err(refusal);
+                }
                 // Asking first verifies no less, so trying it gives nothing away.
                 Err(error) => failures.push(format!(
                     "TLS {}: {}",
@@ -232,6 +243,14 @@ impl Dsql {
         }
         Err(Refusal::Away(failures.join("; ")))
     }
+}
+
+/// The same configuration with credentials that are loaded anew when a token is refused.
+fn renewing(sdk: &SdkConfig) -> (SdkConfig, Renewable) {
+    let given = sdk.credentials_provider();
+    let credentials = given.map_or_else(Renewable::from_env, Renewable::given);
+    let provider = SharedCredentialsProvider::new(credentials.clone());
+    (sdk.clone().into_builder().credentials_provider(provider).build(), credentials)
 }
 
 /// The certificates that were named; a variable that is set to nothing names none.

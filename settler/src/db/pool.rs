@@ -63,6 +63,11 @@ impl Pool {
         }
     }
 
+    /// Closes the connections that lie idle: what was prepared on them is of no use any more.
+    pub(crate) fn forget(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn pop(&self) -> Option<Connection> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }

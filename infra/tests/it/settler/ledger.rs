@@ -212,7 +212,11 @@ async fn a_schema_of_someone_else_is_refused_and_left_alone() {
     let connection = world.connect().await;
     let postgres = world.postgres().await;
     for (change, told, undo) in [
-        ("ALTER TABLE ad_slots ADD COLUMN colour text", "colour", "ALTER TABLE ad_slots DROP COLUMN colour"),
+        (
+            "ALTER TABLE ad_slots ADD COLUMN colour text NOT NULL",
+            "colour",
+            "ALTER TABLE ad_slots DROP COLUMN colour",
+        ),
         (
             "ALTER TABLE ad_slots ALTER COLUMN floor_price TYPE numeric(12,2)",
             "floor_price",

@@ -1,5 +1,6 @@
 //! The settler against the local DSQL and the local DynamoDB: real processes, real faults, real statements.
 
+mod altered;
 mod away;
 mod chaos;
 mod checks;
