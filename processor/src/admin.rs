@@ -30,13 +30,13 @@ use crate::stream::Stream;
 pub async fn run(config: &Config, asked: &Asked, clients: Clients) -> Result<Covered, Error> {
     let names = &config.names;
     let leases = Leases { client: clients.dynamodb.clone(), table: names.lease_table.clone() };
-    let stream = Stream::new(clients.kinesis.clone(), names.stream.clone());
+    let stream = Stream::new(clients.kinesis.clone(), names.stream.clone(), clients.kinesis_clock.clone());
     match &asked.change {
         None => {
             let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
             return show(&leases, &stream, &agreed.geometry, asked).await;
         }
-        Some(Change::Release { shard }) => release(&leases, shard, asked.json).await?,
+        Some(Change::Release { shard }) => release((&leases, &stream), shard, asked.json).await?,
         Some(Change::Forget) => {
             let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
             forget(&leases, &stream, &agreed.geometry, asked.json).await?;
@@ -63,24 +63,29 @@ fn call(what: &str) -> impl FnOnce(Failure) -> Error {
     move |failure| Error::Call { what, failure }
 }
 
+/// All rows of the lease table.
+async fn all(leases: &Leases, stream: &Stream) -> Result<Rows, Error> {
+    let now = stream.now().await.map_err(call(&format!("stream {}", stream.name)))?;
+    leases.all(now.latest).await.map_err(call(&format!("table {} of leases", leases.table)))
+}
+
 async fn show(
     leases: &Leases,
     stream: &Stream,
     geometry: &Geometry,
     asked: &Asked,
 ) -> Result<Covered, Error> {
-    let look = async || leases.all().await.map_err(call(&format!("table {} of leases", leases.table)));
+    let look = async || all(leases, stream).await;
     let (mut read, mut before) = (look().await?, Vec::new());
     if let Some(apart) = asked.watch_ms {
         tokio::time::sleep(Duration::from_millis(apart)).await;
         before = std::mem::replace(&mut read, look().await?).leases;
     }
-    // Whether the stream answers at all is found out once, not by waiting for each of its shards.
     let shards = stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
     let created = stream.kept().await.map(|kept| kept.created);
     let Rows { leases: mut rows, unreadable } = read;
     rows.sort_unstable_by_key(|row| (row.range.start, row.shard_id.clone()));
-    let now = runtime::clock::now();
+    let now = stream.now().await.map_err(call(&format!("stream {}", stream.name)))?.middle();
     let (mut out, mut refused) = (std::io::stdout().lock(), Vec::new());
     if !asked.json {
         writeln!(
@@ -164,6 +169,8 @@ fn faults(
             faults.push((words, json!({ "unended": { "shard_id": shard_id } })));
         }
     }
+    let altered = rows.iter().filter(|row| !row.is_trusted() && !others.contains(row));
+    faults.extend(altered.filter_map(alteration));
     let rows: Vec<Lease> = rows.iter().filter(|row| !others.contains(row)).cloned().collect();
     for hole in gaps(&rows, shards) {
         let words = format!("gap: no lease covers hash keys {} to {}", hole.start, hole.end);
@@ -171,6 +178,16 @@ fn faults(
         faults.push((words, json!({ "gap": fields })));
     }
     faults
+}
+
+/// A row that another tool wrote or changed, in words and as JSON.
+fn alteration(row: &Lease) -> Option<(String, Value)> {
+    let (shard_id, found, why) = (&row.shard_id, row.checkpoint.as_text(), row.seal.disagrees()?);
+    let words = format!(
+        "altered: the row of {shard_id} says {found} and our processor did not write that ({why}); whoever takes it does not write the windows that may have begun before; its owner, where one reads it, writes it again; until then `processor leases rewind {shard_id} --to TRIM_HORIZON`, or to a record before {found}, mends it"
+    );
+    let fields = json!({ "shard_id": shard_id, "checkpoint": found, "reason": why });
+    Some((words, json!({ "altered": fields })))
 }
 
 /// A place that the stream does not give, in words and as JSON.
@@ -201,6 +218,9 @@ fn state(row: &Lease, before: &[Lease], created: Option<Millis>) -> &'static str
         |one: &Lease| (&one.shard_id, one.counter, &one.owner) == (&row.shard_id, row.counter, &row.owner);
     if row.owner.is_some() && row.checkpoint != Checkpoint::ShardEnd && before.iter().any(same) {
         return "silent";
+    }
+    if !row.is_trusted() {
+        return row.seal.as_str();
     }
     match (&row.checkpoint, &row.owner, &row.checkpoint_owner) {
         (Checkpoint::ShardEnd, ..) => "ended",
@@ -238,7 +258,7 @@ fn line(
         "checkpoint": row.checkpoint.as_text(), "behind_ms": behind, "checkpoint_age_ms": age, "tail_ms": tail,
         "open_windows_max": open,
         "tails": row.tails.len(), "closed_through": row.closed_through.to_string(),
-        "cut": row.beginning == Beginning::Cut,
+        "cut": row.beginning == Beginning::Cut, "seal": row.seal.as_str(),
     })
 }
 

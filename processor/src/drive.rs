@@ -1,5 +1,6 @@
 //! The loop of a processor: looks at the lease table, acts on what its core says, and starts a loop per held lease.
 
+mod doubted;
 mod holes;
 mod outages;
 mod same;
@@ -112,7 +113,7 @@ impl Shared {
             }
         };
         let memory = usize::try_from(config.read_ahead_mib).unwrap_or(64) * 1_048_576 / PERMIT_BYTES;
-        let stream = Stream::new(clients.kinesis.clone(), names.stream);
+        let stream = Stream::new(clients.kinesis.clone(), names.stream, clients.kinesis_clock.clone());
         let source = Source {
             client: clients.kinesis.clone(),
             stream: stream.clone(),
@@ -148,7 +149,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Now {
-        Now { monotonic: self.started.elapsed(), wall: runtime::clock::now() }
+        Now::new(self.started.elapsed(), self.stream.clock.span(), runtime::clock::now())
     }
 
     pub(crate) fn timing(&self) -> Timing {
@@ -256,10 +257,11 @@ impl Fleet {
 
     async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), Trouble> {
         // Rows before shards: a row that is missing although its shard is listed was missing when that shard was there.
-        let read =
-            shared.leases.all().await.map_err(|failure| Trouble::Call { with: With::Leases, failure })?;
-        let shards =
-            shared.stream.shards().await.map_err(|failure| Trouble::Call { with: With::Stream, failure })?;
+        let on_stream = |failure| Trouble::Call { with: With::Stream, failure };
+        let service = shared.stream.now().await.map_err(on_stream)?;
+        let rows = shared.leases.all(service.latest).await;
+        let read = rows.map_err(|failure| Trouble::Call { with: With::Leases, failure })?;
+        let shards = shared.stream.shards().await.map_err(on_stream)?;
         let kept = shared.stream.kept().await;
         let created = kept.map(|kept| kept.created);
         let seen = Seen { met: shared.stream.met(), now: created };
@@ -275,7 +277,7 @@ impl Fleet {
         let is_full = get(&shared.metrics.open_bids) >= shared.config.open_bids_max;
         let appetite = if is_full { Appetite::Nothing } else { Appetite::Share };
         // Unknown counts as old: a cut window is never written.
-        let age = kept.map_or(Age::Old, |kept| kept.age(runtime::clock::now()));
+        let age = kept.map_or(Age::Old, |kept| kept.age(shared.now().service.latest));
         let look = Look { rows: &rows, shards: &shards, age, created, held: &held, appetite };
         let now = shared.now().monotonic;
         let actions = self.watch.on_look(&look, now);
@@ -297,6 +299,8 @@ impl Fleet {
         let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
         shared.metrics.leases_unread.store(count(holes.unread.len()), Ordering::Relaxed);
         shared.metrics.lease_gaps.store(count(holes.gaps.len()), Ordering::Relaxed);
+        let altered = rows.iter().filter(|row| !row.is_trusted()).count();
+        shared.metrics.leases_altered.store(count(altered), Ordering::Relaxed);
         self.told.on_look(holes, now);
         denied.map_or(Ok(()), |failure| Err(Trouble::Call { with: With::Leases, failure }))
     }
@@ -304,8 +308,9 @@ impl Fleet {
     async fn act(&mut self, shared: &Arc<Shared>, action: Action) -> Result<(), Failure> {
         match action {
             Action::Make(row) => shared.leases.make(&row).await,
-            Action::Take { row, seen } => {
+            Action::Take { row, seen, doubts } => {
                 if matches!(shared.leases.write(&row, seen).await?, Written::Done) {
+                    doubts.iter().for_each(|doubt| doubted::tell(shared, doubt, &row));
                     match &row.checkpoint_owner {
                         Some(from) => tracing::info!(shard_id = %row.shard_id, from, "lease asked for"),
                         None => self.start(shared, row),

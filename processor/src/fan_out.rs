@@ -3,7 +3,7 @@
 //! A subscription lives five minutes and is made again from where it ended. One that another reader of the same
 //! consumer still holds is refused for some seconds; that is tried again like a fault.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{
@@ -12,7 +12,6 @@ use aws_sdk_kinesis::types::{
 use runtime::failure::{Failure, classify};
 use schemas::ids::ShardId;
 use schemas::lease::Checkpoint;
-use schemas::time::Millis;
 use tokio::sync::mpsc;
 
 use crate::reader::{Next, PERMIT_BYTES, Page, Reader};
@@ -25,7 +24,7 @@ const ACTIVE_WITHIN: Duration = Duration::from_secs(60);
 const EVENT_PERMITS_MAX: usize = 10 * 1_024;
 
 /// How long an event may have been on its way: longer than a connection takes to deliver or to break.
-const ON_THE_WAY_MS: u64 = 60_000;
+const ON_THE_WAY: Duration = Duration::from_secs(60);
 
 /// The ARN of the stream's consumer of this name, which is made when there is none.
 ///
@@ -107,7 +106,8 @@ async fn subscription(reader: &mut Reader, pages: &mpsc::Sender<Page>) -> Result
 }
 
 async fn page(reader: &mut Reader, event: SubscribeToShardEvent) -> Page {
-    let sent = Millis(runtime::clock::now().0.saturating_sub(ON_THE_WAY_MS));
+    let now = Instant::now();
+    let sent = now.checked_sub(ON_THE_WAY).unwrap_or(now);
     let read = reader.read(sent, event.millis_behind_latest).await;
     let children = event.child_shards.unwrap_or_default();
     // At a shard's end the continuation is empty and the children are named.

@@ -36,6 +36,14 @@ pub(crate) struct Held {
     behind_ms: u64,
     again: Again,
     checkpoint_logged: Instant,
+    altered: Altered,
+}
+
+/// Whether it was said that a tool changed the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Altered {
+    No,
+    Told,
 }
 
 /// The lease table is gone, and every lease with it: there is nothing to renew or to release.
@@ -68,6 +76,7 @@ impl Held {
             behind_ms: 0,
             again: Again::default(),
             checkpoint_logged: Instant::now(),
+            altered: Altered::No,
         }
     }
 
@@ -99,8 +108,24 @@ impl Held {
                 page = next(&mut self.pages), if reads => self.on_page(page).await,
                 _ = timer.tick() => {}
             }
+            self.tell_altered();
             self.holding.on_time(self.shared.now());
             self.show();
+        }
+    }
+
+    /// Says once that a tool changed the row, until it is written again.
+    fn tell_altered(&mut self) {
+        let Some(doubt) = self.holding.altered() else {
+            self.altered = Altered::No;
+            return;
+        };
+        if self.altered == Altered::No {
+            let (shard_id, found) = (&self.shard_id, doubt.found.as_text());
+            let next = format!("change a place with `processor leases rewind {shard_id} --to PLACE`");
+            tracing::warn!(%shard_id, checkpoint = found, disagrees = %doubt, next,
+                "another tool changed the row of a lease that is held: the place that was reached is written again");
+            self.altered = Altered::Told;
         }
     }
 
@@ -234,9 +259,9 @@ impl Held {
 
     fn show(&self) {
         let Some(machine) = self.holding.machine() else { return };
-        let wall = self.shared.now().wall;
+        let now = self.shared.now().service.middle();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let known = |clock: schemas::time::Millis| if clock.0 == 0 { 0 } else { wall.since(clock) };
+        let known = |clock: schemas::time::Millis| if clock.0 == 0 { 0 } else { now.since(clock) };
         let gauges = ShardGauges {
             behind_ms: self.behind_ms,
             clock_lag_ms: known(machine.clock()),
@@ -290,7 +315,7 @@ async fn put(shared: &Shared, shard_id: &ShardId, closed: Closed) -> u64 {
     let write_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let geometry = &shared.agreed.geometry;
     let due = geometry.closes_at(closed.window_start);
-    let lag_ms = shared.now().wall.since(due);
+    let lag_ms = shared.now().service.middle().since(due);
     add(&shared.metrics.windows_closed, 1);
     tracing::info!(%shard_id, window = %closed.window_start, auctions = closed.aggregates.len(), bids = closed.bids(),
         late = closed.late(), lag_ms, write_ms, "window closed");

@@ -44,7 +44,7 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// How far a clock in a row may be ahead of the clock here: far more than clocks differ.
+/// How far a clock in a row may be ahead of the stream's: far more than clocks differ.
 const AHEAD_MAX_MS: u64 = 86_400_000;
 
 /// Refuses a lease that says that what is still to come was closed: nothing of it would ever be written.
@@ -57,11 +57,11 @@ fn possible(lease: Lease, now: Millis) -> Result<Lease, String> {
 }
 
 impl Leases {
-    /// All rows; those that cannot be read are left alone.
+    /// All rows, at `now` of the stream's clock; those that cannot be read are left alone.
     ///
     /// # Errors
     /// When the table cannot be read, or is not a table of leases.
-    pub async fn all(&self) -> Result<Rows, Failure> {
+    pub async fn all(&self, now: Millis) -> Result<Rows, Failure> {
         let (mut rows, mut from) = (Rows::default(), None);
         loop {
             let scan = self
@@ -77,7 +77,7 @@ impl Leases {
                 };
                 let read = attrs::from_sdk(item).map_err(|error| error.to_string());
                 let lease = read.and_then(|item| Lease::from_attrs(&item).map_err(|error| error.to_string()));
-                match lease.and_then(|lease| possible(lease, runtime::clock::now())) {
+                match lease.and_then(|lease| possible(lease, now)) {
                     Ok(lease) => rows.leases.push(lease),
                     Err(reason) => {
                         rows.unreadable.push(Unreadable { shard_id: ShardId(key.clone()), reason });

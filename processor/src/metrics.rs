@@ -12,9 +12,9 @@ use schemas::ids::ShardId;
 pub struct ShardGauges {
     /// How far reading is behind the tip, in ms.
     pub behind_ms: u64,
-    /// How far the shard clock is behind the wall clock, in ms.
+    /// How far the shard clock is behind the service's time, in ms.
     pub clock_lag_ms: u64,
-    /// How far the checkpoint's clock is behind the wall clock, in ms.
+    /// How far the checkpoint's clock is behind the service's time, in ms.
     pub checkpoint_age_ms: u64,
     /// Windows that hold bids or counts.
     pub open_windows: u64,
@@ -88,6 +88,10 @@ pub struct Metrics {
     pub lease_gaps: AtomicU64,
     /// Leases of which nothing was heard for twice the failover time.
     pub leases_unread: AtomicU64,
+    /// Rows of the lease table that another tool wrote or changed, at the last look.
+    pub leases_altered: AtomicU64,
+    /// Places of such rows that were taken and not believed.
+    pub leases_doubted: AtomicU64,
     /// Times that records may have been removed before they were read.
     pub gaps: AtomicU64,
     /// 1 while stream or lease table did not answer the last look.

@@ -136,11 +136,11 @@ impl Reader {
         let mut iterator = None;
         loop {
             let Some(memory) = self.reserve(PAGE_PERMITS).await else { return };
-            let (began, asked) = (Instant::now(), runtime::clock::now());
+            let began = Instant::now();
             let page = match self.call(&mut iterator).await {
                 Ok(answer) => {
                     let behind_ms = answer.millis_behind_latest().unwrap_or_default();
-                    let read = self.read(asked, behind_ms).await;
+                    let read = self.read(began, behind_ms).await;
                     self.page(answer, read, memory)
                 }
                 Err(failure) if self.is_gone(&failure).await => self.last(Next::Gone),
@@ -201,15 +201,21 @@ impl Reader {
             .ok_or_else(|| Failure::Unknown { message: "no iterator in the answer".to_owned() })
     }
 
-    /// How a page that has come was read; waits until it is known how long the stream keeps records.
-    pub(crate) async fn read(&mut self, asked: Millis, behind_ms: i64) -> Read {
+    /// How a page that was asked for then was read; waits until it is known how long the stream keeps records and what
+    /// time it is there.
+    pub(crate) async fn read(&mut self, asked: Instant, behind_ms: i64) -> Read {
         loop {
-            if let Some(kept) = self.source.stream.kept().await {
-                let behind_ms = u64::try_from(behind_ms).unwrap_or_default();
-                return Read::new(&kept, asked, runtime::clock::now(), behind_ms);
-            }
-            let message =
-                format!("stream {} does not say how long it keeps records", self.source.stream.name);
+            let stream = &self.source.stream;
+            let message = match (stream.kept().await, stream.now().await) {
+                (Some(kept), Ok(now)) => {
+                    let behind_ms = u64::try_from(behind_ms).unwrap_or_default();
+                    let waited = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    let asked = Millis(now.earliest.0.saturating_sub(waited));
+                    return Read::new(&kept, asked, now.latest, behind_ms);
+                }
+                (None, _) => format!("stream {} does not say how long it keeps records", stream.name),
+                (_, Err(failure)) => failure.to_string(),
+            };
             self.pause(&Failure::Unknown { message }).await;
         }
     }

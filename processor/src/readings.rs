@@ -114,6 +114,12 @@ fn counters(m: &Metrics) -> Vec<Counter> {
         ("processor_gaps", "Times that records may have gone before they were read", Count, get(&m.gaps)),
         ("processor_ticks_sent", "Ticks put into idle shards", Count, get(&m.ticks)),
         ("processor_checkpoints", "Checkpoints that moved", Count, get(&m.checkpoints)),
+        (
+            "processor_leases_doubted",
+            "Places taken that another tool wrote: what may have begun before them is not written",
+            Count,
+            get(&m.leases_doubted),
+        ),
         ("processor_leases_gained", "Leases gained", Count, get(&m.leases_gained)),
         ("processor_leases_lost", "Leases lost or handed over", Count, get(&m.leases_lost)),
         (
@@ -130,6 +136,7 @@ fn gauges(m: &Metrics) -> Vec<(&'static str, &'static str, u64)> {
         ("processor_leases_held", "Leases held", get(&m.leases_held)),
         ("processor_lease_gaps", "Parts of the hash space that no lease covers", get(&m.lease_gaps)),
         ("processor_leases_unread", "Leases that nobody reads", get(&m.leases_unread)),
+        ("processor_leases_altered", "Lease rows that another tool wrote or changed", get(&m.leases_altered)),
         ("processor_shards_refused", "Shards whose reading is refused", m.shards_refused()),
         ("processor_services_away", "1 while stream or leases do not answer", get(&m.away)),
         (
@@ -151,13 +158,13 @@ fn by_shard(metrics: &Metrics) -> Vec<Reading> {
         }),
         (
             "processor_shard_clock_lag_ms",
-            "How far the shard clock is behind the wall clock",
+            "How far the shard clock is behind the service's time",
             Unit::Milliseconds,
             |s| s.clock_lag_ms,
         ),
         (
             "processor_shard_checkpoint_age_ms",
-            "How far what is durable is behind the wall clock",
+            "How far what is durable is behind the service's time",
             Unit::Milliseconds,
             |s| s.checkpoint_age_ms,
         ),

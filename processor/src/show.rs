@@ -44,15 +44,16 @@ pub(crate) fn start(shared: &Arc<Shared>, door: Option<Door>) {
     }
 }
 
-/// A processor is well while stream and leases answer, every part of the hash space is read by someone and no item
-/// diverged.
+/// A processor is well while stream and leases answer, every part of the hash space is read by someone, no tool
+/// changed a lease and no item diverged.
 fn health(shared: &Shared) -> Result<String, String> {
     let metrics = &shared.metrics;
     let (gaps, unread) = (get(&metrics.lease_gaps), get(&metrics.leases_unread));
     let (held, divergence) = (get(&metrics.leases_held), get(&metrics.divergence));
     let (away, refused) = (get(&metrics.away), metrics.shards_refused());
+    let altered = get(&metrics.leases_altered);
     let words = format!(
-        "leases held {held}, gaps {gaps}, unread {unread}, refused {refused}, divergence {divergence}"
+        "leases held {held}, gaps {gaps}, unread {unread}, refused {refused}, altered {altered}, divergence {divergence}"
     );
     let words = match (away, get(&metrics.unauthorized)) {
         (0, _) => words,
@@ -61,7 +62,7 @@ fn health(shared: &Shared) -> Result<String, String> {
             "unauthorized: stream or leases refuse the credentials, or a policy denies the calls; last seen: {words}"
         ),
     };
-    if gaps + unread + refused + divergence + away == 0 { Ok(words) } else { Err(words) }
+    if gaps + unread + refused + altered + divergence + away == 0 { Ok(words) } else { Err(words) }
 }
 
 async fn emf(shared: Arc<Shared>) {
@@ -72,7 +73,7 @@ async fn emf(shared: Arc<Shared>) {
             () = tokio::time::sleep(EMF_EVERY) => false,
         };
         let mut text = String::new();
-        for document in emf.on_readings(&readings(&shared.metrics), shared.now().wall) {
+        for document in emf.on_readings(&readings(&shared.metrics), runtime::clock::now()) {
             text.push_str(&document.to_string());
             text.push('\n');
         }

@@ -7,10 +7,11 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::StreamStatus;
 use runtime::failure::{Failure, classify};
+use runtime::service_clock::ServiceClock;
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::ShardId;
 use schemas::record::tick;
-use schemas::time::Millis;
+use schemas::time::{Millis, Span};
 
 use crate::core::lease::Listed;
 use crate::core::trimmed::Kept;
@@ -27,6 +28,8 @@ pub struct Stream {
     pub client: Client,
     /// Its name.
     pub name: String,
+    /// The clock of its service.
+    pub clock: ServiceClock,
     kept: Arc<Mutex<Option<(Kept, Instant)>>>,
     /// When the stream was made that was met first.
     met: Arc<OnceLock<Millis>>,
@@ -35,8 +38,23 @@ pub struct Stream {
 impl Stream {
     /// A stream of which nothing is known yet.
     #[must_use]
-    pub fn new(client: Client, name: String) -> Self {
-        Self { client, name, kept: Arc::default(), met: Arc::default() }
+    pub fn new(client: Client, name: String, clock: ServiceClock) -> Self {
+        Self { client, name, clock, kept: Arc::default(), met: Arc::default() }
+    }
+
+    /// The service's time, which is asked for when no reply has told it yet.
+    ///
+    /// # Errors
+    /// When the service refuses or cannot be reached, or its replies have no `Date`: nothing can be known then of what
+    /// retention took away.
+    pub async fn now(&self) -> Result<Span, Failure> {
+        if let Some(span) = self.clock.span() {
+            return Ok(span);
+        }
+        let ask = self.client.list_shards().stream_name(&self.name).max_results(1);
+        ask.send().await.map_err(|error| classify(&error))?;
+        let message = "its replies have no Date, so nothing tells what retention took away".to_owned();
+        self.clock.span().ok_or(Failure::Unknown { message })
     }
 
     /// All shards.

@@ -1,6 +1,6 @@
-//! The lease item of a shard, in the names of the KCL 3 lease table, with seven attributes of our own.
+//! The lease item of a shard, in the names of the KCL 3 lease table, with eight attributes of our own.
 //!
-//! `replayClock`, `closedThrough`, `tailCheckpoint`, `tails`, `beginning`, `inherited` and `streamCreated`
+//! `replayClock`, `closedThrough`, `tailCheckpoint`, `tails`, `beginning`, `inherited`, `streamCreated` and `seal`
 //! are ours; tools that know the table ignore them.
 
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use crate::attr::{Attr, AttrError, Attrs, maps, millis, n, number, s, text};
 use crate::hash::HashRange;
 use crate::ids::{SequenceNumber, ShardId};
 use crate::mutant::{self, Mutant};
+use crate::seal::{self, Seal};
 use crate::time::Millis;
 
 /// From where a shard would be read again.
@@ -113,6 +114,8 @@ pub struct Lease {
     pub tails: Vec<Tail>,
     /// When the stream was made that the shard is of: another stream of the same name has shards of the same names.
     pub stream_created: Option<Millis>,
+    /// What its seal said when it was read; a row that is written is sealed as it stands, whatever this says.
+    pub seal: Seal,
 }
 
 impl Lease {
@@ -137,7 +140,27 @@ impl Lease {
             inherited: false,
             tails: Vec::new(),
             stream_created: None,
+            seal: Seal::Ours,
         }
+    }
+
+    /// Whether its place may be believed: our processor wrote it, or nobody ever read from it and it says so.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        match self.seal {
+            Seal::Ours | Seal::Earlier => true,
+            Seal::Broken(_) => false,
+            Seal::Foreign => {
+                let clocks = self.replay_clock.max(self.closed_through);
+                self.checkpoint == Checkpoint::TrimHorizon && clocks == Millis(0) && self.tails.is_empty()
+            }
+        }
+    }
+
+    /// Whether another tool wrote the row, or a part of it.
+    #[must_use]
+    pub fn is_altered(&self) -> bool {
+        matches!(self.seal, Seal::Foreign | Seal::Broken(_))
     }
 
     /// What its children read again, once it has ended.
@@ -168,6 +191,7 @@ impl Lease {
             ("replayClock".to_owned(), n(self.replay_clock.0)),
             ("closedThrough".to_owned(), n(self.closed_through.0)),
             ("tails".to_owned(), tails_to_attr(&self.tails)),
+            (seal::ATTRIBUTE.to_owned(), s(Seal::of(self))),
         ]);
         let mut optional =
             |name: &str, value: Option<Attr>| value.map(|value| attrs.insert(name.to_owned(), value));
@@ -203,7 +227,7 @@ impl Lease {
             |name: &str| if has(name) { number(attrs, name).map(|ms| Some(Millis(ms))) } else { Ok(None) };
         let clock = |name: &str| moment(name).map(Option::unwrap_or_default);
         let maybe = |name: &str| if has(name) { text(attrs, name).map(Some) } else { Ok(None) };
-        Ok(Self {
+        let row = Self {
             shard_id: ShardId(text(attrs, "leaseKey")?),
             owner: maybe("leaseOwner")?,
             counter: number(attrs, "leaseCounter")?,
@@ -224,7 +248,9 @@ impl Lease {
             inherited: attrs.get("inherited") == Some(&Attr::Bool(true)),
             tails: if has("tails") { tails_from_attr(attrs)? } else { Vec::new() },
             stream_created: moment("streamCreated")?,
-        })
+            seal: Seal::Ours,
+        };
+        Ok(Self { seal: Seal::read(attrs, &row), ..row })
     }
 }
 

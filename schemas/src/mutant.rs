@@ -69,6 +69,10 @@ mutants!(
     TrimmedIsWhole = "trimmed-is-whole",
     /// What retention took away under a reader is not missed.
     GapIsWhole = "gap-is-whole",
+    /// A place that our processor did not write is taken for one of its own.
+    SealIgnored = "seal-ignored",
+    /// A machine's wall clock says what retention took away.
+    WallClockDecides = "wall-clock-decides",
     /// A cut window is written.
     CutWritten = "cut-written",
     /// An idle shard gets no tick.

@@ -40,6 +40,29 @@ impl Millis {
     }
 }
 
+/// When a clock elsewhere stands, at the earliest and at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// At the earliest.
+    pub earliest: Millis,
+    /// At the latest.
+    pub latest: Millis,
+}
+
+impl Span {
+    /// A clock that is known exactly.
+    #[must_use]
+    pub fn at(now: Millis) -> Self {
+        Self { earliest: now, latest: now }
+    }
+
+    /// The middle, which is off by at most half the span.
+    #[must_use]
+    pub fn middle(self) -> Millis {
+        Millis(self.earliest.0.midpoint(self.latest.0))
+    }
+}
+
 impl FromStr for Millis {
     type Err = MillisError;
     /// Reads RFC 3339 with any offset; what is finer than a millisecond is cut off.

@@ -73,6 +73,10 @@ words!(
         ReplayAfterTtl = "replay after ttl deletion",
         /// A lease table that lost its rows.
         LostLeases = "lost lease table",
+        /// A row of the lease table that another tool changed.
+        Edited = "edited lease row",
+        /// A processor whose wall clock is further off than records are kept.
+        FarClock = "clock beyond retention",
         /// Records that retention removed.
         Trimmed = "trimmed log",
         /// Records that retention may have removed under a reader.

@@ -7,7 +7,7 @@ use super::chance::Chance;
 use super::model::stream::TRIMS_LATE_MS;
 use super::script::{Actor, BidOp, Op, Script, Timed};
 use super::setting::Setting;
-use super::words::{Fate, Foreign, Role, Service};
+use super::words::{Edit, Fate, Foreign, Role, Service};
 
 /// How often each kind of operation is drawn, in parts of their sum.
 #[derive(Debug)]
@@ -30,10 +30,11 @@ enum Kind {
     Trim,
     LoseLeases,
     Corrupt,
+    Edit,
 }
 
 impl Weights {
-    fn draw(chance: &mut Chance, setting: &Setting) -> Self {
+    fn draw(seed: u64, chance: &mut Chance, setting: &Setting) -> Self {
         let mut kinds = vec![(Kind::Bid, 100)];
         let may = [
             (Kind::Again, 12),
@@ -58,6 +59,10 @@ impl Weights {
         }
         if chance.happens(120) {
             kinds.push((Kind::Corrupt, 3));
+        }
+        // Drawn apart, so that worlds without it stay as they were.
+        if Chance::of(seed, [11, 0, 0]).happens(120) {
+            kinds.push((Kind::Edit, 4));
         }
         Self(kinds)
     }
@@ -112,7 +117,7 @@ const TRIM_EVERY_MS: u64 = 150;
 #[must_use]
 pub fn script(seed: u64, ops: usize, setting: &Setting) -> Script {
     let mut chance = Chance::of(seed, [3, 0, 0]);
-    let weights = Weights::draw(&mut chance, setting);
+    let weights = Weights::draw(seed, &mut chance, setting);
     let pace: &[u64] = chance.pick(&[&[0, 1, 5, 20, 60], &[0, 0, 2, 8], &[10, 40, 90]]);
     let idle = chance.pick(&[0, 8, 30]);
     let mut plan = Plan { chance, setting, bids: 0 };
@@ -183,6 +188,9 @@ impl Plan<'_> {
             Kind::Trim => Op::Trim,
             Kind::LoseLeases => Op::LoseLeases,
             Kind::Corrupt => Op::Corrupt { item: chance.index(8) },
+            Kind::Edit => {
+                Op::Edit { row: chance.index(8), edit: chance.pick(Edit::ALL), record: chance.index(64) }
+            }
         }
     }
 

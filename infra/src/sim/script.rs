@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::words::{Fate, Foreign, Role, Service};
+use super::words::{Edit, Fate, Foreign, Role, Service};
 
 /// A process of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +93,15 @@ pub enum Op {
     Trim,
     /// Someone deletes the lease table's rows.
     LoseLeases,
+    /// Another tool changes the lease row of this place.
+    Edit {
+        /// Its place among the rows, modulo their number.
+        row: usize,
+        /// What it does.
+        edit: Edit,
+        /// Its place among the records that may be meant, modulo their number.
+        record: usize,
+    },
     /// Someone changes the pending item of this place, and not its digest.
     Corrupt {
         /// Its place among the pending items, modulo their number.
@@ -176,6 +185,7 @@ impl fmt::Display for Op {
             Self::Expire => f.write_str("expire"),
             Self::Trim => f.write_str("trim"),
             Self::LoseLeases => f.write_str("lose-leases"),
+            Self::Edit { row, edit, record } => write!(f, "edit {row} {edit} record {record}"),
             Self::Corrupt { item } => write!(f, "corrupt {item}"),
         }
     }
@@ -228,6 +238,7 @@ impl FromStr for Op {
             "expire" => Self::Expire,
             "trim" => Self::Trim,
             "lose-leases" => Self::LoseLeases,
+            "edit" => Self::Edit { row: word(w, 1)?, edit: word(w, 2)?, record: word(w, 4)? },
             "corrupt" => Self::Corrupt { item: word(w, 1)? },
             other => return Err(format!("{other} is no operation")),
         })
@@ -268,9 +279,9 @@ mod tests {
             at 11 again 1 to 1\nat 12 foreign stray slot 1\nat 13 split 0 at 128\nat 14 merge 1\n\
             at 15 crash processor-1 for 900\nat 16 stop settler-0 for 20\nat 17 pause producer-1 for 30\n\
             at 18 outage table for 40\nat 19 deposit 1 units 5\nat 20 schema\nat 21 expire\nat 22 trim\n\
-            at 23 lose-leases\nat 24 corrupt 3\ncall producer-0 7 lost-reply\ncall settler-1 9 crash-after\n";
+            at 23 lose-leases\nat 24 corrupt 3\nat 25 edit 1 forward record 7\ncall producer-0 7 lost-reply\ncall settler-1 9 crash-after\n";
         let script: Script = text.parse().unwrap();
-        assert_eq!((script.ops.len(), script.fates.len()), (15, 2));
+        assert_eq!((script.ops.len(), script.fates.len()), (16, 2));
         assert_eq!(script.to_string(), text);
         assert!("at 1 fly".parse::<Script>().is_err());
     }

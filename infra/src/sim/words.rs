@@ -89,6 +89,22 @@ words!(
 );
 
 words!(
+    /// What another tool does to a row of the lease table.
+    Edit {
+        /// It sets the checkpoint to a later record.
+        Forward = "forward",
+        /// It sets the checkpoint to an earlier record.
+        Backward = "backward",
+        /// It puts a row of its own there, as a consumer library does.
+        Replaced = "replaced",
+        /// It sets the checkpoint to the shard's beginning.
+        Beginning = "beginning",
+        /// It sets the checkpoint to the shard's tip.
+        Tip = "tip",
+    }
+);
+
+words!(
     /// A service that may be away.
     Service {
         /// Kinesis.

@@ -297,6 +297,11 @@ impl World {
             }),
             Op::Expire => (table.expire(now_ms) > 0).then_some(Met::TtlDeletion),
             Op::Trim => stream.trim(now_ms, checker).then_some(Met::Trimmed),
+            Op::Edit { row, edit, record } => table.nth_lease(row).and_then(|shard_id| {
+                let place = table.edit(&shard_id, edit, (&stream.numbers(&shard_id), record))?;
+                checker.on_edited(&shard_id, place);
+                Some(Met::Edited)
+            }),
             Op::LoseLeases => {
                 checker.on_leases_lost();
                 (table.lose_leases() > 0).then_some(Met::LostLeases)

@@ -1,5 +1,6 @@
 //! Processors as real processes: killed, stopped, paused, throttled and lied to while shards split and merge.
 
+mod altered;
 mod process;
 mod promises;
 mod proxy;
@@ -73,7 +74,7 @@ impl World {
 
     async fn rows(&self) -> Vec<Lease> {
         let (client, table) = (self.place.clients.dynamodb.clone(), self.place.names.lease_table.clone());
-        Leases { client, table }.all().await.unwrap().leases
+        Leases { client, table }.all(runtime::clock::now()).await.unwrap().leases
     }
 
     /// Waits until a number of leases is held by workers whose names begin so; answers how long that took.

@@ -11,8 +11,9 @@ use schemas::lease::{Beginning, Checkpoint, Lease};
 use schemas::time::Millis;
 use serde_json::json;
 
-use super::call;
 use super::place::{first_record, holds, is_not_given};
+use super::{all, call};
+use crate::core::doubt::doubted;
 use crate::core::holding::Written;
 use crate::core::lease::{Age, former};
 use crate::error::Error;
@@ -25,13 +26,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Writes what `change` makes of a row, again and again while its owner renews it in between.
 async fn write(
-    leases: &Leases,
+    (leases, stream): (&Leases, &Stream),
     shard: &str,
     change: impl Fn(&Lease) -> Result<Option<Lease>, Error>,
 ) -> Result<Option<Lease>, Error> {
     let table = || format!("table {} of leases", leases.table);
     for _ in 0..ATTEMPTS {
-        let Rows { leases: rows, unreadable } = leases.all().await.map_err(call(&table()))?;
+        let Rows { leases: rows, unreadable } = all(leases, stream).await?;
         let row = rows.into_iter().find(|row| row.shard_id.0 == shard);
         let row = row.ok_or_else(|| {
             Error::Usage(match unreadable.iter().find(|row| row.shard_id.0 == shard) {
@@ -54,9 +55,19 @@ async fn write(
     Err(Error::Call { what: "lease".to_owned(), failure: Failure::Unknown { message } })
 }
 
-pub(super) async fn release(leases: &Leases, shard: &str, json: bool) -> Result<(), Error> {
-    let owned = |row: &Lease| Ok(row.owner.is_some().then(|| row.clone()));
-    let released = write(leases, shard, owned).await?;
+pub(super) async fn release(
+    (leases, stream): (&Leases, &Stream),
+    shard: &str,
+    json: bool,
+) -> Result<(), Error> {
+    let shards = stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
+    let listed = shards.iter().find(|one| one.shard_id.0 == shard);
+    // A place that is not believed must not be sealed as if our processor had written it.
+    let owned = |row: &Lease| {
+        let believed = if row.is_trusted() { row.clone() } else { doubted(row, listed, Age::Old) };
+        Ok(row.owner.is_some().then_some(believed))
+    };
+    let released = write((leases, stream), shard, owned).await?;
     let mut out = std::io::stdout();
     match released {
         row if json => {
@@ -95,12 +106,15 @@ pub(super) async fn rewind(
             stream.name
         )));
     };
+    let now = stream.now().await.map_err(call(&format!("stream {}", stream.name)))?;
     let kept = stream.kept().await;
-    let age = kept.map_or(Age::Old, |kept| kept.age(runtime::clock::now()));
+    let age = kept.map_or(Age::Old, |kept| kept.age(now.latest));
     let is_first = age == Age::Young && listed.parents.is_empty();
     let target = Target { is_open: listed.is_open, is_first };
     let arrival = first_arrival(stream, (&listed.shard_id, &place), age).await?;
-    let row = write(leases, shard, |row| rewound(row, (&place, arrival), target, geometry).map(Some)).await?;
+    let row =
+        write((leases, stream), shard, |row| rewound(row, (&place, arrival), target, geometry).map(Some))
+            .await?;
     let closed_through = row.map(|row| row.closed_through).unwrap_or_default();
     if json {
         let line =
@@ -182,7 +196,7 @@ impl Place {
 
 /// Refuses a lease of a stream that is gone.
 async fn same_stream(leases: &Leases, stream: &Stream, shard: &str) -> Result<(), Error> {
-    let rows = leases.all().await.map_err(call(&format!("table {} of leases", leases.table)))?.leases;
+    let rows = all(leases, stream).await?.leases;
     let created = stream.kept().await.map(|kept| kept.created);
     if let Some(row) = former(&rows, created).find(|row| row.shard_id.0 == shard) {
         let then = row.stream_created.unwrap_or_default();

@@ -12,8 +12,8 @@ use schemas::lease::{Checkpoint, Lease};
 use schemas::time::Millis;
 use serde_json::json;
 
-use super::call;
 use super::place::{is_not_given, iterator};
+use super::{all, call};
 use crate::core::lease::{Listed, former};
 use crate::error::Error;
 use crate::leases::Leases;
@@ -34,7 +34,7 @@ pub(super) async fn forget(
     let shards = stream.shards().await.map_err(call(&name))?;
     let unsaid = || Failure::Unknown { message: "it does not say when it was made".to_owned() };
     let created = stream.kept().await.ok_or_else(|| call(&name)(unsaid()))?.created;
-    let before = leases.all().await.map_err(call(&table))?.leases;
+    let before = all(leases, stream).await?.leases;
     let others = others(stream, &before, (&shards, created), json).await?;
     let mut out = std::io::stdout();
     if others.is_empty() {
@@ -45,7 +45,7 @@ pub(super) async fn forget(
     }
     // An owner that lives renews within this time, unless it was given longer.
     tokio::time::sleep(RENEWED_WITHIN).await;
-    let rows = leases.all().await.map_err(call(&table))?.leases;
+    let rows = all(leases, stream).await?.leases;
     let was_other = |row: &&Lease| others.iter().any(|one| one.shard_id == row.shard_id);
     let stood_still =
         |row: &Lease| others.iter().any(|one| (&one.shard_id, one.counter) == (&row.shard_id, row.counter));

@@ -12,9 +12,11 @@ use schemas::ids::ShardId;
 use schemas::item::GeometryItem;
 use schemas::lease::{Checkpoint, Lease};
 use schemas::record::Decoded;
+use schemas::seal::Seal;
 use schemas::time::Millis;
 
 use super::book::BidEvents;
+use super::doubt::Doubt;
 use super::mutant::{self, Mutant};
 use super::shard::ShardMachine;
 use super::tail::Inheritance;
@@ -27,7 +29,7 @@ pub use self::events::{Effect, Finish, Now, Raw, Taken, Timing, Written};
 
 /// Items that are closed and not durable before reading pauses: some hundred bytes each.
 const UNWRITTEN_MAX: usize = 100_000;
-/// Between two ticks that only keep a quiet shard known: by a wall clock that is ahead every shard is quiet for ever.
+/// Between two ticks that only keep a quiet shard known: by a clock that is ahead every shard is quiet for ever.
 const QUIET_TICK_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub struct Holding {
     /// Whether a write that gives the lease up may stand.
     may_be_free: bool,
     retry: bool,
+    /// How a tool changed the row, until it is written again.
+    altered: Option<Doubt>,
     ticked: Option<Duration>,
     unwritten: BTreeMap<u64, usize>,
     known_through: Millis,
@@ -85,6 +89,8 @@ impl Holding {
         now: Now,
     ) -> Self {
         let inheritance = Inheritance::new(&row.tails, agreed.geometry, events);
+        // Each row that this holding writes is sealed.
+        let row = Lease { seal: Seal::Ours, ..row };
         let mut new = Self {
             worker,
             agreed,
@@ -100,6 +106,7 @@ impl Holding {
             wrote: now.monotonic,
             may_be_free: false,
             retry: false,
+            altered: None,
             ticked: None,
             unwritten: BTreeMap::new(),
             decoded: Decoded::default(),
@@ -126,7 +133,7 @@ impl Holding {
     /// when nothing arrived for so long that a later reader would have to take the shard for trimmed.
     pub fn on_tip(&mut self, now: Now) {
         let Phase::Reading(machine) = &self.phase else { return };
-        let every = if machine.due(now.wall) {
+        let every = if machine.due(now.service.middle()) {
             self.timing.tick_every
         } else if machine.clock() < self.quiet {
             QUIET_TICK_EVERY
@@ -155,13 +162,24 @@ impl Holding {
         }
     }
 
-    /// The row as someone else saw it. One that is not newer than what is known says nothing.
+    /// The row as someone else saw it. One that is not newer than what is known says nothing, unless a tool changed it:
+    /// then it is soon written over, for the place that was reached is true whatever a tool says.
     pub fn on_seen(&mut self, row: &Lease) {
         let mine = |owner: Option<&String>| owner == Some(&self.worker);
+        if mine(row.owner.as_ref()) && row.counter == self.row.counter && row.is_altered() {
+            self.altered = Some(Doubt::of(row, self.row.beginning));
+            return;
+        }
         let gives_up = self.may_be_free || self.writing.as_ref().is_some_and(|row| !mine(row.owner.as_ref()));
         if row.counter > self.row.counter && !mine(row.owner.as_ref()) && !gives_up {
             self.on_other(Some(row));
         }
+    }
+
+    /// How a tool changed the row under its owner, until the owner has written it again.
+    #[must_use]
+    pub fn altered(&self) -> Option<&Doubt> {
+        self.altered.as_ref()
     }
 
     /// What became of the write under way.
@@ -174,14 +192,21 @@ impl Holding {
                 self.may_be_free |= tried.owner.as_ref() != Some(&self.worker);
             }
             Written::Refused(stands) => {
+                let mine =
+                    |row: &Lease| row.owner.as_ref() == Some(&self.worker) && row.checkpoint_owner.is_none();
                 // One of our own attempts whose reply was lost: what stands is what counts, whichever it was.
                 let ours = stands.as_ref().is_some_and(|row| {
                     let free = row.owner.is_none() && (self.may_be_free || tried.owner.is_none());
-                    let mine = row.owner.as_ref() == Some(&self.worker) && row.checkpoint_owner.is_none();
-                    row.counter == self.row.counter + 1 && (free || mine)
+                    row.counter == self.row.counter + 1 && (free || mine(row)) && !row.is_altered()
                 });
                 match stands {
                     Some(row) if ours => self.stands(*row),
+                    // A tool changed the row of this holding. Its counter is gone on from, its place is not.
+                    Some(row) if mine(&row) && row.is_altered() => {
+                        self.row.counter = row.counter;
+                        self.retry = true;
+                        self.altered = Some(Doubt::of(&row, self.row.beginning));
+                    }
                     other => self.on_other(other.as_deref()),
                 }
             }
@@ -189,7 +214,7 @@ impl Holding {
     }
 
     fn stands(&mut self, row: Lease) {
-        (self.retry, self.may_be_free) = (false, false);
+        (self.retry, self.may_be_free, self.altered) = (false, false, None);
         self.row = row;
         if self.row.owner.as_ref() != Some(&self.worker) {
             self.finish(match (&self.row.checkpoint, self.leaving) {
@@ -205,7 +230,15 @@ impl Holding {
         (self.retry, self.may_be_free) = (false, false);
         match row {
             Some(row) if row.checkpoint_owner.as_ref() == Some(&self.worker) => {
-                self.row = row.clone();
+                // Who asks copies what it saw, which a tool may have changed; the own place is true.
+                self.row = Lease {
+                    owner: row.owner.clone(),
+                    checkpoint_owner: row.checkpoint_owner.clone(),
+                    counter: row.counter,
+                    owner_switches: row.owner_switches,
+                    stream_created: row.stream_created,
+                    ..self.row.clone()
+                };
                 self.leaving = Leaving::HandedOver;
             }
             _ if self.leaving == Leaving::HandedOver => self.finish(Finish::HandedOver),
@@ -236,7 +269,7 @@ impl Holding {
             None => {
                 let safe = self.safe_row();
                 let new = safe != self.row && !leaves;
-                let due = if self.retry {
+                let due = if self.retry || self.altered.is_some() {
                     self.timing.retry_after
                 } else if new {
                     self.timing.checkpoint_every

@@ -14,8 +14,10 @@ use std::time::Duration;
 use schemas::hash::{HashKey, HashRange};
 use schemas::ids::ShardId;
 use schemas::lease::{Beginning, Checkpoint, Lease};
+use schemas::seal::Seal;
 use schemas::time::Millis;
 
+use super::doubt::{Believed, Doubt, believe};
 use super::mutant::{self, Mutant};
 
 /// A shard as the stream lists it.
@@ -77,6 +79,8 @@ pub enum Action {
         row: Lease,
         /// The counter that must stand there.
         seen: u64,
+        /// What of it, or of what it inherits, was not believed.
+        doubts: Vec<Doubt>,
     },
     /// Hold a row that is this worker's already: it was handed over, or the reply to its take was lost.
     Hold(Lease),
@@ -111,6 +115,7 @@ pub struct Watch {
 }
 
 type Rows<'a> = BTreeMap<&'a ShardId, &'a Lease>;
+type Doubts = BTreeMap<ShardId, Doubt>;
 
 impl Watch {
     /// A watch that saw nothing yet. `worker` must be a name that no other process ever had or has.
@@ -122,10 +127,12 @@ impl Watch {
     /// Looks at all leases at `now` of a monotonic clock and answers what to do.
     pub fn on_look(&mut self, look: &Look<'_>, now: Duration) -> Vec<Action> {
         self.remember(look.rows, now);
+        let Believed { rows: believed, doubts } = believe(look.rows, look.shards, look.age);
+        let look = &Look { rows: &believed, ..*look };
         let rows: Rows<'_> = look.rows.iter().map(|row| (&row.shard_id, row)).collect();
         let mut actions = self.make(look, &rows);
         actions.extend(self.remove(look, &rows, now));
-        actions.extend(self.take(look, &rows, now));
+        actions.extend(self.take(look, (&rows, &doubts), now));
         actions
     }
 
@@ -207,7 +214,7 @@ impl Watch {
         actions
     }
 
-    fn take(&self, look: &Look<'_>, rows: &Rows<'_>, now: Duration) -> Vec<Action> {
+    fn take(&self, look: &Look<'_>, (rows, doubts): (&Rows<'_>, &Doubts), now: Duration) -> Vec<Action> {
         let listed: BTreeSet<&ShardId> = look.shards.iter().map(|shard| &shard.shard_id).collect();
         let is_open = |row: &&Lease| row.checkpoint != Checkpoint::ShardEnd && listed.contains(&row.shard_id);
         let mut open: Vec<Lease> =
@@ -220,6 +227,7 @@ impl Watch {
         }
         let mut held: BTreeMap<&str, Vec<&Lease>> = BTreeMap::from([(self.worker.as_str(), Vec::new())]);
         let (mut free, mut actions) = (Vec::new(), Vec::new());
+        let taken = |lease: &Lease, from| self.taken(lease, from, (look, rows, doubts));
         for lease in &open {
             let expired = self.still(lease, now) >= self.failover;
             match lease.owner.as_deref() {
@@ -229,8 +237,10 @@ impl Watch {
                         continue;
                     }
                     match &lease.checkpoint_owner {
+                        // What is not believed is sealed first.
+                        None if doubts.contains_key(&lease.shard_id) => actions.push(taken(lease, None)),
                         None => actions.push(Action::Hold(lease.clone())),
-                        Some(_) if expired => actions.push(self.taken(lease, None, look)),
+                        Some(_) if expired => actions.push(taken(lease, None)),
                         Some(_) => {}
                     }
                 }
@@ -246,18 +256,23 @@ impl Watch {
         let mine = held[self.worker.as_str()].len();
         if !free.is_empty() {
             let room = open.len().div_ceil(held.len()).saturating_sub(mine);
-            actions.extend(free.into_iter().take(room).map(|lease| self.taken(lease, None, look)));
+            actions.extend(free.into_iter().take(room).map(|lease| taken(lease, None)));
             return actions;
         }
         let busiest = held.values().max_by_key(|leases| leases.len());
         let busiest = busiest.filter(|leases| leases.len() >= mine + 2);
         let asked = busiest.and_then(|leases| leases.iter().find(|lease| lease.checkpoint_owner.is_none()));
-        actions.extend(asked.map(|lease| self.taken(lease, lease.owner.clone(), look)));
+        actions.extend(asked.map(|lease| taken(lease, lease.owner.clone())));
         actions
     }
 
     /// The row as it stands once this worker took it, or asked `from` for it.
-    fn taken(&self, lease: &Lease, from: Option<String>, look: &Look<'_>) -> Action {
+    fn taken(
+        &self,
+        lease: &Lease,
+        from: Option<String>,
+        (look, rows, doubts): (&Look<'_>, &Rows<'_>, &Doubts),
+    ) -> Action {
         let switched = lease.owner.as_deref().is_some_and(|owner| owner != self.worker);
         let row = Lease {
             owner: Some(self.worker.clone()),
@@ -265,9 +280,13 @@ impl Watch {
             counter: lease.counter + 1,
             owner_switches: lease.owner_switches + u64::from(switched),
             stream_created: lease.stream_created.or(look.created),
+            seal: Seal::Ours,
             ..lease.clone()
         };
-        Action::Take { row, seen: lease.counter }
+        let inherits = rows.get(&lease.shard_id).is_some_and(|row| !row.inherited);
+        let parents = lease.parents.iter().filter(|_| inherits);
+        let of = parents.chain([&lease.shard_id]).filter_map(|shard_id| doubts.get(shard_id));
+        Action::Take { row, seen: lease.counter, doubts: of.cloned().collect() }
     }
 }
 

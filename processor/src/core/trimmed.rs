@@ -2,7 +2,7 @@
 //! that is far behind was overtaken by retention between two pages.
 //!
 //! Only how long records have waited is judged, never what the stream still shows there: what is older than retention
-//! may go while it is read. So the answer errs to the safe side: a cut window is never written, and one that was not
+//! may go while it is read. The time for it is the service's own, never a reader's wall clock. So the answer errs to the safe side: a cut window is never written, and one that was not
 //! whole must not be. A shard in which nothing is written is kept from it by a tick now and then: [`Kept::quiet`].
 
 use schemas::lease::{Beginning, Tail};
@@ -50,7 +50,7 @@ impl Kept {
 /// How a page was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Read {
-    /// When it was asked for, by the reader's wall clock.
+    /// When it was asked for at the earliest, by the clock of the service.
     pub asked: Millis,
     /// What arrived before this may be gone, as of when the page came, by the same clock; 0 when nothing can be.
     pub horizon: Millis,

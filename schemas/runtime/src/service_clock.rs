@@ -19,6 +19,7 @@ use aws_sdk_kinesis::error::BoxError;
 use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use schemas::time::Millis;
+pub use schemas::time::Span;
 
 /// How long a bound counts at most is twice this: clocks drift apart by less than the width of a bound meanwhile.
 const BOUNDS_EVERY: Duration = Duration::from_secs(30);
@@ -27,23 +28,6 @@ const DATE_MS: i64 = 999;
 
 /// Where monotonic time of this process begins.
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// When the service's clock stands, at the earliest and at the latest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// At the earliest.
-    pub earliest: Millis,
-    /// At the latest.
-    pub latest: Millis,
-}
-
-impl Span {
-    /// The middle, which is off by at most half the span.
-    #[must_use]
-    pub fn middle(self) -> Millis {
-        Millis(self.earliest.0.midpoint(self.latest.0))
-    }
-}
 
 /// The clock of the service that a client calls; clones share what is known of it.
 ///

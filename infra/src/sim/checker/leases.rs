@@ -18,11 +18,33 @@ struct Claim<'a> {
     is_clock_own: bool,
 }
 
-/// Which windows of a shard may stay unwritten: those whose beginning retention may have taken away.
+/// Which windows of a shard may stay unwritten: those whose beginning retention may have taken away, and those that may
+/// have begun before a place that another tool wrote.
 pub(super) fn may_be_cut(log: &Log, trims: bool, shard: &ShardId, window: u64) -> bool {
-    if !trims {
-        return false;
+    trims && may_be_trimmed(log, shard, window) || log.is_edited(shard) && may_be_skipped(log, shard, window)
+}
+
+/// Whether a window may have begun before a place in its shard, or in one that it comes from, that another tool wrote.
+fn may_be_skipped(log: &Log, shard: &ShardId, window: u64) -> bool {
+    let ahead = log.agreed.geometry.ahead_max_ms;
+    let (mut lineage, mut edge) = (vec![shard], 0);
+    while let Some(id) = lineage.pop() {
+        let Some(one) = log.shards.get(id) else { continue };
+        lineage.extend(&one.parents);
+        for place in &one.edited {
+            let next = one.records.iter().find(|record| record.sequence > *place);
+            // Where nothing follows in a parent, its children's first record says how far is cut.
+            let first = log.shards.get(shard).and_then(|own| own.records.first());
+            match next.or(first.filter(|_| id != shard)) {
+                Some(record) => edge = edge.max(record.clock + ahead),
+                None => return true,
+            }
+        }
     }
+    window <= edge
+}
+
+fn may_be_trimmed(log: &Log, shard: &ShardId, window: u64) -> bool {
     let ahead = log.agreed.geometry.ahead_max_ms;
     let mut lineage = vec![shard];
     let mut edge = 0;
@@ -117,7 +139,8 @@ fn judge(log: &Log, items: &Items, trims: bool, claim: Claim<'_>) -> Result<(), 
         Checkpoint::Latest | Checkpoint::ShardEnd => return Err("its checkpoint is no place".to_owned()),
     };
     let before = &shard.records[..passed];
-    if let (Some(last), true, false) = (before.last(), claim.is_clock_own, trims)
+    let may_differ = trims || log.is_edited(claim.shard_id);
+    if let (Some(last), true, false) = (before.last(), claim.is_clock_own, may_differ)
         && last.clock != claim.replay_clock
     {
         return Err(format!("replayClock is {} and the clock there {}", claim.replay_clock, last.clock));
@@ -170,7 +193,8 @@ pub(super) fn on_deleted(
     for child in &shard.children {
         let row = rows.iter().find(|row| row.shard_id == *child);
         // A row that went in order once may be made again by a worker that slept: then it is read again, and nothing new.
-        let copied = ever(child) || row.is_some_and(|row| row.inherited);
+        let edited = log.shards.get(child).is_some_and(|one| !one.edited.is_empty());
+        let copied = ever(child) || edited || row.is_some_and(|row| row.inherited);
         if !copied {
             return Err(format!("lease of {shard_id} is deleted before {child} has copied it"));
         }

@@ -62,6 +62,8 @@ pub(super) struct Shard {
     pub(super) trimmed: usize,
     /// The highest clock with which a reader that could not know what is gone began.
     pub(super) cut_at: u64,
+    /// After which records another tool had it read.
+    pub(super) edited: Vec<u64>,
     /// Whether the stream names it no longer.
     pub(super) expired: bool,
     open: BTreeMap<u64, BTreeMap<SlotId, Auction>>,
@@ -204,6 +206,14 @@ impl Log {
     pub(super) fn closed_by(&self, id: &ShardId, window: u64) -> Vec<(SlotId, &Auction)> {
         let here = self.closed.iter().filter(|((_, at), (by, _))| *at == window && by == id);
         here.map(|((slot, _), (_, auction))| (*slot, auction)).collect()
+    }
+
+    /// Whether another tool changed the row of a shard, or of one that it comes from.
+    pub(super) fn is_edited(&self, id: &ShardId) -> bool {
+        let shard = self.shards.get(id);
+        shard.is_some_and(|one| {
+            !one.edited.is_empty() || one.parents.iter().any(|parent| self.is_edited(parent))
+        })
     }
 
     /// A window or count of an open shard that its clock has not closed and that may not be cut.

@@ -142,6 +142,14 @@ impl Checker {
         }
     }
 
+    /// Another tool changed a shard's row: it may be read from after this record, 0 for the beginning, by a reader that
+    /// knows nothing of what lies before.
+    pub fn on_edited(&mut self, id: &ShardId, place: u64) {
+        if let Some(shard) = self.log.shards.get_mut(id) {
+            shard.edited.push(place);
+        }
+    }
+
     /// A producer took a bid.
     pub fn on_taken(&mut self, taker: (usize, u32), ticket: u64, bid: &Bid) {
         self.bids.on_taken(taker, ticket, bid.bid_id);

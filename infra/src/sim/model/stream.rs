@@ -144,6 +144,13 @@ impl StreamModel {
         self.stream.shards.values().map(listed).collect()
     }
 
+    /// The numbers of the records that a shard still holds.
+    #[must_use]
+    pub fn numbers(&self, id: &ShardId) -> Vec<u64> {
+        let shard = id.0.parse().ok().and_then(|id: model::ShardId| self.stream.shards.get(&id));
+        shard.into_iter().flat_map(model::Shard::records).map(|record| record.sequence).collect()
+    }
+
     fn open(&self) -> Vec<&model::Shard> {
         let mut open: Vec<&model::Shard> = self.stream.open_shards().collect();
         open.sort_by_key(|shard| shard.range.start);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use schemas::attr::{Attr, Attrs};
+use schemas::attr::{Attr, Attrs, n, s};
 use schemas::ids::ShardId;
 use schemas::lease::Lease;
 
@@ -11,6 +11,7 @@ use crate::sim::call::{Answer, Call, Key, Reply, Trouble, Update};
 use crate::sim::checker::Checker;
 use crate::sim::coverage::Met;
 use crate::sim::setting::Setting;
+use crate::sim::words::Edit;
 
 /// A change of the index that is not to be seen yet.
 #[derive(Clone, Debug)]
@@ -199,13 +200,53 @@ impl TableModel {
         let is_pending = |item: &&mut Attrs| text(item, "state").as_deref() == Some("PENDING");
         let mut pending: Vec<&mut Attrs> = self.items.values_mut().filter(is_pending).collect();
         let at = place.checked_rem(pending.len())?;
-        pending[at].insert("amount_sum".to_owned(), schemas::attr::n(1));
+        pending[at].insert("amount_sum".to_owned(), n(1));
         Some(pending[at].clone())
     }
 
     /// Deletes every row of the lease table; answers how many.
     pub fn lose_leases(&mut self) -> usize {
         std::mem::take(&mut self.leases).len()
+    }
+
+    /// The shard of this place among the rows.
+    #[must_use]
+    pub fn nth_lease(&self, place: usize) -> Option<ShardId> {
+        let at = place.checked_rem(self.leases.len())?;
+        self.leases.keys().nth(at).cloned()
+    }
+
+    /// Another tool changes a shard's row, with the numbers of the records that it may mean; answers after which record
+    /// the row is read from then, 0 for the beginning. None when there is nothing to change.
+    pub fn edit(&mut self, shard_id: &ShardId, edit: Edit, (numbers, at): (&[u64], usize)) -> Option<u64> {
+        let row = self.leases.get_mut(shard_id)?;
+        let checkpoint = text(row, "checkpoint")?;
+        let is_ended = checkpoint == "SHARD_END";
+        if is_ended && edit != Edit::Replaced {
+            return None;
+        }
+        let stands: u64 = checkpoint.parse().unwrap_or_default();
+        let may_be = |number: &&u64| match edit {
+            Edit::Forward => **number > stands,
+            Edit::Backward => **number < stands,
+            Edit::Replaced | Edit::Beginning | Edit::Tip => true,
+        };
+        let numbers: Vec<u64> = numbers.iter().filter(may_be).copied().collect();
+        let number = at.checked_rem(numbers.len()).map(|at| numbers[at]);
+        let word = match edit {
+            Edit::Beginning => "TRIM_HORIZON".to_owned(),
+            Edit::Tip => "LATEST".to_owned(),
+            _ if is_ended => checkpoint,
+            _ => number?.to_string(),
+        };
+        if edit == Edit::Replaced {
+            let counter = read(row).counter + 1;
+            let own = ["leaseKey", "startingHashKey", "endingHashKey", "parentShardId"];
+            row.retain(|name, _| own.contains(&name.as_str()));
+            row.insert("leaseCounter".to_owned(), n(counter));
+        }
+        row.insert("checkpoint".to_owned(), s(&word));
+        Some(word.parse().unwrap_or_default())
     }
 
     /// The row of a shard.

@@ -158,7 +158,7 @@ impl Holder {
     fn on_page(&mut self, page: Page, (asked, now): (Millis, Now), net: &mut Net) {
         let is_empty = page.records.is_empty();
         let kept = net.setting.kept();
-        if self.holding.on_page(Read::new(&kept, asked, now.wall, page.behind_ms)) {
+        if self.holding.on_page(Read::new(&kept, asked, now.service.latest, page.behind_ms)) {
             self.gap = true;
             net.coverage.meet(Met::Gap);
             net.tell(|| format!("{} may have missed records of {}", self.life, self.holding.row().shard_id));
@@ -215,7 +215,7 @@ impl Holder {
                         from,
                         iterator: None,
                         at_ms,
-                        asked: now.wall,
+                        asked: now.service.earliest,
                         attempt: 0,
                         under_way: None,
                     });
@@ -277,7 +277,7 @@ impl Holder {
             None => (Call::Iterator { shard_id, from: reader.from.clone() }, Asked::Iterator),
         };
         let tag = ask(call, net);
-        (reader.under_way, reader.asked) = (Some(tag), now.wall);
+        (reader.under_way, reader.asked) = (Some(tag), now.service.earliest);
         self.asked.insert(tag, asked);
     }
 

@@ -8,11 +8,14 @@ use processor::core::lease::{Action, Appetite, Listed, Look, Watch};
 use runtime::outage::Outage;
 use schemas::ids::ShardId;
 use schemas::lease::{Beginning, Lease, Tail};
+use schemas::time::{Millis, Span};
 
 use super::holder::{Heard, Holder};
 use super::{Alarm, wall, watch};
 use crate::sim::call::{Answer, Call, Life, Reply, Shard};
+use crate::sim::coverage::Met;
 use crate::sim::net::Net;
+use crate::sim::setting::FAR_MS;
 
 /// What a request was for.
 #[derive(Clone, Debug)]
@@ -71,13 +74,16 @@ impl ProcessorStage {
             over: false,
             alarm: Alarm::default(),
         };
+        if stage.skew_ms.abs() == FAR_MS {
+            net.coverage.meet(Met::FarClock);
+        }
         stage.turn(net);
         stage
     }
 
     fn now(&self, net: &Net) -> Now {
         let monotonic = Duration::from_millis(net.now_ms - self.started_ms);
-        Now { monotonic, wall: wall(net.now_ms, self.skew_ms) }
+        Now::new(monotonic, Some(service(net.now_ms)), wall(net.now_ms, self.skew_ms))
     }
 
     /// A stop was asked for: what is held is released until then.
@@ -144,7 +150,7 @@ impl ProcessorStage {
             })
             .collect();
         let held: BTreeSet<ShardId> = self.holders.keys().cloned().collect();
-        let age = net.setting.kept().age(self.now(net).wall);
+        let age = net.setting.kept().age(self.now(net).service.latest);
         let appetite = Appetite::Share;
         let created = Some(net.setting.kept().created);
         let look = Look { rows, shards: &shards, age, created, held: &held, appetite };
@@ -158,7 +164,7 @@ impl ProcessorStage {
         while let Some(action) = self.actions.pop_front().filter(|_| !self.stopping) {
             let call = match action.clone() {
                 Action::Make(row) => Call::MakeLease(row),
-                Action::Take { row, seen } => Call::WriteLease { lease: row, seen },
+                Action::Take { row, seen, .. } => Call::WriteLease { lease: row, seen },
                 Action::Remove { shard_id, seen, .. } => Call::DeleteLease { shard_id, seen },
                 Action::Hold(row) => {
                     self.hold(row, net);
@@ -247,6 +253,12 @@ impl ProcessorStage {
         }
         self.alarm.set(next_ms, self.life, net);
     }
+}
+
+/// Where the clock of the stream's service stands, as its replies tell it: in whole seconds.
+fn service(now_ms: u64) -> Span {
+    let earliest = now_ms / 1_000 * 1_000;
+    Span { earliest: Millis(earliest), latest: Millis(earliest + 999) }
 }
 
 /// Tells the checker of tails whose records may be gone.

@@ -27,11 +27,12 @@ const PAGE_PERMITS: usize = 10 * 1_048_576 / PERMIT_BYTES;
 async fn engine() -> (KinesisHandle, Client, Source) {
     let options = KinesisOptions { limits: Limits::Aws, ..KinesisOptions::default() };
     let handle = kinesis::start(options).await.unwrap();
-    let client = Clients::local(&handle.endpoint_url(), &handle.endpoint_url()).await.kinesis;
+    let Clients { kinesis: client, kinesis_clock: clock, .. } =
+        Clients::local(&handle.endpoint_url(), &handle.endpoint_url()).await;
     client.create_stream().stream_name(STREAM).shard_count(1).send().await.unwrap();
     let source = Source {
         client: client.clone(),
-        stream: Stream::new(client.clone(), STREAM.to_owned()),
+        stream: Stream::new(client.clone(), STREAM.to_owned(), clock),
         poll: POLL,
         consumer_arn: None,
         memory: Arc::new(Semaphore::new(4 * PAGE_PERMITS)),

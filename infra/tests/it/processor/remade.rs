@@ -21,7 +21,7 @@ impl World {
     }
 
     /// Sets an attribute of a lease by hand.
-    async fn set(&self, shard: &str, name: &str, value: AttributeValue) {
+    pub(super) async fn set(&self, shard: &str, name: &str, value: AttributeValue) {
         let update = self.place.clients.dynamodb.update_item().table_name(&self.place.names.lease_table);
         let update = update.key("leaseKey", AttributeValue::S(shard.to_owned()));
         let update = update.update_expression("SET #name = :value").expression_attribute_names("#name", name);
@@ -214,6 +214,7 @@ async fn rows_that_do_not_say_of_which_stream_they_are_are_forgotten_where_it_re
         "inherited",
         "beginning",
         "tailCheckpoint",
+        "seal",
     ];
     let rows = world.rows().await;
     for row in &rows {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use schemas::hash::HashKey;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::lease::{Checkpoint, Lease};
-use schemas::time::Millis;
+use schemas::mutant::{self, Mutant};
+use schemas::time::{Millis, Span};
 
 use crate::core::{Closed, Judged};
 
@@ -22,13 +23,24 @@ pub struct Timing {
     pub retry_after: Duration,
 }
 
-/// Time at an edge: the monotonic clock decides when to act, the wall clock only whether a tick is worth sending.
+/// Time at an edge: the monotonic clock decides when to act, the stream's own clock whether a tick is worth sending and
+/// what retention may have taken away. The wall clock of a machine decides nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// Since any fixed point.
     pub monotonic: Duration,
-    /// Since the epoch.
-    pub wall: Millis,
+    /// Where the clock of the stream's service stands.
+    pub service: Span,
+}
+
+impl Now {
+    /// Time as an edge reads it; the wall clock stands in only until the service has said its time, and until then
+    /// nothing is decided by it.
+    #[must_use]
+    pub fn new(monotonic: Duration, service: Option<Span>, wall: Millis) -> Self {
+        let service = service.filter(|_| !mutant::is(Mutant::WallClockDecides));
+        Self { monotonic, service: service.unwrap_or(Span::at(wall)) }
+    }
 }
 
 /// A record as it was read.

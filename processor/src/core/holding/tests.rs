@@ -1,17 +1,21 @@
 use super::*;
 use crate::core::trimmed::{Kept, Read};
+use schemas::attr::{Attr, s};
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
 use schemas::hash::HashRange;
 use schemas::ids::{AccountId, BidId, SequenceNumber, SlotId};
+use schemas::lease::Beginning;
 use schemas::money::{BasisPoints, Price};
 use schemas::record::Kind;
+use schemas::seal::Seal;
+use schemas::time::Span;
 
 const WINDOW_MS: u64 = 10_000;
 const HOUR: u64 = 3_600_000;
 
 fn at(ms: u64) -> Now {
-    Now { monotonic: Duration::from_millis(ms), wall: Millis(ms) }
+    Now { monotonic: Duration::from_millis(ms), service: Span::at(Millis(ms)) }
 }
 
 fn row() -> Lease {
@@ -124,6 +128,90 @@ fn a_release_whose_reply_was_lost_is_a_release() {
     written(&mut holding, 210).expect("tried again");
     holding.on_row(Written::Refused(Some(Box::new(free))));
     assert_eq!(finish(&mut holding), Some(Finish::Released));
+}
+
+/// The row as a tool leaves it that sets one attribute of it.
+fn edited(row: &Lease, name: &str, value: Attr) -> Lease {
+    let mut attrs = row.to_attrs();
+    attrs.insert(name.to_owned(), value);
+    Lease::from_attrs(&attrs).unwrap()
+}
+
+#[test]
+fn a_place_that_a_tool_set_while_it_is_held_is_written_over_with_the_one_that_was_reached() {
+    for place in ["9", "1", "TRIM_HORIZON", "LATEST"] {
+        let mut holding = holding(row());
+        take(&mut holding, 1, 50_000, 1);
+        take(&mut holding, 2, 70_000, 0);
+        holding.on_written(0);
+        let (stands, _) = written(&mut holding, 1_000).expect("a checkpoint");
+        holding.on_row(Written::Done);
+        let found = edited(&stands, "checkpoint", s(place));
+        assert_eq!(found.seal, Seal::Broken(vec!["checkpoint"]), "{place}");
+        holding.on_seen(&found);
+        let told = holding.altered().expect("it is told").found.as_text().to_owned();
+        assert_eq!((told.as_str(), finish(&mut holding)), (place, None));
+        assert!(written(&mut holding, 1_199).is_none());
+        let (again, seen) = written(&mut holding, 1_200).expect("it does not wait for the next renewal");
+        let reached = (Checkpoint::After(sequence(2)), Millis(70_000), stands.counter);
+        assert_eq!((again.checkpoint, again.closed_through, seen), reached, "{place}");
+        holding.on_row(Written::Done);
+        assert_eq!(holding.altered(), None);
+    }
+}
+
+#[test]
+fn a_row_of_this_holding_whose_counter_a_tool_moved_is_written_over_and_never_read_from() {
+    // A renewal is refused: a tool set place and counter. One ahead is what a reply that was lost looks like.
+    for ahead in [1, 5] {
+        let mut holding = holding(row());
+        take(&mut holding, 1, 50_000, 1);
+        take(&mut holding, 2, 70_000, 0);
+        holding.on_written(0);
+        let (tried, _) = written(&mut holding, 1_000).expect("a checkpoint");
+        let found = edited(&tried, "checkpoint", s("999"));
+        let found = Lease { counter: row().counter + ahead, ..found };
+        holding.on_row(Written::Refused(Some(Box::new(found))));
+        assert_eq!((finish(&mut holding), holding.altered().is_some()), (None, true), "{ahead}");
+        let (again, seen) = written(&mut holding, 1_200).expect("tried again");
+        assert_eq!((again.checkpoint, seen), (Checkpoint::After(sequence(2)), 7 + ahead));
+    }
+}
+
+#[test]
+fn a_row_that_a_tool_replaced_is_lost_and_not_read_from() {
+    // What the Java library writes: no attribute of ours, its own owner or none, the next counter.
+    for owner in [None, Some("java".to_owned())] {
+        let mut holding = holding(row());
+        take(&mut holding, 1, 50_000, 1);
+        let (tried, _) = written(&mut holding, 1_000).expect("a checkpoint");
+        let place = Checkpoint::After(sequence(9));
+        let found = Lease { owner, checkpoint: place, seal: Seal::Foreign, ..tried };
+        holding.on_row(Written::Refused(Some(Box::new(found))));
+        assert_eq!(finish(&mut holding), Some(Finish::Lost));
+    }
+}
+
+#[test]
+fn who_asks_for_a_lease_that_a_tool_changed_gets_the_place_that_was_reached() {
+    let mut holding = holding(row());
+    take(&mut holding, 1, 50_000, 1);
+    take(&mut holding, 2, 70_000, 0);
+    holding.on_written(0);
+    let asked = Lease {
+        owner: Some("you".into()),
+        checkpoint_owner: Some("me".into()),
+        counter: 8,
+        checkpoint: Checkpoint::After(sequence(1_000)),
+        beginning: Beginning::Cut,
+        ..row()
+    };
+    holding.on_seen(&asked);
+    let (over, seen) = written(&mut holding, 10).expect("nothing waits to be durable");
+    assert_eq!(
+        (over.checkpoint, over.beginning, seen),
+        (Checkpoint::After(sequence(2)), Beginning::Whole, 8)
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use schemas::attr::{Attr, n, s};
 use schemas::time::Millis;
 
 fn lease(id: &str, owner: Option<&str>, counter: u64) -> Lease {
@@ -159,6 +160,148 @@ fn what_nobody_can_have_seen_is_cut() {
         matches!(&actions[..], [Action::Take { row, .. }] if row.beginning == Beginning::Cut),
         "{actions:?}"
     );
+}
+
+/// The row as a tool leaves it that sets one attribute of it.
+fn edited(row: &Lease, name: &str, value: Attr) -> Lease {
+    let mut attrs = row.to_attrs();
+    attrs.insert(name.to_owned(), value);
+    Lease::from_attrs(&attrs).unwrap()
+}
+
+/// The row as a tool leaves it that replaces it.
+fn replaced(row: &Lease, checkpoint: &str) -> Lease {
+    let names = ["leaseKey", "leaseCounter", "startingHashKey", "endingHashKey", "parentShardId"];
+    let mut attrs = row.to_attrs();
+    attrs.retain(|name, _| names.contains(&name.as_str()));
+    attrs.insert("checkpoint".to_owned(), s(checkpoint));
+    Lease::from_attrs(&attrs).unwrap()
+}
+
+/// The one row that is taken, and what of it was not believed.
+fn takes(rows: &[Lease], shard: &str) -> (Lease, Vec<Doubt>) {
+    let of = |action| match action {
+        Action::Take { row, doubts, .. } if row.shard_id.0 == shard => Some((row, doubts)),
+        _ => None,
+    };
+    look(&mut me(), rows, 0).into_iter().find_map(of).expect("it is taken")
+}
+
+#[test]
+fn a_place_that_our_processor_did_not_write_is_cut_and_told_once() {
+    let root = Lease {
+        checkpoint: Checkpoint::After("50".parse().unwrap()),
+        replay_clock: Millis(5),
+        closed_through: Millis(9),
+        stream_created: Some(Millis(1)),
+        inherited: true,
+        ..lease("a", None, 1)
+    };
+    assert_eq!(takes(std::slice::from_ref(&root), "a").1, [], "our own is believed");
+    let rows = [
+        edited(&root, "checkpoint", s("60")),
+        edited(&root, "checkpoint", s("40")),
+        edited(&root, "replayClock", n(6)),
+        edited(&root, "closedThrough", n(99)),
+        edited(&root, "startingHashKey", s(7)),
+        replaced(&root, "60"),
+        replaced(&root, "LATEST"),
+    ];
+    for row in rows {
+        let shards = [Listed { range: HashRange::ALL, ..listed(std::slice::from_ref(&row)).remove(0) }];
+        let held = BTreeSet::new();
+        let (age, created, appetite) = (Age::Old, None, Appetite::Share);
+        let rows = std::slice::from_ref(&row);
+        let at = Look { rows, shards: &shards, age, created, held: &held, appetite };
+        let actions = me().on_look(&at, Duration::ZERO);
+        let [Action::Take { row: taken, doubts, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((taken.beginning, taken.replay_clock), (Beginning::Cut, Millis(0)), "{row:?}");
+        assert_eq!((taken.range, taken.closed_through), (HashRange::ALL, row.closed_through), "{row:?}");
+        let [doubt] = &doubts[..] else { panic!("{doubts:?}") };
+        assert_eq!((&doubt.found, doubt.seal == Seal::Ours), (&row.checkpoint, false));
+        assert_eq!(
+            Lease::from_attrs(&taken.to_attrs()).unwrap().seal,
+            Seal::Ours,
+            "it is sealed by the take"
+        );
+    }
+}
+
+#[test]
+fn a_root_that_is_set_back_to_its_beginning_is_whole_while_nothing_of_it_is_gone() {
+    let root = Lease { checkpoint: Checkpoint::After("50".parse().unwrap()), ..lease("a", None, 1) };
+    let root = Lease { replay_clock: Millis(5), closed_through: Millis(9), ..root };
+    for word in ["TRIM_HORIZON", "LATEST"] {
+        let (taken, doubts) = takes(&[edited(&root, "checkpoint", s(word))], "a");
+        let place = (taken.checkpoint, taken.replay_clock, taken.beginning);
+        assert_eq!(place, (Checkpoint::TrimHorizon, Millis(0), Beginning::Whole), "{word}");
+        assert_eq!((taken.closed_through, doubts.len()), (Millis(9), 1), "it never goes down");
+    }
+    let (taken, doubts) = takes(&[replaced(&root, "TRIM_HORIZON")], "a");
+    assert_eq!((taken.beginning, doubts.len()), (Beginning::Whole, 0), "nobody read from it");
+}
+
+#[test]
+fn a_child_whose_place_a_tool_set_is_cut_with_and_without_open_tails() {
+    let [parent, a, _] = parent_and_children();
+    let open = Lease { inherited: true, tails: vec![parent.tail().unwrap()], counter: 1, ..a.clone() };
+    let done = Lease {
+        checkpoint: Checkpoint::After("50".parse().unwrap()),
+        replay_clock: Millis(12),
+        closed_through: Millis(13),
+        tails: Vec::new(),
+        ..open.clone()
+    };
+    assert_eq!(takes(std::slice::from_ref(&open), "a").1, []);
+    let rows = [
+        edited(&open, "checkpoint", s("60")),
+        edited(&open, "checkpoint", s("LATEST")),
+        edited(&open, "tails", Attr::L(Vec::new())),
+        edited(&done, "checkpoint", s("TRIM_HORIZON")),
+        edited(&done, "checkpoint", s("LATEST")),
+        edited(&done, "checkpoint", s("40")),
+        replaced(&done, "60"),
+    ];
+    for row in rows {
+        let (taken, doubts) = takes(&[parent.clone(), row.clone()], "a");
+        let place = (taken.beginning, taken.replay_clock, taken.inherited, taken.tails.len());
+        assert_eq!(place, (Beginning::Cut, Millis(0), true, 0), "{row:?}");
+        assert_eq!(doubts.len(), 1);
+    }
+}
+
+#[test]
+fn what_a_parent_left_is_cut_when_a_tool_wrote_its_row() {
+    let [parent, a, _] = parent_and_children();
+    let (taken, doubts) = takes(&[parent.clone(), a.clone()], "a");
+    assert_eq!((taken.tails[0].beginning, doubts), (Beginning::Whole, Vec::new()));
+    for row in [edited(&parent, "tailCheckpoint", s("8")), replaced(&parent, "SHARD_END")] {
+        let (taken, doubts) = takes(&[row, a.clone()], "a");
+        let tail = &taken.tails[0];
+        assert_eq!((tail.beginning, tail.replay_clock), (Beginning::Cut, Millis(0)));
+        assert_eq!((taken.beginning, doubts[0].shard_id.0.as_str()), (Beginning::Whole, "p"));
+    }
+}
+
+#[test]
+fn a_row_of_an_earlier_release_is_believed_and_sealed_by_its_take() {
+    let row = Lease { checkpoint: Checkpoint::After("50".parse().unwrap()), ..lease("a", None, 1) };
+    let mut attrs = row.to_attrs();
+    attrs.remove(schemas::seal::ATTRIBUTE);
+    let earlier = Lease::from_attrs(&attrs).unwrap();
+    assert_eq!(earlier.seal, Seal::Earlier);
+    let (taken, doubts) = takes(&[earlier], "a");
+    assert_eq!((taken.beginning, taken.seal, doubts.len()), (Beginning::Whole, Seal::Ours, 0));
+}
+
+#[test]
+fn an_own_row_that_a_tool_changed_before_it_was_held_is_sealed_before_it_is_read_from() {
+    let own = Lease { checkpoint: Checkpoint::After("50".parse().unwrap()), ..lease("a", Some("me"), 4) };
+    let own = Lease { inherited: true, ..own };
+    let held = look(&mut me(), std::slice::from_ref(&own), 0);
+    assert!(matches!(&held[..], [Action::Hold(_)]), "{held:?}");
+    let (taken, doubts) = takes(&[edited(&own, "checkpoint", s("60"))], "a");
+    assert_eq!((taken.counter, taken.beginning, doubts.len()), (5, Beginning::Cut, 1));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemas::ids::ShardId;
 use schemas::lease::{Checkpoint, Lease};
-use schemas::time::Millis;
+use schemas::time::{Millis, Span};
 
 use super::reference::recompute;
 use super::store::Store;
@@ -52,7 +52,7 @@ struct Fleet {
 }
 
 fn now_of(world: &World, skew: u64) -> Now {
-    Now { monotonic: Duration::from_millis(world.now), wall: Millis(world.now + skew) }
+    Now { monotonic: Duration::from_millis(world.now), service: Span::at(Millis(world.now + skew)) }
 }
 
 impl Fleet {
@@ -122,7 +122,7 @@ impl Fleet {
         for action in self.workers[at].watch.on_look(&look, now.monotonic) {
             match action {
                 Action::Make(row) => drop(self.write(&row, None)),
-                Action::Take { row, seen } => {
+                Action::Take { row, seen, .. } => {
                     let waits = row.checkpoint_owner.is_some();
                     if matches!(self.write(&row, Some(seen)), Written::Done) && !waits {
                         self.hold(at, row, now);

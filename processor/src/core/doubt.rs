@@ -1,0 +1,94 @@
+//! What becomes of a lease row whose place our processor did not write.
+//!
+//! Such a place may lie behind bids that nobody counted, or its clocks may belong to another place. So it is read from
+//! as it stands, with the clock of its first record, and every window that may have begun before is cut. What the
+//! stream itself says of a shard, its range and its parents, is taken from the stream.
+//!
+//! `closedThrough` stays as it is found. Lowering it could write windows again that someone took care to keep
+//! unwritten, as `leases forget` does; where it was raised, the windows it passes are not written. Both ways no auction
+//! is written from a part of its bids.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemas::ids::ShardId;
+use schemas::lease::{Beginning, Checkpoint, Lease};
+use schemas::seal::Seal;
+use schemas::time::Millis;
+
+use super::lease::{Age, Listed};
+
+/// A place that is not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Whose row it stands in.
+    pub shard_id: ShardId,
+    /// The checkpoint that was found.
+    pub found: Checkpoint,
+    /// Why it is not believed.
+    pub seal: Seal,
+    /// What becomes of the windows there.
+    pub beginning: Beginning,
+}
+
+impl Doubt {
+    /// The doubt about a row as it was found.
+    #[must_use]
+    pub fn of(row: &Lease, beginning: Beginning) -> Self {
+        let (shard_id, found, seal) = (row.shard_id.clone(), row.checkpoint.clone(), row.seal.clone());
+        Self { shard_id, found, seal, beginning }
+    }
+}
+
+impl fmt::Display for Doubt {
+    /// What does not agree.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.seal.disagrees().unwrap_or_default())
+    }
+}
+
+/// The rows as they may be believed, and what is not believed as it stands.
+#[derive(Clone, Debug, Default)]
+pub struct Believed {
+    /// All rows, in the order in which they were given.
+    pub rows: Vec<Lease>,
+    /// The doubts, by shard.
+    pub doubts: BTreeMap<ShardId, Doubt>,
+}
+
+/// Looks at all rows, beside the shards as the stream lists them.
+#[must_use]
+pub fn believe(rows: &[Lease], shards: &[Listed], age: Age) -> Believed {
+    let mut believed = Believed::default();
+    for row in rows {
+        if row.is_trusted() {
+            believed.rows.push(row.clone());
+            continue;
+        }
+        let doubted = doubted(row, shards.iter().find(|shard| shard.shard_id == row.shard_id), age);
+        believed.doubts.insert(row.shard_id.clone(), Doubt::of(row, doubted.beginning));
+        believed.rows.push(doubted);
+    }
+    believed
+}
+
+/// A row whose place is not believed, as it may be read from. A word such as `LATEST` has it read from the shard's
+/// beginning, which is whole where nothing stood before it and nothing is gone.
+#[must_use]
+pub fn doubted(row: &Lease, shard: Option<&Listed>, age: Age) -> Lease {
+    let mut doubted = Lease { beginning: Beginning::Cut, inherited: true, ..row.clone() };
+    doubted.tails.clear();
+    doubted.replay_clock = Millis(0);
+    if let Some(shard) = shard {
+        doubted.range = shard.range;
+        doubted.parents.clone_from(&shard.parents);
+        doubted.parents.sort_unstable();
+    }
+    if matches!(row.checkpoint, Checkpoint::TrimHorizon | Checkpoint::Latest) {
+        doubted.checkpoint = Checkpoint::TrimHorizon;
+        if doubted.parents.is_empty() && age == Age::Young {
+            doubted.beginning = Beginning::Whole;
+        }
+    }
+    doubted
+}
