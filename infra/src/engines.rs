@@ -62,6 +62,7 @@ impl Engines {
         let postgres = postgres::start(options).await.map_err(|error| of_postgres(&error))?;
         let options = dsql::DsqlOptions {
             listen: listen(ports.dsql),
+            data: Some(postgres.data_dir()),
             ..dsql::DsqlOptions::before(postgres.database_url())
         };
         let dsql = match dsql::start(options).await {
@@ -120,6 +121,12 @@ impl Engines {
         let status = status.map_or_else(|| "its status is unknown".to_owned(), |status| status.to_string());
         let folder = self.postgres.dir();
         let ended = format!("postgres (DSQL stand-in) ended by itself ({status})");
+        if !self.postgres.data_dir().exists() {
+            let folder = folder.display();
+            return Failure::io(format!(
+                "{ended}: its folder {folder} was removed or moved away; put it back, or start again without it"
+            ));
+        }
         if is_full(folder) {
             let folder = folder.display();
             return Failure::io(format!(
@@ -184,7 +191,7 @@ fn of_dsql(error: &dsql::Error) -> Failure {
     match error {
         Error::AddressInUse(_) => in_use("dsql", "--dsql-port", error),
         Error::NotLoopback(_) | Error::Url => Failure::usage(sentence("dsql", error, "")),
-        Error::Listen { .. } => Failure::io(sentence("dsql", error, "")),
+        Error::Listen { .. } | Error::Data { .. } => Failure::io(sentence("dsql", error, "")),
         Error::Upstream(_) | Error::Unreachable(_) => Failure::unavailable(sentence("dsql", error, "")),
     }
 }

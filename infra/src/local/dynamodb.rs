@@ -1,8 +1,8 @@
 //! The local DynamoDB: `dynoxide-rs` in process, behind an HTTP door on a loopback address.
 //!
 //! Owns the listener, the runtime the engine runs on and the timer that sweeps expired items. It never
-//! creates a table (that is provisioning) and never touches a request: what the engine answers is what
-//! the client gets.
+//! creates a table (that is provisioning) and never touches a request that [`front`] lets in: what the
+//! engine answers is what the client gets.
 //!
 //! The engine serialises everything behind one lock and blocks whatever thread polls it, so it gets a
 //! runtime of its own: the pipeline's worker threads never wait for SQLite, and dropping that runtime
@@ -10,9 +10,11 @@
 //! the SDK on two busy cores a second one made no difference that could be told from noise (15 runs of
 //! each in turn, debug build, 2,000 to 3,800 puts/s either way; `writers_at_once_lose_nothing` prints it).
 
+mod front;
+
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dynoxide::{Database, server};
@@ -20,7 +22,11 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::time::{self, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use self::front::{Front, hidden_address};
+use super::inode::Inode;
 
 /// The database's file inside [`DynamoOptions::dir`].
 const FILE_NAME: &str = "dynamodb.sqlite";
@@ -123,8 +129,12 @@ pub async fn start_sweeping(options: DynamoOptions, sweep_every: Duration) -> Re
     let listener = listen(options.listen)?;
     let address =
         listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
-    let listener = listener.into_std().map_err(|source| Error::Listen { address, source })?;
+    let engine = hidden_listener()?;
+    let hidden = engine.local_addr().map_err(|source| Error::Listen { address, source })?;
+    let std = |listener: TcpListener| listener.into_std().map_err(|source| Error::Listen { address, source });
+    let (listener, engine) = (std(listener)?, std(engine)?);
     let database = open(options.dir.clone()).await?;
+    let front = Front::new(hidden, options.dir.as_deref().map(file_in).transpose()?);
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
 
     let (stop, stop_asked) = oneshot::channel();
@@ -132,7 +142,9 @@ pub async fn start_sweeping(options: DynamoOptions, sweep_every: Duration) -> Re
     std::thread::Builder::new()
         .name("local-dynamodb".to_owned())
         .spawn(move || {
-            runtime.block_on(serve(listener, database, sweep_every, stop_asked));
+            let sweeper = runtime.spawn(sweep(database.clone(), sweep_every));
+            runtime.block_on(serve([listener, engine], front, database, stop_asked));
+            sweeper.abort();
             // Ends what connections are left, and with the last of them the file is closed.
             drop(runtime);
             let _ = stopped_tx.send(());
@@ -163,6 +175,16 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
+/// Where the engine itself listens.
+fn hidden_listener() -> Result<TcpListener, Error> {
+    listen(hidden_address()).or_else(|_| listen(SocketAddr::from(([127, 0, 0, 1], 0))))
+}
+
+/// The file of a database that is open.
+fn file_in(dir: &Path) -> Result<Inode, Error> {
+    Inode::at(dir.join(FILE_NAME)).map_err(|source| Error::Folder { dir: dir.to_owned(), source })
+}
+
 async fn open(dir: Option<PathBuf>) -> Result<Database, Error> {
     let opened = tokio::task::spawn_blocking(move || open_blocking(dir)).await;
     opened.map_err(|join| Error::Open(join.to_string()))?
@@ -185,31 +207,30 @@ fn open_blocking(dir: Option<PathBuf>) -> Result<Database, Error> {
 }
 
 async fn serve(
-    listener: std::net::TcpListener,
+    listeners: [std::net::TcpListener; 2],
+    front: Front,
     database: Database,
-    sweep_every: Duration,
     stop: oneshot::Receiver<()>,
 ) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return warn!(%error, "local dynamodb lost its listener"),
+    let [listener, engine] = listeners.map(TcpListener::from_std);
+    let (listener, engine) = match (listener, engine) {
+        (Ok(listener), Ok(engine)) => (listener, engine),
+        (Err(error), _) | (_, Err(error)) => return warn!(%error, "local dynamodb lost its listener"),
     };
-    let sweeper = tokio::spawn(sweep(database.clone(), sweep_every));
-    let (stopping_tx, stopping) = oneshot::channel();
-    let served = server::serve_with_shutdown(listener, database, async move {
+    let stopping = CancellationToken::new();
+    // It stops with the runtime, once nobody uses it any more.
+    let engine = server::serve_with_shutdown(engine, database, std::future::pending());
+    let out_of_patience = async {
         // A dropped handle asks for the same.
         let _ = stop.await;
-        let _ = stopping_tx.send(());
-    });
-    let out_of_patience = async {
-        let _ = stopping.await;
+        stopping.cancel();
         time::sleep(GRACE).await;
     };
     tokio::select! {
-        result = served => if let Err(error) = result { warn!(%error, "local dynamodb ended early") },
+        () = front.run(listener, stopping.clone()) => {}
+        result = engine => if let Err(error) = result { warn!(%error, "local dynamodb ended early") },
         () = out_of_patience => debug!("local dynamodb cuts off requests under way"),
     }
-    sweeper.abort();
 }
 
 async fn sweep(database: Database, every: Duration) {

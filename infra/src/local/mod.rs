@@ -7,4 +7,5 @@ pub mod dsql;
 pub mod dynamodb;
 mod inode;
 pub mod kinesis;
+mod origin;
 pub mod postgres;

@@ -37,7 +37,11 @@ impl Local {
 
     async fn within(limits: Limits) -> Self {
         let postgres = postgres::start(PostgresOptions::temporary()).await.unwrap();
-        let options = DsqlOptions { limits, ..DsqlOptions::before(postgres.database_url()) };
+        let options = DsqlOptions {
+            limits,
+            data: Some(postgres.data_dir()),
+            ..DsqlOptions::before(postgres.database_url())
+        };
         let dsql = dsql::start(options).await.unwrap();
         let local = Self { dsql, postgres };
         let client = local.connect().await;
@@ -243,6 +247,25 @@ async fn a_connection_is_closed_when_its_time_is_over() {
     // Closed without a word is an end or an error of the stream, never an answer.
     assert!(ended.err().is_none_or(|error| error.code().is_none()));
     assert!(client.batch_execute("SELECT 1").await.is_err());
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_to_data_that_was_moved_away_is_not_acknowledged() {
+    let local = Local::start().await;
+    let mut client = local.connect().await;
+    let (data, away) = (local.postgres.data_dir(), local.postgres.dir().join("away"));
+    std::fs::rename(&data, &away).unwrap();
+    let by_itself = client.execute("UPDATE t SET n = n + 1 WHERE id = 1", &[]).await.unwrap_err();
+    let in_a_transaction = add(&mut client, 1).await.unwrap_err();
+    for error in [by_itself, in_a_transaction] {
+        assert_eq!(code(&error), "XX000", "{error:?}");
+        let said = message(&error);
+        assert!(said.contains(data.to_str().unwrap()) && said.contains("put it back"), "{said}");
+    }
+    assert_eq!(client.query("SELECT n FROM t", &[]).await.unwrap().len(), 1, "reads go on");
+    std::fs::rename(&away, &data).unwrap();
+    add(&mut client, 1).await.unwrap();
     local.stop().await;
 }
 

@@ -36,7 +36,7 @@ async fn raw(handle: &KinesisHandle, request: &str, body: &[u8]) -> (u16, String
     let address = handle.endpoint_url().trim_start_matches("http://").to_owned();
     let mut socket = TcpStream::connect(address).await.unwrap();
     let length = body.len();
-    let head = format!("{request}host: x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let head = format!("{request}host: 127.0.0.1\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     let _ = socket.write_all(body).await;
     let mut answer = Vec::new();

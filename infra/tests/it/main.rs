@@ -17,6 +17,7 @@ mod kinesis_fanout;
 mod kinesis_kill;
 mod kinesis_time;
 mod local;
+mod local_doors;
 mod planted;
 mod postgres;
 mod processor;

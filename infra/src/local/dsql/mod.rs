@@ -30,6 +30,7 @@ mod statement;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ use self::door::{Door, Lobby};
 use self::inject::{Dice, Shared};
 pub use self::inject::{Injected, Injection};
 use self::session::Terms;
+use super::inode::Inode;
 
 /// What PostgreSQL lacks of DSQL's own schema. Jobs are done before their id is answered, so waiting for
 /// one is to do nothing.
@@ -74,7 +76,7 @@ impl Default for Limits {
             transaction_bytes: 10 << 20,
             transaction_age: Duration::from_secs(300),
             connection_age: Duration::from_secs(3_600),
-            login_age: Duration::from_secs(10),
+            login_age: Duration::from_secs(30),
             connects_per_second: 100,
             connects_burst: 1_000,
         }
@@ -88,6 +90,8 @@ pub struct DsqlOptions {
     pub listen: SocketAddr,
     /// PostgreSQL's URL, as its handle gives it.
     pub upstream: String,
+    /// PostgreSQL's data, when it is on this machine: a commit is not acknowledged while that is not in its place.
+    pub data: Option<PathBuf>,
     /// Faults to begin with.
     pub injection: Injection,
     /// Bounds.
@@ -100,6 +104,7 @@ impl DsqlOptions {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             upstream: upstream.into(),
+            data: None,
             injection: Injection::default(),
             limits: Limits::default(),
         }
@@ -129,6 +134,14 @@ pub enum Error {
     /// PostgreSQL refused or did not answer.
     #[error("postgres (DSQL stand-in) cannot be prepared")]
     Upstream(#[source] tokio_postgres::Error),
+    /// The data of PostgreSQL is not where it should be.
+    #[error("the data of postgres (DSQL stand-in) is not at {path}")]
+    Data {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// PostgreSQL's address could not be found.
     #[error("postgres (DSQL stand-in) cannot be reached")]
     Unreachable(#[source] io::Error),
@@ -182,13 +195,14 @@ impl Drop for DsqlHandle {
 pub async fn start(options: DsqlOptions) -> Result<DsqlHandle, Error> {
     let config: tokio_postgres::Config = options.upstream.parse().map_err(Error::Upstream)?;
     let upstream = prepare(&config).await?;
+    let files = files(options.data)?;
     let listener = listen(options.listen).await?;
     let address =
         listener.local_addr().map_err(|source| Error::Listen { address: options.listen, source })?;
     let database_url = url(&config, address).ok_or(Error::Url)?;
     let shared = Arc::new(Shared::default());
     shared.set(options.injection);
-    let doorman = tokio::spawn(accept(listener, upstream, Arc::clone(&shared), options.limits));
+    let doorman = tokio::spawn(accept(listener, upstream, Arc::clone(&shared), options.limits, files));
     debug!(injection = ?options.injection, "what the proxy injects");
     info!(%address, %upstream, "proxy before postgres (DSQL stand-in) started");
     Ok(DsqlHandle { address, database_url, shared, doorman })
@@ -205,6 +219,12 @@ async fn prepare(config: &tokio_postgres::Config) -> Result<SocketAddr, Error> {
     let _ = driven.await;
     let mut found = tokio::net::lookup_host((host.as_str(), port)).await.map_err(Error::Unreachable)?;
     found.next().ok_or(Error::Url)
+}
+
+/// What must stay in its place for a commit to last: the data and its log, which fall to a removal at different moments.
+fn files(data: Option<PathBuf>) -> Result<Arc<[Inode]>, Error> {
+    let paths = data.into_iter().flat_map(|data| [data.join("pg_wal"), data]);
+    paths.map(|path| Inode::at(&path).map_err(|source| Error::Data { path, source })).collect()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -225,7 +245,13 @@ fn url(config: &tokio_postgres::Config, address: SocketAddr) -> Option<String> {
     Some(format!("postgres://{user}:{password}@{address}/{database}"))
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>, limits: Limits) {
+async fn accept(
+    listener: TcpListener,
+    upstream: SocketAddr,
+    shared: Arc<Shared>,
+    limits: Limits,
+    files: Arc<[Inode]>,
+) {
     let mut door = Door::new(&limits);
     // Dropped with this task, it ends every connection.
     let mut sessions = JoinSet::new();
@@ -246,7 +272,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>
         let dice = Dice::new(Arc::clone(&shared), connection);
         let is_known = Arc::default();
         let is_refused = !door.admits(Instant::now());
-        let terms = Terms { limits, is_refused, is_known: Arc::clone(&is_known) };
+        let terms = Terms { limits, is_refused, is_known: Arc::clone(&is_known), files: Arc::clone(&files) };
         let session = sessions.spawn(async move {
             match session::run(client, upstream, dice, terms).await {
                 Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {

@@ -3,6 +3,7 @@
 //! Owns the wording. The codes and texts are those of the Aurora DSQL user guide, pages "Concurrency
 //! control" and "Quotas and database limits".
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -71,6 +72,12 @@ impl Refusal {
     /// The service went away; at COMMIT nobody knows what came of it.
     pub(super) fn unavailable() -> Self {
         Self::new("XX000", "server unavailable")
+    }
+
+    /// A commit went to data that is no longer in its place.
+    pub(super) fn data_lost(path: &dyn Display, error: &std::io::Error) -> Self {
+        let then = "put it back, or stop and start the engine";
+        Self::new("XX000", format!("server unavailable: commits to {path} are lost: {error}; {then}"))
     }
 
     /// Marks an error that the proxy made up, so that a report can tell it from a genuine one.

@@ -34,6 +34,7 @@ use super::frame::{self, Frame, Frames, put_ready, take_text};
 use super::inject::Dice;
 use super::reply::Refusal;
 use super::statement::{Kind, judge, split};
+use crate::local::inode::Inode;
 
 /// What a client may ask before it says who it is (PostgreSQL manual, "Message Formats").
 const CANCEL_REQUEST: u32 = 80_877_102;
@@ -56,6 +57,8 @@ pub(super) struct Terms {
     pub(super) is_refused: bool,
     /// Set once the client has logged in.
     pub(super) is_known: Arc<AtomicBool>,
+    /// What must be in its place for a commit to be acknowledged.
+    pub(super) files: Arc<[Inode]>,
 }
 
 /// Serves one client until either side ends, or its time is over.
@@ -115,6 +118,7 @@ async fn enter(
         own: None,
         is_skipping: false,
         has_copied: false,
+        files: terms.files,
     };
     session.client.take_up_to(LOGIN_BYTES_MAX);
     let is_in = session.log_in(&startup).await?;
@@ -140,6 +144,8 @@ struct Session {
     is_skipping: bool,
     /// Whether the frames answered last copied rows in, which made the `Sync` behind them meaningless.
     has_copied: bool,
+    /// What must be in its place for a commit to be acknowledged.
+    files: Arc<[Inode]>,
 }
 
 /// What goes to PostgreSQL in one piece and is answered by one "ready".

@@ -99,6 +99,11 @@ impl PostgresHandle {
         self.folder.root()
     }
 
+    /// The folder of its data, in [`Self::dir`].
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.data()
+    }
+
     /// The server's process id; `None` once it has ended.
     pub fn process_id(&self) -> Option<u32> {
         self.server.id()

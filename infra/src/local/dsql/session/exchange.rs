@@ -71,7 +71,13 @@ impl Session {
         let is_ok = self.answers(request, hold || fate != Fate::Done).await?;
         match fate {
             Fate::Done if ends => self.run_own(ROLLBACK).await.map(|_| false),
-            Fate::Done => Ok(is_ok),
+            Fate::Done => match self.lost_files().filter(|_| commits && is_ok) {
+                Some(lost) => {
+                    self.answer_instead(begin, &lost);
+                    Ok(false)
+                }
+                None => Ok(is_ok),
+            },
             Fate::LostReply => Err(lost("reply")),
             // On DSQL a refused COMMIT ends its transaction.
             Fate::Conflict | Fate::SchemaConflict | Fate::UnavailableUndone => {
@@ -209,7 +215,8 @@ impl Session {
             self.answer_instead(begin, &refusal);
             return Ok(false);
         }
-        let fate = if self.tx.has_changes_to_commit() { self.dice.fate() } else { Fate::Done };
+        let changes = self.tx.has_changes_to_commit();
+        let fate = if changes { self.dice.fate() } else { Fate::Done };
         let does = matches!(fate, Fate::Done | Fate::LostReply | Fate::UnavailableDone);
         let error = self.run_own(if does { COMMIT } else { ROLLBACK }).await?;
         match (fate, error) {
@@ -219,13 +226,24 @@ impl Session {
             (Fate::UnavailableDone | Fate::UnavailableUndone, _) => {
                 self.answer_instead(begin, &Refusal::unavailable().injected());
             }
-            (Fate::Done, None) => return Ok(true),
+            (Fate::Done, None) => match self.lost_files().filter(|_| changes) {
+                Some(lost) => self.answer_instead(begin, &lost),
+                None => return Ok(true),
+            },
             (Fate::Done, Some(error)) => {
                 self.out.truncate(begin);
                 self.put_error(&error, None);
             }
         }
         Ok(false)
+    }
+
+    /// Why a commit that PostgreSQL has done will not last. Looked at after it: a removal before would be missed else.
+    fn lost_files(&self) -> Option<Refusal> {
+        let (file, error) = self.files.iter().find_map(|file| Some((file, file.check().err()?)))?;
+        let path = file.path().display();
+        tracing::error!(%path, %error, "commit of the local dsql not acknowledged");
+        Some(Refusal::data_lost(&path, &error))
     }
 
     /// Replaces the answers from `begin` on by an error.

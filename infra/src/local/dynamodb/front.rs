@@ -1,0 +1,214 @@
+//! The door before the engine: refuses pages of a browser, and changes while the database's file is not in its place.
+//!
+//! The engine itself answers every origin and looks at no `Host`, so it listens where a page cannot guess it. Each
+//! connection from a client has one to the engine.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue, ORIGIN};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::local::inode::Inode;
+use crate::local::origin;
+
+/// Connections at once; a further one waits to be accepted.
+const CONNECTIONS_MAX: usize = 4_096;
+/// How long a client may take to send the head of a request, and how long a connection may lie idle.
+const HEAD_DEADLINE: Duration = Duration::from_secs(300);
+/// A connection to the engine that lay idle for longer is not used again: the engine may just be closing it.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// The pause after a connection could not be accepted: there are no files left, and trying at once would not help.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Operations that change nothing.
+const READS: [&str; 6] = ["Get", "BatchGet", "TransactGet", "Query", "Scan", "Describe"];
+/// What an operation's name follows in `X-Amz-Target`.
+const TARGET: &str = "DynamoDB_20120810.";
+
+type Body = Either<Full<Bytes>, Incoming>;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub(super) struct Front {
+    /// Where the engine listens.
+    engine: SocketAddr,
+    /// The database's file, when there is one.
+    file: Option<Inode>,
+    /// Whether it was told that the file is not in its place.
+    is_told: AtomicBool,
+}
+
+/// An address of loopback that a page cannot find by trying: one of 16 million and a port.
+pub(super) fn hidden_address() -> SocketAddr {
+    let [second, third, fourth, _] = rand::random::<u32>().to_be_bytes();
+    // Elsewhere than on Linux loopback is 127.0.0.1 alone.
+    let ip = match cfg!(target_os = "linux") {
+        true => Ipv4Addr::new(127, second, third, fourth.clamp(1, 254)),
+        false => Ipv4Addr::LOCALHOST,
+    };
+    SocketAddr::from((ip, 0))
+}
+
+impl Front {
+    /// A door before the engine at this address, with its database's file when there is one.
+    pub(super) fn new(engine: SocketAddr, file: Option<Inode>) -> Self {
+        Self { engine, file, is_told: AtomicBool::new(false) }
+    }
+
+    /// Accepts connections until the stop, then waits for those under way.
+    pub(super) async fn run(self, listener: TcpListener, stop: CancellationToken) {
+        let (shared, connections) = (Arc::new(self), TaskTracker::new());
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = accept(&listener, &places) => accepted,
+            };
+            match accepted {
+                Ok((socket, place)) => {
+                    let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                    connections.spawn(async move {
+                        connection(socket, shared, stop).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "connection to the local dynamodb not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        connections.close();
+        connections.wait().await;
+    }
+
+    /// Refuses a change while what it would write to is not where it was opened. Tells of it once.
+    fn lost_file(&self) -> Option<Response<Body>> {
+        let file = self.file.as_ref()?;
+        let Err(error) = file.check() else {
+            self.is_told.store(false, Ordering::Relaxed);
+            return None;
+        };
+        let path = file.path().display();
+        let reason = format!(
+            "the database {path} cannot be written: {error}; put it back, or stop and start the engine"
+        );
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::error!(%path, %error, "changes of the local dynamodb are refused until its database is back");
+        }
+        Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", &reason))
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (socket, _) = listener.accept().await?;
+    Ok((socket, place))
+}
+
+async fn connection(socket: TcpStream, shared: Arc<Front>, stop: CancellationToken) {
+    let engine = Arc::new(Mutex::new(Engine::default()));
+    let service = service_fn(move |request| answer(request, Arc::clone(&shared), Arc::clone(&engine)));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(served);
+    tokio::select! {
+        _ = served.as_mut() => {}
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            let _ = served.await;
+        }
+    }
+}
+
+async fn answer(
+    mut request: Request<Incoming>,
+    shared: Arc<Front>,
+    engine: Arc<Mutex<Engine>>,
+) -> io::Result<Response<Body>> {
+    if let Err(reason) = origin::check(&request) {
+        return Ok(refusal(StatusCode::FORBIDDEN, "AccessDeniedException", &reason));
+    }
+    let changes = changes(&request);
+    if changes && let Some(refused) = shared.lost_file() {
+        return Ok(refused);
+    }
+    // The engine would let the page's origin read the answer, and the client has had its "continue" from here.
+    request.headers_mut().remove(ORIGIN);
+    request.headers_mut().remove(EXPECT);
+    let response = engine.lock().await.send(request, shared.engine).await?;
+    // What was removed while it was written is lost.
+    let lost = if changes { shared.lost_file() } else { None };
+    Ok(lost.unwrap_or_else(|| response.map(Either::Right)))
+}
+
+/// Whether a request asks for an operation that may change something.
+fn changes(request: &Request<Incoming>) -> bool {
+    let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok());
+    let operation = target.and_then(|target| target.strip_prefix(TARGET)).unwrap_or_default();
+    !operation.is_empty()
+        && !operation.starts_with("List")
+        && !READS.iter().any(|read| operation.starts_with(read))
+}
+
+fn refusal(status: StatusCode, code: &str, reason: &str) -> Response<Body> {
+    let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": reason });
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body.to_string()))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.0"));
+    response
+}
+
+/// One connection to the engine.
+#[derive(Debug, Default)]
+struct Engine {
+    open: Option<(SendRequest<Incoming>, Instant)>,
+}
+
+impl Engine {
+    async fn send(
+        &mut self,
+        request: Request<Incoming>,
+        address: SocketAddr,
+    ) -> io::Result<Response<Incoming>> {
+        let mut sender = match self.open.take() {
+            Some((sender, used)) if used.elapsed() < IDLE_MAX => sender,
+            _ => connect(address).await?,
+        };
+        if sender.ready().await.is_err() {
+            sender = connect(address).await?;
+        }
+        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        self.open = Some((sender, Instant::now()));
+        Ok(response)
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<SendRequest<Incoming>> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let (sender, driven) =
+        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(io::Error::other)?;
+    // Ends with the sender.
+    tokio::spawn(driven);
+    Ok(sender)
+}

@@ -1,0 +1,100 @@
+//! Who may ask the engines that speak HTTP: programs of this machine, not pages of a browser.
+//!
+//! A browser lets any page send requests to loopback. It says in `Origin` which page asks, and in `Host` by which name
+//! the page found the address, also when that name was made to lead here (DNS rebinding). Programs send no `Origin`.
+
+use std::net::IpAddr;
+
+use hyper::Request;
+use hyper::header::{HOST, HeaderName, ORIGIN};
+
+/// Refuses a request of a page, or one that came by a name other than this machine's own. Gives the reason and what to
+/// do.
+pub(crate) fn check<B>(request: &Request<B>) -> Result<(), String> {
+    let values = |name: HeaderName| {
+        let values = request.headers().get_all(name).into_iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let hosts: Vec<String> = values(HOST).chain(authority).collect();
+    if let Some(host) = hosts.iter().find(|host| !is_loopback(host)) {
+        return Err(format!(
+            "host {host:?} is not this machine: the local engine is for programs on it, by 127.0.0.1 or localhost"
+        ));
+    }
+    let is_own = |origin: &str| {
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        host.is_some_and(|host| hosts.iter().any(|own| own.eq_ignore_ascii_case(host)))
+    };
+    match values(ORIGIN).find(|origin| !is_own(origin)) {
+        Some(origin) => Err(format!(
+            "origin {origin:?} is a page of a browser: the local engine is for programs on this machine"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether `host[:port]` names this machine.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, port)) if port.is_empty() || port.starts_with(':') => name,
+        Some(_) => return false,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let is_name = name == "localhost" || name.ends_with(".localhost");
+    is_name || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(uri: &str, headers: &[(&str, &str)]) -> Result<(), String> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn programs_of_this_machine_may_ask() {
+        for host in [
+            "127.0.0.1:8000",
+            "127.9.9.9",
+            "localhost:4567",
+            "LOCALHOST.",
+            "db.localhost:1",
+            "[::1]:80",
+            "[::1]",
+        ] {
+            assert_eq!(asks("/", &[("host", host)]), Ok(()), "{host}");
+        }
+        assert_eq!(asks("/", &[]), Ok(()), "HTTP/1.0");
+        assert_eq!(asks("http://127.0.0.1:4567/", &[]), Ok(()), "HTTP/2");
+        let own = [("host", "127.0.0.1:8000"), ("origin", "http://127.0.0.1:8000")];
+        assert_eq!(asks("/", &own), Ok(()));
+    }
+
+    #[test]
+    fn names_that_lead_here_and_pages_may_not() {
+        for host in [
+            "evil.example:8000",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "127.0.0.1.evil.example",
+            "[::2]",
+            "",
+            "[::1]x",
+        ] {
+            assert!(asks("/", &[("host", host)]).is_err(), "{host}");
+        }
+        assert!(asks("http://evil.example/", &[]).is_err());
+        assert!(asks("http://evil.example/", &[("host", "127.0.0.1")]).is_err());
+        assert!(asks("/", &[("host", "127.0.0.1"), ("host", "evil.example")]).is_err());
+        for origin in ["https://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:8001", ""] {
+            assert!(asks("/", &[("host", "127.0.0.1:8000"), ("origin", origin)]).is_err(), "{origin}");
+        }
+    }
+}
