@@ -133,8 +133,8 @@ async fn run_audit(options: Audit) -> anyhow::Result<()> {
     let ledger = options.ledger.connector().await.map_err(Failure::from)?;
     let place = Place::from_env(options.names).await?;
     let connection = ledger.connect().await.map_err(Failure::from)?;
-    let (stream, table) = (place.names.stream, place.names.table);
-    let wanted = AuditOptions { stream, table, expect_settled: options.expect_settled };
+    let Names { stream, table, lease_table } = place.names;
+    let wanted = AuditOptions { stream, table, lease_table, expect_settled: options.expect_settled };
     let result = audit(&place.clients, &connection.client, &wanted).await?;
     match json {
         Some(json) => json.write(&result)?,

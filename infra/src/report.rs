@@ -95,6 +95,8 @@ pub struct Report {
     pub expired: Option<u64>,
     /// Items that cannot be read and are left out of everything here.
     pub unreadable_items: u64,
+    /// Items that the table refused and that persons gave up.
+    pub skipped_items: u64,
     /// Aggregates in the table.
     pub auctions_closed: u64,
     /// Those that await their decision.

@@ -3,6 +3,7 @@
 mod change;
 mod forget;
 mod place;
+mod skip;
 
 use std::io::Write;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::error::Error;
 use crate::leases::{Leases, Rows, Unreadable};
 use crate::stream::Stream;
 
-/// Shows leases, or changes one. The answer says whether the whole hash space is read.
+/// Shows leases, or changes one. The answer says whether the whole hash space is read and nothing is held back.
 ///
 /// # Errors
 /// When table or stream cannot be read, or the change cannot be made safely.
@@ -34,7 +35,12 @@ pub async fn run(config: &Config, asked: &Asked, clients: Clients) -> Result<Cov
     match &asked.change {
         None => {
             let agreed = runtime::agreed::read(&clients.dynamodb, &names.table, None).await?;
-            return show(&leases, &stream, &agreed.geometry, asked).await;
+            let table = skip::Table { client: &clients.dynamodb, name: &names.table };
+            return show((&leases, &table), &stream, &agreed.geometry, asked).await;
+        }
+        Some(Change::Skip { pk, sk, reason, by }) => {
+            let table = skip::Table { client: &clients.dynamodb, name: &names.table };
+            skip::skip(&table, skip::Asked { key: (pk, sk), by, reason }, asked.json).await?;
         }
         Some(Change::Release { shard }) => release((&leases, &stream), shard, asked.json).await?,
         Some(Change::Forget) => {
@@ -54,7 +60,7 @@ pub async fn run(config: &Config, asked: &Asked, clients: Clients) -> Result<Cov
 pub enum Covered {
     /// They do.
     Whole,
-    /// Some part of it is read by nobody.
+    /// Some part of it is read by nobody, or waits for an item that the table refuses.
     Gaps,
 }
 
@@ -70,7 +76,7 @@ async fn all(leases: &Leases, stream: &Stream) -> Result<Rows, Error> {
 }
 
 async fn show(
-    leases: &Leases,
+    (leases, table): (&Leases, &skip::Table<'_>),
     stream: &Stream,
     geometry: &Geometry,
     asked: &Asked,
@@ -133,6 +139,7 @@ async fn show(
     }
     let mut faults = faults(&rows, &unreadable, &shards, created);
     faults.extend(refused.iter().map(|(row, failure)| refusal(row, failure, created)));
+    faults.extend(table.refused(now).await?.iter().map(skip::told));
     for (words, fields) in &faults {
         if asked.json { writeln!(out, "{fields}")? } else { writeln!(out, "{words}")? }
     }

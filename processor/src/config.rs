@@ -165,6 +165,20 @@ pub enum Change {
         #[arg(long)]
         to: String,
     },
+    /// Gives up an item that the table refuses, so that the checkpoint of its shard moves on without it. A row at the
+    /// item's key keeps who did so, when and why, and the audit tells of it.
+    Skip {
+        /// The item's PK, as the error and `processor leases` name it.
+        pk: String,
+        /// Its SK.
+        sk: String,
+        /// Why it may be given up.
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+        reason: String,
+        /// Who gives it up.
+        #[arg(long, env = "USER", value_parser = NonEmptyStringValueParser::new())]
+        by: String,
+    },
     /// Lets leases of a stream that was deleted begin anew, once another was made under its name. Its processors must
     /// have stopped, as they do by themselves.
     Forget,

@@ -263,6 +263,9 @@ impl Fleet {
         let read = rows.map_err(|failure| Trouble::Call { with: With::Leases, failure })?;
         let shards = shared.stream.shards().await.map_err(on_stream)?;
         let kept = shared.stream.kept().await;
+        if let Some(managed) = shared.stream.managed() {
+            return Err(Trouble::Final(managed.into()));
+        }
         let created = kept.map(|kept| kept.created);
         let seen = Seen { met: shared.stream.met(), now: created };
         same_stream(&shared.config.names, &read.leases, seen).map_err(Trouble::Final)?;

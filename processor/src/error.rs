@@ -2,6 +2,7 @@
 
 use runtime::agreed::AgreedError;
 use runtime::clients::EnvError;
+use runtime::distribution::ServiceManaged;
 use runtime::expose::ExposeError;
 use runtime::failure::Failure;
 use schemas::exit;
@@ -61,6 +62,9 @@ pub enum Error {
         /// When it was made.
         now: Millis,
     },
+    /// The stream ignores the keys of records.
+    #[error(transparent)]
+    Managed(#[from] ServiceManaged),
     /// The lease table was deleted while leases in it were held.
     #[error(
         "table {table} of leases was deleted while this processor held leases in it, so nobody knows any more how far shards were read; make it again with `exchange provision` and start the processors: what the stream still holds is read again, and items that stand stay"
@@ -100,6 +104,7 @@ impl Error {
             | Self::Former { .. }
             | Self::Remade { .. }
             | Self::NoLeases { .. }
+            | Self::Managed(_)
             | Self::Usage(_)
             | Self::Env(_)
             | Self::Expose(ExposeError::NoToken(_)) => exit::USAGE,

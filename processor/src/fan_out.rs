@@ -96,16 +96,21 @@ async fn subscription(reader: &mut Reader, pages: &mpsc::Sender<Page>) -> Result
             Ok(None) => return Ok(Over::Expired),
             Err(error) => return Err(Failure::Unknown { message: error.to_string() }),
         };
-        reader.went_well();
-        let page = page(reader, event).await;
+        let (page, stuck) = page(reader, event).await;
         let ended = matches!(page.next, Next::End(_));
         if pages.send(page).await.is_err() || ended {
             return Ok(Over::Done);
         }
+        match stuck {
+            // Another subscription begins after the last record that was read.
+            Some(failure) => return Err(failure),
+            None => reader.went_well(),
+        }
     }
 }
 
-async fn page(reader: &mut Reader, event: SubscribeToShardEvent) -> Page {
+/// A page, and why it ends before the event does, if so.
+async fn page(reader: &mut Reader, event: SubscribeToShardEvent) -> (Page, Option<Failure>) {
     let now = Instant::now();
     let sent = now.checked_sub(ON_THE_WAY).unwrap_or(now);
     let read = reader.read(sent, event.millis_behind_latest).await;
@@ -119,9 +124,10 @@ async fn page(reader: &mut Reader, event: SubscribeToShardEvent) -> Page {
     } else {
         Next::More
     };
-    let records = reader.unpack(event.records);
+    let (records, stuck) = reader.unpack(event.records);
+    let next = if stuck.is_some() { Next::More } else { next };
     let bytes: usize = records.iter().map(|raw| raw.data.len()).sum();
     let permits = u32::try_from((bytes / PERMIT_BYTES + 1).min(EVENT_PERMITS_MAX)).unwrap_or(1);
     let _memory = reader.reserve(permits).await;
-    Page { records, next, read, _memory }
+    (Page { records, next, read, _memory }, stuck)
 }

@@ -31,6 +31,8 @@ pub(crate) struct Held {
     holding: Holding,
     pages: Option<Pages>,
     puts: JoinSet<u64>,
+    /// What the table refuses: a ticket and how many items of it. At most one message for each of `puts`.
+    refused: (mpsc::UnboundedSender<Left>, mpsc::UnboundedReceiver<Left>),
     row: Option<BoxFuture<'static, Result<Written, NoTable>>>,
     seen: mpsc::Receiver<Lease>,
     behind_ms: u64,
@@ -49,6 +51,9 @@ enum Altered {
 /// The lease table is gone, and every lease with it: there is nothing to renew or to release.
 #[derive(Debug)]
 pub(crate) struct NoTable;
+
+/// A window's ticket, and how many of its items the table refuses.
+type Left = (u64, usize);
 
 /// What is read again after a take.
 #[derive(Debug, Default)]
@@ -71,6 +76,7 @@ impl Held {
             holding,
             pages: None,
             puts: JoinSet::new(),
+            refused: mpsc::unbounded_channel(),
             row: None,
             seen,
             behind_ms: 0,
@@ -103,6 +109,7 @@ impl Held {
                     Ok(ticket) => self.holding.on_written(ticket),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
+                Some((ticket, left)) = self.refused.1.recv() => self.holding.on_refused(ticket, left),
                 written = answer(&mut self.row) => self.on_row(written?),
                 Some(row) = self.seen.recv() => self.holding.on_seen(&row),
                 page = next(&mut self.pages), if reads => self.on_page(page).await,
@@ -141,7 +148,8 @@ impl Held {
                 }
                 Effect::Put(closed) => {
                     let (shared, shard_id) = (Arc::clone(&self.shared), self.shard_id.clone());
-                    self.puts.spawn(async move { put(&shared, &shard_id, *closed).await });
+                    let refused = self.refused.0.clone();
+                    self.puts.spawn(async move { put(&shared, &shard_id, *closed, refused).await });
                 }
                 Effect::Write { row, seen } => {
                     let shared = Arc::clone(&self.shared);
@@ -309,15 +317,24 @@ async fn write(shared: &Shared, row: &Lease, seen: u64) -> Result<Written, NoTab
     }
 }
 
-async fn put(shared: &Shared, shard_id: &ShardId, closed: Closed) -> u64 {
+async fn put(
+    shared: &Shared,
+    shard_id: &ShardId,
+    closed: Closed,
+    refused: mpsc::UnboundedSender<Left>,
+) -> u64 {
     let began = Instant::now();
-    shared.sink.write(&closed).await;
+    let (ticket, window, auctions) = (closed.ticket, closed.window_start, closed.aggregates.len());
+    let (bids, late) = (closed.bids(), closed.late());
+    // Whoever listened may have given the lease up.
+    let on_refused = |left: usize| {
+        let _ = refused.send((ticket, left));
+    };
+    shared.sink.write(shard_id, closed, on_refused).await;
     let write_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let geometry = &shared.agreed.geometry;
-    let due = geometry.closes_at(closed.window_start);
+    let due = shared.agreed.geometry.closes_at(window);
     let lag_ms = shared.now().service.middle().since(due);
     add(&shared.metrics.windows_closed, 1);
-    tracing::info!(%shard_id, window = %closed.window_start, auctions = closed.aggregates.len(), bids = closed.bids(),
-        late = closed.late(), lag_ms, write_ms, "window closed");
-    closed.ticket
+    tracing::info!(%shard_id, %window, auctions, bids, late, lag_ms, write_ms, "window closed");
+    ticket
 }

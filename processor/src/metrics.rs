@@ -106,8 +106,14 @@ pub struct Metrics {
     pub items_written: AtomicU64,
     /// Bid events written.
     pub bid_events: AtomicU64,
-    /// Items that the table can never hold.
+    /// Times that an item was refused by the table and held.
     pub items_refused: AtomicU64,
+    /// Items that a person gave up and that were therefore not written.
+    pub items_skipped: AtomicU64,
+    /// 1 while the table refuses this processor's writes as a whole.
+    pub table_refuses: AtomicU64,
+    /// Items that are held because the table refuses them, by their keys, with what it says.
+    pub held: Mutex<BTreeMap<String, String>>,
     /// Items that stood there already.
     pub conditional_failures: AtomicU64,
     /// Items that stood there already with the same digest.
@@ -128,7 +134,7 @@ pub struct Metrics {
     pub read_faults: AtomicU64,
     /// Iterators that expired.
     pub expired_iterators: AtomicU64,
-    /// Records without a number, passed over.
+    /// Records that were met without a number that can be read; their shard waits.
     pub unnumbered: AtomicU64,
     /// Ticks sent.
     pub ticks: AtomicU64,
@@ -153,6 +159,22 @@ impl Metrics {
     #[must_use]
     pub fn shards_refused(&self) -> u64 {
         u64::try_from(self.refused.lock().expect("no holder panics").len()).unwrap_or(u64::MAX)
+    }
+
+    /// Says of an item that it is held and why, or that it no longer is. Returns how many are held.
+    pub fn set_held(&self, key: &str, reason: Option<String>) -> usize {
+        let mut held = self.held.lock().expect("no holder panics");
+        match reason {
+            Some(reason) => drop(held.insert(key.to_owned(), reason)),
+            None => drop(held.remove(key)),
+        }
+        held.len()
+    }
+
+    /// Items that are held because the table refuses them.
+    #[must_use]
+    pub fn items_held(&self) -> u64 {
+        u64::try_from(self.held.lock().expect("no holder panics").len()).unwrap_or(u64::MAX)
     }
 
     /// Sets what a shard looks like, or forgets it.

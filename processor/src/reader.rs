@@ -34,6 +34,8 @@ pub const PERMIT_BYTES: usize = 1_024;
 const PAGE_PERMITS: u32 = 10 * 1_024;
 /// Attempts after which a failure lasts: it is logged, and where it is a refusal the shard is not read.
 const REFUSED_AT: u32 = 3;
+/// The code of a failure to read what the stream answered.
+const UNREADABLE: &str = "unreadable record";
 /// A failure that lasts is logged again after this long.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -137,23 +139,31 @@ impl Reader {
         loop {
             let Some(memory) = self.reserve(PAGE_PERMITS).await else { return };
             let began = Instant::now();
-            let page = match self.call(&mut iterator).await {
+            let (page, stuck) = match self.call(&mut iterator).await {
                 Ok(answer) => {
                     let behind_ms = answer.millis_behind_latest().unwrap_or_default();
                     let read = self.read(began, behind_ms).await;
                     self.page(answer, read, memory)
                 }
-                Err(failure) if self.is_gone(&failure).await => self.last(Next::Gone),
+                Err(failure) if self.is_gone(&failure).await => (self.last(Next::Gone), None),
                 Err(failure) => {
                     self.pause(&failure).await;
                     continue;
                 }
             };
-            self.went_well();
+            if stuck.is_none() {
+                self.went_well();
+            }
             let bytes: usize = page.records.iter().map(|raw| raw.data.len()).sum();
             let last = matches!(page.next, Next::End(_) | Next::Gone);
             if pages.send(page).await.is_err() || last {
                 return;
+            }
+            if let Some(failure) = stuck {
+                // What follows the last record that was read is asked for again.
+                iterator = None;
+                self.pause(&failure).await;
+                continue;
             }
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
             let share = Duration::from_secs(1).saturating_mul(bytes) / SHARD_READ_BYTES_PER_S;
@@ -220,7 +230,13 @@ impl Reader {
         }
     }
 
-    fn page(&mut self, answer: GetRecordsOutput, read: Read, mut memory: OwnedSemaphorePermit) -> Page {
+    /// A page, and why it ends before the answer does, if so.
+    fn page(
+        &mut self,
+        answer: GetRecordsOutput,
+        read: Read,
+        mut memory: OwnedSemaphorePermit,
+    ) -> (Page, Option<Failure>) {
         let next = if answer.next_shard_iterator().is_none() {
             let children = answer.child_shards().iter().map(|child| ShardId(child.shard_id().to_owned()));
             Next::End(children.collect())
@@ -229,19 +245,20 @@ impl Reader {
         } else {
             Next::More
         };
-        let records = self.unpack(answer.records);
+        let (records, stuck) = self.unpack(answer.records);
+        let next = if stuck.is_some() { Next::More } else { next };
         let bytes: usize = records.iter().map(|raw| raw.data.len()).sum();
         let memory = memory.split((bytes / PERMIT_BYTES + 1).min(memory.num_permits()));
-        Page { records, next, read, _memory: memory }
+        (Page { records, next, read, _memory: memory }, stuck)
     }
 
     pub(crate) fn last(&self, next: Next) -> Page {
         Page { records: Vec::new(), next, read: Read::default(), _memory: None }
     }
 
-    /// Records as the core takes them. One without a number could neither be checkpointed nor named; the service
-    /// never sends one.
-    pub(crate) fn unpack(&mut self, records: Vec<Record>) -> Vec<Raw> {
+    /// Records as the core takes them, up to the first without a number that can be read, and what is wrong with that
+    /// one. It could be neither checkpointed nor named, and may hold bids: nothing passes it, and it is asked for again.
+    pub(crate) fn unpack(&mut self, records: Vec<Record>) -> (Vec<Raw>, Option<Failure>) {
         let mut raws = Vec::with_capacity(records.len());
         for record in records {
             let arrival = record.approximate_arrival_timestamp.and_then(|at| at.to_millis().ok());
@@ -253,12 +270,15 @@ impl Reader {
                 }
                 Err(error) => {
                     add(&self.source.metrics.unnumbered, 1);
-                    let sequence = record.sequence_number;
-                    tracing::error!(shard_id = %self.shard_id, sequence, %error, "record without a number passed over");
+                    let (after, sequence) = (self.from.as_text(), record.sequence_number);
+                    let message = format!(
+                        "the record after {after} has the number {sequence:?}, which cannot be read: {error}; nothing of the shard is read past it"
+                    );
+                    return (raws, Some(Failure::Refused { code: UNREADABLE.to_owned(), message }));
                 }
             }
         }
-        raws
+        (raws, None)
     }
 
     /// Waits before the next attempt; an expired iterator needs no wait.

@@ -89,7 +89,12 @@ fn counters(m: &Metrics) -> Vec<Counter> {
         ("processor_records", "Records read for the first time", Count, get(&m.records)),
         ("processor_records_again", "Records read again after a lease moved", Count, get(&m.records_again)),
         ("processor_records_inherited", "Records of parents' tails", Count, get(&m.records_inherited)),
-        ("processor_records_unnumbered", "Records without a number, passed over", Count, get(&m.unnumbered)),
+        (
+            "processor_records_unnumbered",
+            "Records without a number that can be read",
+            Count,
+            get(&m.unnumbered),
+        ),
         ("processor_read_bytes", "Bytes of records read", Bytes, get(&m.read_bytes)),
         ("processor_bids_counted", "Bids counted in an auction", Count, get(&m.counted)),
         ("processor_auctions_closed", "Aggregates made durable", Count, get(&m.auctions_closed)),
@@ -97,7 +102,8 @@ fn counters(m: &Metrics) -> Vec<Counter> {
         ("processor_bid_events_written", "Bid events written", Count, get(&m.bid_events)),
         ("processor_items_written", "Items put", Count, get(&m.items_written)),
         ("processor_put_us", "Time that puts took, all together", Microseconds, m.put_seconds.read().1),
-        ("processor_items_refused", "Items that the table can never hold", Count, get(&m.items_refused)),
+        ("processor_items_refused", "Items that the table refused", Count, get(&m.items_refused)),
+        ("processor_items_skipped", "Items that a person gave up", Count, get(&m.items_skipped)),
         (
             "processor_conditional_failures",
             "Items that stood there already",
@@ -138,6 +144,8 @@ fn gauges(m: &Metrics) -> Vec<(&'static str, &'static str, u64)> {
         ("processor_leases_unread", "Leases that nobody reads", get(&m.leases_unread)),
         ("processor_leases_altered", "Lease rows that another tool wrote or changed", get(&m.leases_altered)),
         ("processor_shards_refused", "Shards whose reading is refused", m.shards_refused()),
+        ("processor_items_held", "Items that the table refuses and that hold a checkpoint", m.items_held()),
+        ("processor_table_refuses", "1 while the table refuses all writes", get(&m.table_refuses)),
         ("processor_services_away", "1 while stream or leases do not answer", get(&m.away)),
         (
             "processor_services_unauthorized",

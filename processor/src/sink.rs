@@ -1,11 +1,17 @@
 //! Makes what a closed window left durable: conditional puts, many at once, tried until they are done.
 //!
 //! An item is put on the condition that nothing stands at its key. When something does, its digest must be equal: then
-//! this is a replay. Unequal digests are a divergence: the first write stays and an error is logged. How many puts are
-//! under way is bounded for the whole process, and the bound follows the table's throttles.
+//! this is a replay. Unequal digests are a divergence: the first write stays and an error is logged. What the table
+//! refuses is held ([`refused`]) and never left out: a window is durable when each of its items stands, or when a person
+//! gave up those that do not. How many puts are under way is bounded for the whole process, and the bound follows the
+//! table's throttles.
+
+mod gate;
+mod refused;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
@@ -16,12 +22,15 @@ use aws_sdk_dynamodb::types::{
 use futures::StreamExt;
 use runtime::backoff::Backoff;
 use runtime::failure::{Failure, classify};
+use runtime::told::Told;
 use schemas::attr::{Attr, Attrs};
+use schemas::ids::ShardId;
+use schemas::item::SkippedItem;
 use schemas::limits::BATCH_WRITE_ITEMS_MAX;
-use tokio::sync::Notify;
 
+use self::gate::{Gate, Pass, Went};
+use self::refused::{Refused, is_of_the_item};
 use crate::core::Closed;
-use crate::core::pace::Pace;
 use crate::metrics::{Metrics, add};
 
 /// Puts that one window offers at once; the pace decides how many of them are under way.
@@ -38,110 +47,80 @@ pub struct Sink {
     buckets: u32,
     metrics: Arc<Metrics>,
     gate: Arc<Gate>,
+    told: Arc<Told>,
 }
 
-/// Who may write now.
-#[derive(Debug, Default)]
-struct Gate {
-    state: Mutex<(Pace, u32)>,
-    freed: Notify,
+/// An item on its way.
+#[derive(Clone, Debug)]
+struct Put {
+    /// PK and SK.
+    key: (String, String),
+    /// What tells a replay; none in a bid event, of which any is the same.
+    digest: Option<Attr>,
+    item: HashMap<String, AttributeValue>,
 }
 
-/// A place among the writes under way. A write that is given up with its lease frees it as well.
-#[derive(Debug)]
-struct Pass<'a>(&'a Gate);
-
-impl Gate {
-    fn state(&self) -> MutexGuard<'_, (Pace, u32)> {
-        self.state.lock().expect("no holder panics")
+impl Put {
+    fn of(item: Attrs) -> Self {
+        let key = (word(item.get("PK")).to_owned(), word(item.get("SK")).to_owned());
+        Self { key, digest: item.get("digest").cloned(), item: runtime::attrs::to_sdk(item) }
     }
 
-    async fn enter(&self) -> Pass<'_> {
-        loop {
-            let freed = self.freed.notified();
-            {
-                let mut state = self.state();
-                if state.1 < state.0.bound() {
-                    state.1 += 1;
-                    if state.1 < state.0.bound() {
-                        // The bound may have grown by more than one went out.
-                        self.freed.notify_one();
-                    }
-                    return Pass(self);
-                }
-            }
-            freed.await;
-        }
+    /// Its key in one text.
+    fn words(&self) -> String {
+        format!("{} {}", self.key.0, self.key.1)
     }
-}
-
-impl Pass<'_> {
-    /// Ends the write, and answers the bound from now on.
-    fn leave(self, went: Went) -> u32 {
-        let mut state = self.0.state();
-        let under_way = state.1;
-        match went {
-            Went::Well => state.0.on_written(),
-            Went::TooFast => state.0.on_throttled(under_way),
-        }
-        state.0.bound()
-    }
-}
-
-impl Drop for Pass<'_> {
-    fn drop(&mut self) {
-        self.0.state().1 -= 1;
-        self.0.freed.notify_one();
-    }
-}
-
-/// What a call says about the pace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Went {
-    Well,
-    TooFast,
 }
 
 impl Sink {
     /// A sink for one table; clones share their pace.
     #[must_use]
     pub fn new(client: Client, table: String, buckets: u32, metrics: Arc<Metrics>) -> Self {
-        Self { client, table, buckets, metrics, gate: Arc::default() }
+        Self { client, table, buckets, metrics, gate: Arc::default(), told: Arc::default() }
     }
 
-    /// Writes everything that one window left: aggregates first, then totals and hot slots, bid events last. Returns
-    /// when all of it is durable.
-    pub async fn write(&self, closed: &Closed) {
+    /// Writes everything that one window of a shard left: aggregates first, then totals and hot slots, bid events last.
+    /// Returns when all of it is durable. `on_refused` hears how many items the table refuses, once the others are
+    /// durable.
+    pub async fn write(&self, shard_id: &ShardId, closed: Closed, on_refused: impl FnOnce(usize)) {
+        let refused = self.write_once(&closed).await;
+        drop(closed);
+        if !refused.is_empty() {
+            on_refused(refused.len());
+            self.hold(shard_id, refused).await;
+        }
+    }
+
+    /// Writes a window, and returns what the table refuses of it.
+    async fn write_once(&self, closed: &Closed) -> Vec<Refused> {
         let (aggregates, events) = (closed.aggregates.len(), closed.events.len());
-        self.put_all(aggregates, |at| closed.aggregates[at].to_attrs(self.buckets)).await;
-        add(&self.metrics.auctions_closed, u64::try_from(aggregates).unwrap_or(u64::MAX));
+        let mut refused = self.put_all(aggregates, |at| closed.aggregates[at].to_attrs(self.buckets)).await;
+        let written = aggregates - refused.len();
+        add(&self.metrics.auctions_closed, u64::try_from(written).unwrap_or(u64::MAX));
         let totals = closed.totals.len();
-        let total = |at: usize| closed.totals[at].to_attrs();
-        self.put_all(totals, total).await;
+        refused.extend(self.put_all(totals, |at| closed.totals[at].to_attrs()).await);
         if let Some(hot) = &closed.hot {
-            self.put(hot.to_attrs()).await;
+            refused.extend(self.put(Put::of(hot.to_attrs())).await.err().map(|one| *one));
         }
         let batch = |at: usize| {
             let first = at * BATCH_WRITE_ITEMS_MAX;
             let last = events.min(first + BATCH_WRITE_ITEMS_MAX);
-            let items =
-                closed.events[first..last].iter().map(|event| runtime::attrs::to_sdk(event.to_attrs()));
-            self.batch(items.collect())
+            self.batch(closed.events[first..last].iter().map(|event| Put::of(event.to_attrs())).collect())
         };
         let batches = futures::stream::iter(0..events.div_ceil(BATCH_WRITE_ITEMS_MAX)).map(batch);
-        batches.buffer_unordered(OFFERED / BATCH_WRITE_ITEMS_MAX).collect::<()>().await;
+        let batches = batches.buffer_unordered(OFFERED / BATCH_WRITE_ITEMS_MAX);
+        refused.extend(batches.collect::<Vec<_>>().await.into_iter().flatten());
+        refused
     }
 
-    /// Puts so many items, each made when its turn comes.
-    async fn put_all(&self, count: usize, item: impl Fn(usize) -> Attrs) {
-        let puts = futures::stream::iter(0..count).map(|at| self.put(item(at)));
-        puts.buffer_unordered(OFFERED).collect::<()>().await;
+    /// Puts so many items, each made when its turn comes; returns those that the table refuses.
+    async fn put_all(&self, count: usize, item: impl Fn(usize) -> Attrs) -> Vec<Refused> {
+        let puts = futures::stream::iter(0..count).map(|at| self.put(Put::of(item(at))));
+        puts.buffer_unordered(OFFERED).filter_map(|done| async { done.err().map(|one| *one) }).collect().await
     }
 
-    async fn put(&self, item: Attrs) {
-        let digest = item.get("digest").cloned();
-        let key = format!("{} {}", word(item.get("PK")), word(item.get("SK")));
-        let item = runtime::attrs::to_sdk(item);
+    /// Puts an item until it stands or the table refuses it.
+    async fn put(&self, put: Put) -> Result<(), Box<Refused>> {
         let mut attempt = 0;
         loop {
             let pass = self.gate.enter().await;
@@ -150,42 +129,43 @@ impl Sink {
                 .client
                 .put_item()
                 .table_name(&self.table)
-                .set_item(Some(item.clone()))
+                .set_item(Some(put.item.clone()))
                 .condition_expression("attribute_not_exists(PK)")
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
                 .send()
                 .await;
             let Err(error) = sent else {
                 self.leave(pass, Went::Well);
+                self.metrics.table_refuses.store(0, Ordering::Relaxed);
                 self.metrics.put_seconds.observe(began.elapsed());
-                add(&self.metrics.items_written, 1);
-                return;
+                add(
+                    if put.digest.is_some() { &self.metrics.items_written } else { &self.metrics.bid_events },
+                    1,
+                );
+                return Ok(());
             };
             if let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
                 self.leave(pass, Went::Well);
-                let stands = failed.item().and_then(|old| old.get("digest"));
-                self.compare(&key, digest.as_ref(), stands.and_then(|value| value.as_s().ok()));
-                return;
+                self.compare(&put, failed.item());
+                return Ok(());
             }
             let failure = classify(&error);
-            if failure.code() == "ValidationException" {
-                // The table can never hold it; everything else goes on, and someone must act.
+            if is_of_the_item(&failure) {
                 self.leave(pass, Went::Well);
-                add(&self.metrics.items_refused, 1);
-                tracing::error!(key, %failure, "item can never be written and is left out");
-                return;
+                return Err(Box::new(Refused { put, failure }));
             }
             self.pause(pass, &failure, attempt).await;
             attempt += 1;
         }
     }
 
-    async fn batch(&self, items: Vec<HashMap<String, AttributeValue>>) {
-        let request = |item| {
-            let put = PutRequest::builder().set_item(Some(item)).build().expect("an item was given");
-            WriteRequest::builder().put_request(put).build()
+    /// Puts items without a condition; returns those that the table refuses.
+    async fn batch(&self, puts: Vec<Put>) -> Vec<Refused> {
+        let request = |put: &Put| {
+            let put = PutRequest::builder().set_item(Some(put.item.clone()));
+            WriteRequest::builder().put_request(put.build().expect("an item was given")).build()
         };
-        let mut left: Vec<WriteRequest> = items.into_iter().map(request).collect();
+        let mut left: Vec<WriteRequest> = puts.iter().map(request).collect();
         let mut attempt = 0;
         while !left.is_empty() {
             let pass = self.gate.enter().await;
@@ -199,21 +179,29 @@ impl Sink {
                     left = rest;
                     if left.is_empty() {
                         self.leave(pass, Went::Well);
-                        return;
+                        break;
                     }
                     Failure::Throttled { code: "UnprocessedItems".to_owned() }
                 }
                 Err(error) => classify(&error),
             };
-            if failure.code() == "ValidationException" {
+            if is_of_the_item(&failure) {
                 self.leave(pass, Went::Well);
-                add(&self.metrics.items_refused, u64::try_from(left.len()).unwrap_or(u64::MAX));
-                tracing::error!(%failure, items = left.len(), "bid events can never be written and are left out");
-                return;
+                // One of them is refused, and the table does not say which: each is put by itself.
+                return self.put_apart(puts).await;
             }
             self.pause(pass, &failure, attempt).await;
             attempt += 1;
         }
+        Vec::new()
+    }
+
+    async fn put_apart(&self, puts: Vec<Put>) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        for put in puts {
+            refused.extend(self.put(put).await.err().map(|one| *one));
+        }
+        refused
     }
 
     /// Leaves the gate after a failure and waits before the next attempt.
@@ -225,7 +213,16 @@ impl Sink {
             add(&self.metrics.write_faults, 1);
             self.leave(pass, Went::Well);
         }
-        if attempt % LOG_EVERY == LOG_EVERY - 1 {
+        if !failure.is_transient() {
+            self.metrics.table_refuses.store(1, Ordering::Relaxed);
+            if self.told.may_tell() {
+                tracing::error!(
+                    table = self.table,
+                    "{}",
+                    failure.told("table refuses writes, they are tried again")
+                );
+            }
+        } else if attempt % LOG_EVERY == LOG_EVERY - 1 {
             tracing::warn!(%failure, attempt, table = self.table, "item cannot be written, tried again");
         }
         tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit())).await;
@@ -233,16 +230,27 @@ impl Sink {
 
     fn leave(&self, pass: Pass<'_>, went: Went) {
         let bound = pass.leave(went);
-        self.metrics.writes_bound.store(u64::from(bound), std::sync::atomic::Ordering::Relaxed);
+        self.metrics.writes_bound.store(u64::from(bound), Ordering::Relaxed);
     }
 
-    fn compare(&self, key: &str, ours: Option<&Attr>, stands: Option<&String>) {
+    /// Compares an item with what stands at its key.
+    fn compare(&self, put: &Put, stands: Option<&HashMap<String, AttributeValue>>) {
+        self.metrics.table_refuses.store(0, Ordering::Relaxed);
         add(&self.metrics.conditional_failures, 1);
-        if matches!((ours, stands), (Some(Attr::S(ours)), Some(stands)) if ours == stands) {
+        let key = put.words();
+        let attrs = stands.and_then(|item| runtime::attrs::from_sdk(item).ok());
+        if let Some(skipped) = attrs.and_then(|attrs| SkippedItem::from_attrs(&attrs).ok()) {
+            add(&self.metrics.items_skipped, 1);
+            tracing::warn!(key, %skipped, "item was given up by a person and is not written");
+            return;
+        }
+        let Some(ours) = &put.digest else { return };
+        let stands = stands.and_then(|old| old.get("digest")).and_then(|value| value.as_s().ok());
+        if matches!((ours, stands), (Attr::S(ours), Some(stands)) if ours == stands) {
             add(&self.metrics.replays, 1);
         } else {
             add(&self.metrics.divergence, 1);
-            let (ours, stands) = (word(ours), stands.map_or("-", String::as_str));
+            let (ours, stands) = (word(Some(ours)), stands.map_or("-", String::as_str));
             tracing::error!(key, ours, stands, "divergence: another item stands at this key and stays");
         }
     }
@@ -256,28 +264,7 @@ fn word(attr: Option<&Attr>) -> &str {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_write_that_is_given_up_frees_its_place() {
-        let gate = Gate::default();
-        let mut under_way = Vec::new();
-        while let Some(pass) = gate.enter().now_or_never() {
-            under_way.push(pass);
-        }
-        assert_eq!(under_way.len(), usize::try_from(Pace::default().bound()).unwrap());
-        let waits = gate.enter();
-        tokio::pin!(waits);
-        assert!(waits.as_mut().now_or_never().is_none());
-        drop(under_way);
-        let under_way = || gate.state().1;
-        let pass = waits.now_or_never().expect("a place was freed");
-        assert_eq!(under_way(), 1);
-        assert_eq!(pass.leave(Went::Well), Pace::default().bound());
-        assert_eq!(under_way(), 0);
-    }
+/// A text as the client sends it.
+fn text(text: String) -> AttributeValue {
+    AttributeValue::S(text)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::StreamStatus;
+use runtime::distribution::{ServiceManaged, keys_kept};
 use runtime::failure::{Failure, classify};
 use runtime::service_clock::ServiceClock;
 use schemas::hash::{HashKey, HashRange};
@@ -16,8 +17,9 @@ use schemas::time::{Millis, Span};
 use crate::core::lease::Listed;
 use crate::core::trimmed::Kept;
 
-/// How long an answer about age and retention is good for: retention changes by hand only.
-const KEPT_FOR: Duration = Duration::from_secs(60);
+/// How long an answer about age, retention and the keeping of keys is good for: they change by hand only, and what is put
+/// without regard to keys is accepted by no producer. DescribeStreamSummary allows an account 20 calls a second.
+const KEPT_FOR: Duration = Duration::from_secs(10);
 /// How long it is good for once reading was refused: it may be another stream by now.
 const DOUBTED_FOR: Duration = Duration::from_secs(1);
 
@@ -33,13 +35,15 @@ pub struct Stream {
     kept: Arc<Mutex<Option<(Kept, Instant)>>>,
     /// When the stream was made that was met first.
     met: Arc<OnceLock<Millis>>,
+    /// That it ignores keys, as it was last known.
+    managed: Arc<Mutex<Option<ServiceManaged>>>,
 }
 
 impl Stream {
     /// A stream of which nothing is known yet.
     #[must_use]
     pub fn new(client: Client, name: String, clock: ServiceClock) -> Self {
-        Self { client, name, clock, kept: Arc::default(), met: Arc::default() }
+        Self { client, name, clock, kept: Arc::default(), met: Arc::default(), managed: Arc::default() }
     }
 
     /// The service's time, which is asked for when no reply has told it yet.
@@ -73,12 +77,10 @@ impl Stream {
                 let keys = shard.hash_key_range();
                 let ends =
                     keys.map(|keys| (keys.starting_hash_key().parse(), keys.ending_hash_key().parse()));
+                // A list without it would be taken for one of a stream that dropped it, and its lease would go.
                 let Some((Ok(start), Ok(end))) = ends else {
-                    tracing::error!(
-                        shard_id = shard.shard_id(),
-                        "shard without a hash key range left unread"
-                    );
-                    continue;
+                    let message = format!("shard {} is listed without a hash key range", shard.shard_id());
+                    return Err(Failure::Unknown { message });
                 };
                 let numbers = shard.sequence_number_range();
                 let parents = shard.parent_shard_id().into_iter().chain(shard.adjacent_parent_shard_id());
@@ -125,6 +127,12 @@ impl Stream {
         self.met.get().copied()
     }
 
+    /// That the stream ignores the keys of records, as it was last described.
+    #[must_use]
+    pub fn managed(&self) -> Option<ServiceManaged> {
+        self.managed.lock().expect("no holder panics").clone()
+    }
+
     /// Whether the stream surely stands and no longer has a shard: it is the one that was met, it is not being deleted,
     /// and it lists others.
     pub async fn dropped(&self, shard_id: &ShardId) -> bool {
@@ -144,6 +152,7 @@ impl Stream {
             created: Millis(u64::try_from(summary.stream_creation_timestamp.to_millis().ok()?).ok()?),
             retention_ms: u64::try_from(summary.retention_period_hours).ok()? * 3_600_000,
         };
+        *self.managed.lock().expect("no holder panics") = keys_kept(&summary).err();
         let _ = self.met.set(kept.created);
         *self.kept.lock().expect("no holder panics") = Some((kept, Instant::now() + KEPT_FOR));
         Some((kept, summary.stream_status))

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_kinesis::Client;
 use runtime::chance;
 use runtime::clients::Clients;
+use runtime::distribution::KeysError;
 use runtime::failure::Failure;
 use runtime::outage::Watched;
 use runtime::shutdown::{self, Shutdown};
@@ -37,6 +38,7 @@ use crate::listing::{Listed, Listing};
 use crate::metrics::refusals::Reason;
 use crate::metrics::{Metrics, Summary};
 use crate::room::bids_in;
+use crate::shards::Ask;
 use crate::source::{Feed, Source, Taken};
 use crate::stream_clock::StreamClock;
 use crate::{put, shards};
@@ -194,8 +196,8 @@ impl Drive {
         clients: Clients,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let listed = shards::list(&clients.kinesis, &config.stream).await;
-        let map = listed.map_err(|failure| Error::stream(&config.stream, failure))?;
+        let listed = shards::list(&clients.kinesis, &config.stream, Ask::Keys).await;
+        let map = listed.map_err(|error| Error::keys(&config.stream, error))?;
         let mut known = Known::read(config, &clients).await?;
         let geometry = known.geometry;
         // Bids that are not due yet leave room for those that are.
@@ -260,7 +262,8 @@ impl Drive {
         self.on_answers();
         let is_quiet = self.listing.due_ms().is_some_and(|due_ms| due_ms <= now.elapsed_ms);
         if is_quiet || self.sender.wants_map() {
-            self.listing.begin(now.elapsed_ms);
+            let ask = if self.sender.doubts_keys() { Ask::Keys } else { Ask::Shards };
+            self.listing.begin(now.elapsed_ms, ask);
         }
         if now.elapsed_ms >= self.looked_ms {
             self.looked_ms = now.elapsed_ms + LOOK_MS;
@@ -334,14 +337,18 @@ impl Drive {
     fn on_listed(&mut self, listed: Listed) {
         let (listed, now) = (joined(listed), self.now());
         self.listing.on_ended(now.elapsed_ms);
-        self.metrics.on_heard(listed.as_ref().err());
+        self.metrics.on_heard(listed.as_ref().err().and_then(KeysError::failure));
         match listed {
             Ok(map) if *self.sender.map() == map && !self.sender.wants_map() => {}
             Ok(map) => {
                 tracing::info!(shards = map.len(), "shard map read again");
                 self.sender.on_map(map, now);
             }
-            Err(failure) if self.told.may_tell() => {
+            Err(KeysError::Managed(managed)) => {
+                self.sender.on_keys_ignored();
+                self.fail(managed.into());
+            }
+            Err(KeysError::Call(failure)) if self.told.may_tell() => {
                 let trouble = Error::stream(&self.stream, failure);
                 tracing::warn!(%trouble, "shard map not read, tried again");
             }

@@ -3,6 +3,7 @@
 use runtime::agreed::AgreedError;
 use runtime::clients::EnvError;
 use runtime::directory::DirectoryError;
+use runtime::distribution::{KeysError, ServiceManaged};
 use runtime::failure::Failure;
 use schemas::exit;
 
@@ -28,6 +29,9 @@ pub enum Error {
         /// What the service said.
         failure: Failure,
     },
+    /// The stream ignores the keys of records.
+    #[error(transparent)]
+    Managed(#[from] ServiceManaged),
     /// The address is taken or not ours.
     #[error("address {address} cannot be listened on: {source}; give another address with --listen")]
     Listen {
@@ -73,11 +77,19 @@ impl Error {
         }
     }
 
+    /// What it means that a stream cannot be listed, or ignores keys.
+    pub(crate) fn keys(stream: &str, error: KeysError) -> Self {
+        match error {
+            KeysError::Managed(managed) => Self::Managed(managed),
+            KeysError::Call(failure) => Self::stream(stream, failure),
+        }
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage { .. } | Self::Missing { .. } | Self::Env(_) => exit::USAGE,
+            Self::Usage { .. } | Self::Missing { .. } | Self::Managed(_) | Self::Env(_) => exit::USAGE,
             Self::Stream { failure, .. } => failure.exit_code(),
             Self::Listen { .. } => exit::UNAVAILABLE,
             Self::Agreed(error) => error.exit_code(),

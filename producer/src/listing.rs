@@ -3,12 +3,12 @@
 
 use aws_sdk_kinesis::Client;
 use runtime::chance;
-use runtime::failure::Failure;
+use runtime::distribution::KeysError;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::core::delivery::BACKOFF;
 use crate::core::shard_map::ShardMap;
-use crate::shards;
+use crate::shards::{self, Ask};
 
 /// A shard map wanted again so soon after the last one is asked for more slowly.
 const YOUNG_MS: u64 = 1_000;
@@ -18,14 +18,14 @@ const YOUNG_MS: u64 = 1_000;
 const QUIET_MS: u64 = 10_000;
 
 /// What a reading came to.
-pub(crate) type Listed = Result<Result<ShardMap, Failure>, JoinError>;
+pub(crate) type Listed = Result<Result<ShardMap, KeysError>, JoinError>;
 
 /// Readings of the shard map, at most one at a time.
 #[derive(Debug)]
 pub(crate) struct Listing {
     client: Client,
     stream: String,
-    under_way: JoinSet<Result<ShardMap, Failure>>,
+    under_way: JoinSet<Result<ShardMap, KeysError>>,
     /// Readings in a row that were wanted soon after one another.
     in_a_row: u32,
     ended_ms: u64,
@@ -54,7 +54,7 @@ impl Listing {
     }
 
     /// Begins to read, unless that is under way.
-    pub(crate) fn begin(&mut self, now_ms: u64) {
+    pub(crate) fn begin(&mut self, now_ms: u64, ask: Ask) {
         if !self.under_way.is_empty() {
             return;
         }
@@ -66,7 +66,7 @@ impl Listing {
         let (client, stream) = (self.client.clone(), self.stream.clone());
         self.under_way.spawn(async move {
             tokio::time::sleep(delay).await;
-            shards::list(&client, &stream).await
+            shards::list(&client, &stream, ask).await
         });
     }
 
@@ -79,6 +79,7 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use runtime::clients::Clients;
+    use runtime::failure::Failure;
 
     use super::*;
 
@@ -92,11 +93,11 @@ mod tests {
         assert_eq!(listing.due_ms(), Some(500 + QUIET_MS), "what is heard of is not asked");
         let mut rows = Vec::new();
         for now_ms in [20_000, 20_010, 20_020, 30_000] {
-            listing.begin(now_ms);
-            listing.begin(now_ms);
+            listing.begin(now_ms, Ask::Shards);
+            listing.begin(now_ms, Ask::Keys);
             assert_eq!(listing.due_ms(), None, "one is under way");
             let failed = listing.next().await.unwrap().unwrap();
-            assert!(matches!(failed, Err(Failure::Unreachable { .. })), "{failed:?}");
+            assert!(matches!(failed, Err(KeysError::Call(Failure::Unreachable { .. }))), "{failed:?}");
             assert!(listing.under_way.is_empty(), "only one was");
             listing.on_ended(now_ms);
             rows.push(listing.in_a_row);

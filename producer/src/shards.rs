@@ -2,6 +2,7 @@
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{ShardFilter, ShardFilterType};
+use runtime::distribution::{self, KeysError};
 use runtime::failure::{Failure, classify};
 use runtime::told::Told;
 use schemas::hash::HashRange;
@@ -13,15 +14,25 @@ use crate::core::shard_map::ShardMap;
 /// How often listing is tried when the service is slow or says nothing clear.
 const ATTEMPTS_MAX: u32 = 6;
 
+/// What is asked of the stream beside its shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Nothing: an account may call DescribeStreamSummary 20 times a second, all its programs together, and a change of
+    /// shards makes every producer list them at once.
+    Shards,
+    /// Whether it keeps keys.
+    Keys,
+}
+
 /// The open shards. A service that answers unclearly is asked again; one that cannot be reached is not.
 ///
 /// # Errors
-/// When the stream does not exist, may not be listed, or cannot be reached.
-pub async fn list(client: &Client, stream: &str) -> Result<ShardMap, Failure> {
+/// When the stream does not exist, may not be listed, or cannot be reached, and when it is asked and ignores keys.
+pub async fn list(client: &Client, stream: &str, ask: Ask) -> Result<ShardMap, KeysError> {
     let told = Told::default();
     for attempt in 0.. {
-        match list_once(client, stream).await {
-            Err(failure @ (Failure::Throttled { .. } | Failure::Unknown { .. }))
+        match list_once(client, stream, ask).await {
+            Err(KeysError::Call(failure @ (Failure::Throttled { .. } | Failure::Unknown { .. })))
                 if attempt < ATTEMPTS_MAX =>
             {
                 if told.may_tell() {
@@ -37,7 +48,10 @@ pub async fn list(client: &Client, stream: &str) -> Result<ShardMap, Failure> {
     unreachable!("the last attempt returns")
 }
 
-async fn list_once(client: &Client, stream: &str) -> Result<ShardMap, Failure> {
+async fn list_once(client: &Client, stream: &str, ask: Ask) -> Result<ShardMap, KeysError> {
+    if ask == Ask::Keys {
+        distribution::check(client, stream).await?;
+    }
     let (mut shards, mut token) = (Vec::new(), None::<String>);
     loop {
         let request = match token.take() {
@@ -49,10 +63,14 @@ async fn list_once(client: &Client, stream: &str) -> Result<ShardMap, Failure> {
         };
         let answer = request.send().await.map_err(|error| classify(&error))?;
         for shard in answer.shards() {
-            let Some(keys) = shard.hash_key_range() else { continue };
-            if let (Ok(start), Ok(end)) = (keys.starting_hash_key().parse(), keys.ending_hash_key().parse()) {
-                shards.push((HashRange { start, end }, ShardId(shard.shard_id().to_owned())));
-            }
+            let keys = shard.hash_key_range();
+            let ends = keys.map(|keys| (keys.starting_hash_key().parse(), keys.ending_hash_key().parse()));
+            // A map without it would predict its bids for no shard.
+            let Some((Ok(start), Ok(end))) = ends else {
+                let message = format!("shard {} is listed without a hash key range", shard.shard_id());
+                return Err(KeysError::Call(Failure::Unknown { message }));
+            };
+            shards.push((HashRange { start, end }, ShardId(shard.shard_id().to_owned())));
         }
         token = answer.next_token().map(str::to_owned);
         if token.is_none() {

@@ -20,6 +20,8 @@ pub const GEOMETRY: (&str, &str) = ("PIPELINE", "GEOMETRY");
 pub const ROSTER: (&str, &str) = ("PIPELINE", "ROSTER");
 /// Both keys of the head of the name map; its parts stand beside it.
 pub const NAMES: (&str, &str) = ("PIPELINE", "NAMES");
+/// PK of the rows that tell of items which the table refuses.
+pub const REFUSED: &str = "REFUSED";
 
 /// PK of aggregates and bid events.
 #[must_use]

@@ -47,6 +47,8 @@ mutants!(
     CheckpointTooFar = "checkpoint-too-far",
     /// A checkpoint passes what is closed and not durable yet.
     CheckpointTooSoon = "checkpoint-too-soon",
+    /// An item that the table refuses counts as durable.
+    RefusedIsDurable = "refused-is-durable",
     /// A child begins without what its parents left open.
     ChildInheritsNothing = "child-inherits-nothing",
     /// A bid in the wrong shard is counted.
@@ -87,6 +89,8 @@ mutants!(
     AcceptedAnywhere = "accepted-anywhere",
     /// Credentials that are refused once end a stage, and what it was to deliver.
     AuthorizationIsFinal = "authorization-is-final",
+    /// The stream is taken to keep keys, whatever it says and wherever records lie.
+    DistributionIgnored = "distribution-ignored",
     /// What was stored in another shard is not sent again.
     NeverResent = "never-resent",
     /// A commit whose answer never came is taken as done.

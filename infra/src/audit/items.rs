@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::attr::{Attr, Attrs, text};
 use schemas::ids::{Region, ShardId, SlotId};
-use schemas::item::{Aggregate, Candidate, HotSlots, RegionTotals, State};
+use schemas::item::{Aggregate, Candidate, HotSlots, RefusedItem, RegionTotals, SkippedItem, State};
 use schemas::keys;
 use schemas::time::Millis;
 
 use super::difference::{About, Findings, or_nothing};
 use super::log::ttl_of;
+use super::missing::{Absent, Missing};
 use super::recompute::{Recomputed, Verdict};
 use crate::output::counted;
 
@@ -38,6 +39,8 @@ pub struct Items {
     pub hot: BTreeMap<(Millis, ShardId), (HotSlots, String)>,
     /// Single bids, kept for analysts; they are counted and not judged.
     pub bid_events: u64,
+    /// What is known of items that do not stand.
+    pub missing: Missing,
     /// What is no item of this pipeline: its key, and why.
     pub unreadable: Vec<(String, String)>,
 }
@@ -62,6 +65,17 @@ impl Items {
         };
         let digest = || Aggregate::stored_digest(attrs).map_err(words);
         if (key.0, key.1) == keys::GEOMETRY {
+            return Ok(());
+        }
+        if SkippedItem::is(attrs) {
+            let item = SkippedItem::from_attrs(attrs).map_err(words)?;
+            self.missing.skipped.insert(item.key.clone(), item);
+            return Ok(());
+        }
+        if key.0 == keys::REFUSED {
+            let item = RefusedItem::from_attrs(attrs).map_err(words)?;
+            at_home(item.row_key())?;
+            self.missing.refused.insert(item.key.clone(), item);
             return Ok(());
         }
         match (key.0.split('#').next(), key.1.split('#').next()) {
@@ -110,6 +124,7 @@ pub fn compare<'a>(
         findings.add("item", &About::subject(key), "an item of this pipeline", reason);
     }
     let expired = |window| ttl_of(&log.agreed, window) <= now.seconds();
+    let missing = |absent: Absent<'_>| items.missing.found(&log.agreed, &absent, now);
     for key in union(&log.aggregates, &items.aggregates) {
         let about = About::auction(key.0, key.1);
         match (log.aggregates.get(&key), items.aggregates.get(&key)) {
@@ -118,7 +133,12 @@ pub fn compare<'a>(
                 let known = decided(&key);
                 if !(expired(key.1) && known == Some(expected.digest().as_str())) {
                     // What was decided was there, so it will not come any more.
-                    let found = if known.is_some() { "nothing, and it is decided" } else { "nothing" };
+                    let found = if known.is_some() {
+                        "nothing, and it is decided".to_owned()
+                    } else {
+                        let (key, shard_id) = (expected.key(), &expected.shard_id);
+                        missing(Absent { key, shard_id, window: expected.window_start })
+                    };
                     findings.add("aggregate", &about, counted(expected.bids, "bid"), found);
                 }
             }
@@ -135,7 +155,8 @@ pub fn compare<'a>(
         let of = |item: &RegionTotals| (totals_facts(item), item.digest());
         let sides =
             Sides { expected: expected.map(of), found: found.map(|(item, digest)| (of(item), digest)) };
-        sides.compare("region totals", &about, (expired(key.1), judged()), findings);
+        let absent = || missing(Absent { key: totals_key(&key), shard_id: &key.2, window: key.1 });
+        sides.compare(("region totals", &about), (expired(key.1), judged()), &absent, findings);
     }
     for key in union(&log.hot, &items.hot) {
         let judged = || log.verdict_of_shard(&key.1, key.0) == Verdict::Judged;
@@ -144,8 +165,14 @@ pub fn compare<'a>(
         let of = |item: &HotSlots| (hot_facts(item), item.digest());
         let sides =
             Sides { expected: expected.map(of), found: found.map(|(item, digest)| (of(item), digest)) };
-        sides.compare("hot slots", &about, (expired(key.0), judged()), findings);
+        let place = (keys::hot_pk(key.0), key.1.to_string());
+        let absent = || missing(Absent { key: place.clone(), shard_id: &key.1, window: key.0 });
+        sides.compare(("hot slots", &about), (expired(key.0), judged()), &absent, findings);
     }
+}
+
+fn totals_key((region, window, shard): &(Region, Millis, ShardId)) -> (String, String) {
+    (keys::region_pk(region), keys::region_sk(*window, shard))
 }
 
 fn union<K: Ord + Clone, A, B>(a: &BTreeMap<K, A>, b: &BTreeMap<K, B>) -> BTreeSet<K> {
@@ -161,13 +188,19 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    fn compare(self, what: &str, about: &About, (expired, judged): (bool, bool), findings: &mut Findings) {
+    fn compare(
+        self,
+        (what, about): (&str, &About),
+        (expired, judged): (bool, bool),
+        absent: &dyn Fn() -> String,
+        findings: &mut Findings,
+    ) {
         match (self.expected, self.found) {
             (Some((facts, digest)), Some(((found, own), stored))) => {
                 differing(what, about, (&facts, &found), findings);
                 digests(what, about, [&digest, &own, stored], findings);
             }
-            (Some((facts, _)), None) if !expired => findings.add(what, about, summary(&facts), "nothing"),
+            (Some((facts, _)), None) if !expired => findings.add(what, about, summary(&facts), absent()),
             (None, Some(((found, _), _))) if judged => findings.add(what, about, "nothing", summary(&found)),
             _ => {}
         }

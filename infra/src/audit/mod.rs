@@ -14,6 +14,7 @@ pub mod difference;
 mod history;
 pub mod items;
 pub mod log;
+pub mod missing;
 pub mod recompute;
 mod retry;
 pub mod rows;
@@ -50,13 +51,20 @@ pub struct AuditOptions {
     pub stream: String,
     /// The table of aggregates.
     pub table: String,
+    /// The table of leases: how far checkpoints are tells what may still be written.
+    pub lease_table: String,
     /// Whether an auction that still awaits its decision is a difference.
     pub expect_settled: bool,
 }
 
 impl Default for AuditOptions {
     fn default() -> Self {
-        Self { stream: keys::STREAM.to_owned(), table: keys::TABLE.to_owned(), expect_settled: false }
+        Self {
+            stream: keys::STREAM.to_owned(),
+            table: keys::TABLE.to_owned(),
+            lease_table: keys::LEASE_TABLE.to_owned(),
+            expect_settled: false,
+        }
     }
 }
 
@@ -87,6 +95,10 @@ pub struct AuditResult {
     pub pending: u64,
     /// Auctions set aside with an error.
     pub held: u64,
+    /// Items that processors hold because the table refuses them.
+    pub refused: u64,
+    /// Items that persons gave up.
+    pub skipped: u64,
     /// Decisions in the ledger.
     pub settlements: u64,
     /// Entries of the ledger.
@@ -112,8 +124,12 @@ pub async fn audit(
     let agreed = agreed.map_err(Failure::from)?;
     let mut log = Recomputed::new(agreed);
     let stream = stream::Stream { client: &clients.kinesis, name: &options.stream, until: began };
-    let (made, records) = stream.read(&mut log).await?;
+    let stream::Read { made, records, managed } = stream.read(&mut log).await?;
     let mut items = Items::default();
+    // Before the items: what a checkpoint has passed by now must stand when they are read.
+    if let Err(error) = items.missing.read_leases(&clients.dynamodb, &options.lease_table).await {
+        tracing::warn!(%error, "leases cannot be read: what a checkpoint has passed is not told apart");
+    }
     let foreign = table::scan(&clients.dynamodb, &options.table, |attrs| items.take(attrs)).await?;
     items.unreadable.extend(foreign);
     let rows = rows::read(db).await?;
@@ -124,6 +140,12 @@ pub async fn audit(
     let pending = if options.expect_settled { Pending::Difference } else { Pending::Allowed };
     let mut result = compare(&log, &items, &rows, pending, runtime::clock::now());
     (result.records, result.earlier) = (records, earlier);
+    if let Some(managed) = managed {
+        let mut findings = Findings::default();
+        let about = difference::About::subject(&managed.stream);
+        findings.add("stream distribution", &about, "USER_PARTITION_KEY", format!("AUTO: {managed}"));
+        result.differences.splice(0..0, findings.0);
+    }
     tracing::info!(records, auctions = result.auctions, differences = result.differences.len(), "audit done");
     Ok(result)
 }
@@ -166,6 +188,8 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, n
         earlier: 0,
         pending: in_state(State::Pending),
         held: in_state(State::Held),
+        refused: auction::count(items.missing.refused.values().filter(|row| row.ttl > now.seconds()).count()),
+        skipped: auction::count(items.missing.skipped.len()),
         settlements: auction::count(rows.settlements.len()),
         entries: auction::count(rows.entries.len()),
         differences: findings.0,
@@ -198,6 +222,22 @@ impl AuditResult {
         }
         writeln!(out, "  decided   {:>10} settlements, {} ledger entries", self.settlements, self.entries)?;
         writeln!(out, "  undecided {:>10} pending, {} held", self.pending, self.held)?;
+        if self.stray > 0 {
+            writeln!(
+                out,
+                "  stray     {:>10} bids lie in shards that do not own their slots and are in no auction: their stream was \
+                 under service-managed distribution for a while, or their producer knew an old shard map and was never \
+                 answered; producers answer such bids as accepted only where a copy lies right",
+                self.stray
+            )?;
+        }
+        if self.refused + self.skipped > 0 {
+            writeln!(
+                out,
+                "  unwritten {:>10} items that the table refuses and processors hold, {} skipped by a person",
+                self.refused, self.skipped
+            )?;
+        }
         writeln!(out, "  differences {:>8}", self.differences.len())?;
         for difference in self.differences.iter().take(PRINTED_MAX) {
             writeln!(out, "    {difference}")?;

@@ -10,6 +10,7 @@ use anyhow::Context;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::{Record as Stored, Shard as Listed, ShardIteratorType};
+use runtime::distribution::{ServiceManaged, keys_kept};
 use runtime::failure::Failure;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::limits::GET_RECORDS_MAX;
@@ -32,10 +33,20 @@ pub(super) struct Stream<'a> {
     pub(super) until: Millis,
 }
 
+/// What was read.
+pub(super) struct Read {
+    /// When the stream was made.
+    pub(super) made: Millis,
+    /// How many records it gave.
+    pub(super) records: u64,
+    /// That it ignores the keys of records now.
+    pub(super) managed: Option<ServiceManaged>,
+}
+
 impl Stream<'_> {
-    /// Reads everything into the recomputation; answers when the stream was made, and how many records were read.
-    pub(super) async fn read(&self, all: &mut Recomputed) -> anyhow::Result<(Millis, u64)> {
-        let (made, oldest) = self.made().await?;
+    /// Reads everything into the recomputation.
+    pub(super) async fn read(&self, all: &mut Recomputed) -> anyhow::Result<Read> {
+        let (made, oldest, managed) = self.made().await?;
         let (mut done, mut records) = (BTreeSet::new(), 0);
         // Shards may split while others are read: list again until none is new.
         loop {
@@ -43,7 +54,7 @@ impl Stream<'_> {
             let order = parents_first(listed);
             let new: Vec<&Shard> = order.iter().filter(|shard| !done.contains(&shard.id)).collect();
             if new.is_empty() {
-                return Ok((made, records));
+                return Ok(Read { made, records, managed });
             }
             for shard in new {
                 records += self.shard(shard, all).await?;
@@ -52,16 +63,17 @@ impl Stream<'_> {
         }
     }
 
-    /// When the stream was made, and whether it is older than what it keeps, so that its first shards may have lost
-    /// their beginnings.
-    async fn made(&self) -> anyhow::Result<(Millis, bool)> {
+    /// When the stream was made, whether it is older than what it keeps, so that its first shards may have lost their
+    /// beginnings, and whether it ignores keys.
+    async fn made(&self) -> anyhow::Result<(Millis, bool, Option<ServiceManaged>)> {
         let answer =
             retry::read(|| self.client.describe_stream_summary().stream_name(self.name).send()).await;
         let answer = answer.map_err(|failure| self.sentence(&failure))?;
         let summary = answer.stream_description_summary().context("a stream without a summary")?;
         let made = u64::try_from(summary.stream_creation_timestamp().to_millis()?).unwrap_or(0);
         let kept = u64::try_from(summary.retention_period_hours()).unwrap_or(0) * 3_600_000;
-        Ok((Millis(made), made.saturating_add(kept) <= self.until.0))
+        let managed = keys_kept(summary).err();
+        Ok((Millis(made), made.saturating_add(kept) <= self.until.0, managed))
     }
 
     async fn shards(&self, trimmed: bool) -> anyhow::Result<Vec<Shard>> {

@@ -16,7 +16,7 @@ use clap::Args;
 use runtime::failure::classify;
 use schemas::geometry::{Geometry, Pricing, Ranking};
 use schemas::ids::{SettlementId, SlotId};
-use schemas::item::{Aggregate, GeometryItem};
+use schemas::item::{Aggregate, GeometryItem, SkippedItem};
 use schemas::keys;
 use schemas::settlement::settlement_id;
 use schemas::time::Millis;
@@ -77,6 +77,8 @@ pub struct Explanation {
     pub publisher: Option<String>,
     pub no_sale_reason: Option<String>,
     pub held_error: Option<String>,
+    /// Who gave the auction's item up, when and why; nothing when nobody did.
+    pub skipped: Option<String>,
     /// In rank order.
     pub candidates: Vec<Standing>,
     /// The amount that follows the last candidate.
@@ -128,26 +130,39 @@ pub async fn run(options: Explain) -> anyhow::Result<()> {
     };
     let agreed = runtime::agreed::read(&place.clients.dynamodb, &place.names.table, None).await;
     let agreed = agreed.map_err(Failure::from)?;
-    let item = item(&place, &slot, window).await?;
-    if item.is_none() && rows.settlements.is_empty() {
+    let Found { item, skipped } = item(&place, &slot, window).await?;
+    if item.is_none() && skipped.is_none() && rows.settlements.is_empty() {
         return Err(Failure::found(unknown(&slot, window, &agreed.geometry)).into());
     }
-    let explanation = explain((slot, window), item.as_ref(), &rows, &agreed);
+    let mut explanation = explain((slot, window), item.as_ref(), &rows, &agreed);
+    if let Some(skipped) = skipped {
+        (explanation.state, explanation.skipped) = (Some("SKIPPED".to_owned()), Some(skipped.to_string()));
+    }
     match json {
         Some(json) => Ok(json.write(&explanation)?),
         None => Ok(explanation.print(&mut std::io::stdout()).map_err(lost)?),
     }
 }
 
-async fn item(place: &Place, slot: &SlotId, window: Millis) -> anyhow::Result<Option<Aggregate>> {
+/// What stands at an auction's key.
+#[derive(Default)]
+struct Found {
+    item: Option<Aggregate>,
+    skipped: Option<SkippedItem>,
+}
+
+async fn item(place: &Place, slot: &SlotId, window: Millis) -> anyhow::Result<Found> {
     let table = &place.names.table;
     let get = place.clients.dynamodb.get_item().table_name(table).consistent_read(true);
     let get = get.key("PK", AttributeValue::S(keys::slot_pk(slot)));
     let answer = get.key("SK", AttributeValue::S(keys::window_sk(window))).send().await;
     let answer =
         answer.map_err(|error| sentence(&format!("table {table} cannot be read"), &classify(&error)))?;
-    let Some(item) = answer.item() else { return Ok(None) };
+    let Some(item) = answer.item() else { return Ok(Found::default()) };
     let read = runtime::attrs::from_sdk(item).map_err(|error| error.to_string());
+    if let Some(skipped) = read.as_ref().ok().and_then(|item| SkippedItem::from_attrs(item).ok()) {
+        return Ok(Found { skipped: Some(skipped), item: None });
+    }
     let read = read.and_then(|item| Aggregate::from_attrs(&item).map_err(|error| error.to_string()));
     let damaged = |reason| {
         let (pk, sk) = (keys::slot_pk(slot), keys::window_sk(window));
@@ -155,7 +170,7 @@ async fn item(place: &Place, slot: &SlotId, window: Millis) -> anyhow::Result<Op
             "the item PK {pk} SK {sk} of table {table} cannot be read: {reason}; mend or delete it, and `exchange audit` compares it with the stream"
         ))
     };
-    Ok(Some(read.map_err(damaged)?))
+    Ok(Found { item: Some(read.map_err(damaged)?), skipped: None })
 }
 
 /// What to say of an auction that neither table nor ledger knows; where its window starts, unless that was asked for.
@@ -212,6 +227,7 @@ pub fn explain(
         publisher: row.and_then(|row| row.publisher_account_id).map(|account| account.to_string()),
         no_sale_reason: row.and_then(|row| row.no_sale_reason.clone()),
         held_error: item.and_then(|item| item.held_error.clone()),
+        skipped: None,
         candidates: case.standings(),
         next_amount: item.and_then(|item| item.next_amount).map(|amount| amount.to_string()),
         entries: entries.collect(),

@@ -18,6 +18,7 @@ impl Explanation {
                 let duplicates = counted(duplicates, "duplicate");
                 writeln!(out, "  {state}, {bids}, {duplicates}, ranked by {}", self.ranking)?;
             }
+            _ if self.skipped.is_some() => {}
             _ => writeln!(out, "  its item is gone; the ledger keeps the decision")?,
         }
         for (region, bids) in &self.regions {
@@ -25,6 +26,9 @@ impl Explanation {
         }
         if let Some(error) = &self.held_error {
             writeln!(out, "held: {error}")?;
+        }
+        if let Some(skipped) = &self.skipped {
+            writeln!(out, "  SKIPPED: the table refused its item, which was {skipped}")?;
         }
         self.decision(out)?;
         writeln!(out, "candidates")?;
@@ -57,7 +61,7 @@ impl Explanation {
                 let reason = self.no_sale_reason.as_deref().unwrap_or("no reason was kept");
                 writeln!(out, "not sold: {reason}, at {at}")?;
             }
-            (None, ..) if self.held_error.is_some() => {}
+            (None, ..) if self.held_error.is_some() || self.skipped.is_some() => {}
             (None, ..) => writeln!(out, "not decided yet")?,
         }
         if let Some(by) = &self.price_set_by {

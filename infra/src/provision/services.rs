@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::{
     TimeToLiveStatus,
 };
 use aws_sdk_kinesis::types::StreamStatus;
+use runtime::distribution::keys_kept;
 use runtime::failure::{Failure as Call, classify};
 use schemas::attr::Attr;
 use schemas::item::GeometryItem;
@@ -65,7 +66,8 @@ fn outlives(geometry: &GeometryItem, retention_ms: u64) -> Result<(), Failure> {
     )))
 }
 
-/// Makes the stream, waits for it and answers its retention in ms.
+/// Makes the stream, waits for it and answers its retention in ms. One that is made is provisioned, so it keeps keys; one
+/// that is there must.
 async fn stream(place: &Place, shards: Option<i32>) -> anyhow::Result<u64> {
     let (client, name) = (&place.clients.kinesis, &place.names.stream);
     let made_with = shards.unwrap_or(SHARDS);
@@ -85,6 +87,7 @@ async fn stream(place: &Place, shards: Option<i32>) -> anyhow::Result<u64> {
         let summary =
             answer.map_err(|error| sentence(&format!("stream {name} cannot be read"), &classify(&error)))?;
         let summary = summary.stream_description_summary().context("a stream without a summary")?;
+        keys_kept(summary).map_err(|managed| Failure::usage(managed.to_string()))?;
         let status = summary.stream_status();
         if status == &StreamStatus::Active {
             let open = summary.open_shard_count();

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use runtime::failure::classify;
 use schemas::attr::Attrs;
 use schemas::ids::{Region, SlotId};
-use schemas::item::{Aggregate, GeometryItem, HotSlots, Outcome, RegionTotals};
+use schemas::item::{Aggregate, GeometryItem, HotSlots, Outcome, RegionTotals, SkippedItem};
 use schemas::keys;
 use schemas::money::{Money, Price};
 use schemas::time::Millis;
@@ -101,6 +101,21 @@ impl Table<'_> {
         }
     }
 
+    /// The items that were not given up; who gave up the others and why is said on standard error.
+    fn written(items: Vec<Item>) -> Vec<Item> {
+        let mut written = Vec::with_capacity(items.len());
+        for item in items {
+            match SkippedItem::from_attrs(&item.attrs) {
+                Ok(skipped) => {
+                    // Whoever closed standard error does not want to know.
+                    let _ = writeln!(std::io::stderr(), "left out: {} {} was {skipped}", item.pk, item.sk);
+                }
+                Err(_) => written.push(item),
+            }
+        }
+        written
+    }
+
     /// What `read` makes of each item; those that it cannot read are remembered.
     fn readable<T, E: ToString>(
         &mut self,
@@ -134,7 +149,7 @@ impl Table<'_> {
         let mut rows = Vec::new();
         for region in regions {
             let mut windows: BTreeMap<Millis, Totals> = BTreeMap::new();
-            let items = self.ask(Asked::windows(keys::region_pk(region), between)).await?;
+            let items = Self::written(self.ask(Asked::windows(keys::region_pk(region), between)).await?);
             for one in self.readable(items, |item| RegionTotals::from_attrs(&item.attrs)) {
                 windows.entry(one.window_start).or_default().add(&one);
             }
@@ -156,7 +171,7 @@ impl Table<'_> {
         let mut rows = Vec::new();
         for start in windows {
             let mut slots = Vec::new();
-            let items = self.ask(Asked::all_of(keys::hot_pk(*start))).await?;
+            let items = Self::written(self.ask(Asked::all_of(keys::hot_pk(*start))).await?);
             for hot in self.readable(items, |item| HotSlots::from_attrs(&item.attrs)) {
                 slots.extend(hot.slots.into_iter().map(|slot| (hot.shard_id.clone(), slot)));
             }
@@ -246,6 +261,9 @@ const REGION: &[&str] = &[
 ];
 
 fn window(item: &Item) -> Result<Vec<Value>, String> {
+    if SkippedItem::is(&item.attrs) {
+        return skipped(item);
+    }
     let one = Aggregate::from_attrs(&item.attrs).map_err(|error| error.to_string())?;
     let (pk, sk) = one.key();
     if (&pk, &sk) != (&item.pk, &item.sk) {
@@ -275,6 +293,20 @@ fn window(item: &Item) -> Result<Vec<Value>, String> {
         reason,
         json!(one.decision.as_ref().map(|decision| decision.settlement_id.to_string())),
     ])
+}
+
+/// The row of an auction that was given up: its key, `SKIPPED`, and the reason.
+fn skipped(item: &Item) -> Result<Vec<Value>, String> {
+    let one = SkippedItem::from_attrs(&item.attrs).map_err(|error| error.to_string())?;
+    let (slot, start) = (item.pk.strip_prefix("SLOT#"), item.sk.strip_prefix("WINDOW#"));
+    let value = |column: &&str| match *column {
+        "slot_id" => json!(slot),
+        "window_start" => json!(start),
+        "state" => json!("SKIPPED"),
+        "no_sale_reason" => json!(one.to_string()),
+        _ => Value::Null,
+    };
+    Ok(WINDOW.iter().map(value).collect())
 }
 
 /// One region in one window, its shards together.

@@ -53,6 +53,7 @@ impl Report {
         for (name, count) in [
             ("pending", self.pending.to_string()),
             ("held", self.held.to_string()),
+            ("skipped items", self.skipped_items.to_string()),
             ("settled p50, ms", self.settle_latency_ms_p50.to_string()),
             ("settled p99, ms", self.settle_latency_ms_p99.to_string()),
             ("conflicts", self.conflicts.to_string()),

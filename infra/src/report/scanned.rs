@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemas::attr::{Attrs, text};
-use schemas::item::{HotSlots, RegionTotals, State};
+use schemas::item::{HotSlots, RegionTotals, SkippedItem, State};
 use schemas::limits::HOT_SLOTS;
 use schemas::money::Money;
 
@@ -29,6 +29,10 @@ impl Scanned {
             return;
         }
         let report = &mut self.report;
+        if SkippedItem::is(attrs) {
+            report.skipped_items += 1;
+            return;
+        }
         if pk.starts_with("SLOT#") && sk.starts_with("WINDOW#") {
             let Ok(state) = text::<State>(attrs, "state") else {
                 report.unreadable_items += 1;

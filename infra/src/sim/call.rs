@@ -11,6 +11,7 @@ use settler::core::rows::{Reads, Snapshot, Writes};
 
 use super::script::Actor;
 use super::words::{Fate, Service};
+use crate::local::kinesis::model::Distribution;
 
 /// One life of a process, from its start to its death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,8 +149,8 @@ pub enum Entered {
 pub enum Answer {
     /// Of PutRecords.
     Entered(Vec<Entered>),
-    /// Of ListShards.
-    Shards(Vec<Shard>),
+    /// Of ListShards and DescribeStreamSummary: the shards, and who decides where records go.
+    Shards(Vec<Shard>, Distribution),
     /// Of GetShardIterator.
     Iterator(u64),
     /// Of GetRecords.

@@ -115,6 +115,14 @@ words!(
         Held = "auction held",
         /// A decision that another attempt or another settler had made.
         SecondSettler = "decision that stood already",
+        /// A record that was put without regard to its key.
+        ServiceManaged = "service-managed distribution",
+        /// A stage that refused such a stream.
+        KeysIgnored = "stream that ignores keys refused",
+        /// An item that the table refused.
+        RefusedItem = "item refused by the table",
+        /// A refused item that a person gave up.
+        SkippedItem = "refused item given up",
         /// An item that no longer says what its digest says.
         Corrupted = "corrupted item",
         /// A deposit.

@@ -5,9 +5,9 @@
 
 use super::chance::Chance;
 use super::model::stream::TRIMS_LATE_MS;
-use super::script::{Actor, BidOp, Op, Script, Timed};
+use super::script::{Actor, BidOp, Op, RefuseOp, Script, Timed};
 use super::setting::Setting;
-use super::words::{Edit, Fate, Foreign, Role, Service};
+use super::words::{Edit, Fate, Foreign, Refusable, RefusalEnd, Role, Service};
 
 /// How often each kind of operation is drawn, in parts of their sum.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ enum Kind {
     Deposit,
     Schema,
     Expire,
+    Refuse,
+    Manage,
     Trim,
     LoseLeases,
     Corrupt,
@@ -48,6 +50,8 @@ impl Weights {
             (Kind::Deposit, 4),
             (Kind::Schema, 3),
             (Kind::Expire, 4),
+            (Kind::Refuse, 3),
+            (Kind::Manage, 1),
         ];
         kinds.extend(may.into_iter().filter(|_| chance.happens(550)));
         // Rare: after either of them much of what was written is gone, and less is left to be checked.
@@ -185,6 +189,12 @@ impl Plan<'_> {
             },
             Kind::Schema => Op::Schema,
             Kind::Expire => Op::Expire,
+            Kind::Manage => Op::Manage { for_ms: chance.pick(&[50, 400, 2_000]) },
+            Kind::Refuse => Op::Refuse(RefuseOp {
+                item: chance.pick(Refusable::ALL),
+                for_ms: chance.pick(&[50, 1_000, 5_000, 15_000]),
+                end: chance.pick(RefusalEnd::ALL),
+            }),
             Kind::Trim => Op::Trim,
             Kind::LoseLeases => Op::LoseLeases,
             Kind::Corrupt => Op::Corrupt { item: chance.index(8) },

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::words::{Edit, Fate, Foreign, Role, Service};
+use super::words::{Edit, Fate, Foreign, Refusable, RefusalEnd, Role, Service};
 
 /// A process of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,11 +102,29 @@ pub enum Op {
         /// Its place among the records that may be meant, modulo their number.
         record: usize,
     },
+    /// Someone switches the stream to service-managed distribution for a while.
+    Manage {
+        /// How long, in ms.
+        for_ms: u64,
+    },
+    /// The table refuses an item for a while.
+    Refuse(RefuseOp),
     /// Someone changes the pending item of this place, and not its digest.
     Corrupt {
         /// Its place among the pending items, modulo their number.
         item: usize,
     },
+}
+
+/// A refusal as the script names it: the next item of a kind that is put is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefuseOp {
+    /// Its kind.
+    pub item: Refusable,
+    /// How long, in ms.
+    pub for_ms: u64,
+    /// What ends it.
+    pub end: RefusalEnd,
 }
 
 /// A bid as the script names it.
@@ -186,6 +204,10 @@ impl fmt::Display for Op {
             Self::Trim => f.write_str("trim"),
             Self::LoseLeases => f.write_str("lose-leases"),
             Self::Edit { row, edit, record } => write!(f, "edit {row} {edit} record {record}"),
+            Self::Manage { for_ms } => write!(f, "manage for {for_ms}"),
+            Self::Refuse(RefuseOp { item, for_ms, end }) => {
+                write!(f, "refuse {item} for {for_ms} then {end}")
+            }
             Self::Corrupt { item } => write!(f, "corrupt {item}"),
         }
     }
@@ -239,6 +261,8 @@ impl FromStr for Op {
             "trim" => Self::Trim,
             "lose-leases" => Self::LoseLeases,
             "edit" => Self::Edit { row: word(w, 1)?, edit: word(w, 2)?, record: word(w, 4)? },
+            "manage" => Self::Manage { for_ms: word(w, 2)? },
+            "refuse" => Self::Refuse(RefuseOp { item: word(w, 1)?, for_ms: word(w, 3)?, end: word(w, 5)? }),
             "corrupt" => Self::Corrupt { item: word(w, 1)? },
             other => return Err(format!("{other} is no operation")),
         })
@@ -279,9 +303,10 @@ mod tests {
             at 11 again 1 to 1\nat 12 foreign stray slot 1\nat 13 split 0 at 128\nat 14 merge 1\n\
             at 15 crash processor-1 for 900\nat 16 stop settler-0 for 20\nat 17 pause producer-1 for 30\n\
             at 18 outage table for 40\nat 19 deposit 1 units 5\nat 20 schema\nat 21 expire\nat 22 trim\n\
-            at 23 lose-leases\nat 24 corrupt 3\nat 25 edit 1 forward record 7\ncall producer-0 7 lost-reply\ncall settler-1 9 crash-after\n";
+            at 23 lose-leases\nat 24 corrupt 3\nat 25 edit 1 forward record 7\n\
+            at 26 refuse totals for 900 then skipped\nat 27 manage for 700\ncall producer-0 7 lost-reply\ncall settler-1 9 crash-after\n";
         let script: Script = text.parse().unwrap();
-        assert_eq!((script.ops.len(), script.fates.len()), (16, 2));
+        assert_eq!((script.ops.len(), script.fates.len()), (18, 2));
         assert_eq!(script.to_string(), text);
         assert!("at 1 fly".parse::<Script>().is_err());
     }

@@ -105,6 +105,28 @@ words!(
 );
 
 words!(
+    /// An item that the table may refuse.
+    Refusable {
+        /// An auction's.
+        Aggregate = "aggregate",
+        /// A region's totals.
+        Totals = "totals",
+        /// A list of hot slots.
+        Hot = "hot",
+    }
+);
+
+words!(
+    /// How a refusal ends.
+    RefusalEnd {
+        /// The table takes the item.
+        Taken = "taken",
+        /// A person gives it up.
+        Skipped = "skipped",
+    }
+);
+
+words!(
     /// A service that may be away.
     Service {
         /// Kinesis.

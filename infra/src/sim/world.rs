@@ -295,6 +295,14 @@ impl World {
                 checker.on_corrupted(&item);
                 Met::Corrupted
             }),
+            Op::Manage { for_ms } => {
+                stream.manage((now_ms + for_ms).min(self.net.calm_ms));
+                None
+            }
+            Op::Refuse(op) => {
+                table.refuse(op, now_ms);
+                None
+            }
             Op::Expire => (table.expire(now_ms) > 0).then_some(Met::TtlDeletion),
             Op::Trim => stream.trim(now_ms, checker).then_some(Met::Trimmed),
             Op::Edit { row, edit, record } => table.nth_lease(row).and_then(|shard_id| {

@@ -179,7 +179,7 @@ fn sdk_crates_come_without_default_features_and_bincode_is_pinned() {
 }
 
 /// Calls of the two services as the SDK names them, and the actions that they need.
-const CALLS: [(&str, &str); 39] = [
+const CALLS: [(&str, &str); 41] = [
     (".add_tags_to_stream()", "kinesis:AddTagsToStream"),
     (".create_stream()", "kinesis:CreateStream"),
     (".decrease_stream_retention_period()", "kinesis:DecreaseStreamRetentionPeriod"),
@@ -201,6 +201,7 @@ const CALLS: [(&str, &str); 39] = [
     (".split_shard()", "kinesis:SplitShard"),
     (".subscribe_to_shard()", "kinesis:SubscribeToShard"),
     (".update_shard_count()", "kinesis:UpdateShardCount"),
+    (".update_stream_record_distribution_strategy()", "kinesis:UpdateStreamRecordDistributionStrategy"),
     (".batch_get_item()", "dynamodb:BatchGetItem"),
     (".batch_write_item()", "dynamodb:BatchWriteItem"),
     (".create_table()", "dynamodb:CreateTable"),
@@ -210,6 +211,7 @@ const CALLS: [(&str, &str); 39] = [
     (".describe_time_to_live()", "dynamodb:DescribeTimeToLive"),
     (".get_item()", "dynamodb:GetItem"),
     ("agreed::read(", "dynamodb:GetItem"),
+    ("distribution::check(", "kinesis:DescribeStreamSummary"),
     (".list_tables()", "dynamodb:ListTables"),
     (".put_item()", "dynamodb:PutItem"),
     (".query()", "dynamodb:Query"),

@@ -4,6 +4,7 @@
 //! shares only the format of a record.
 
 mod away;
+mod distribution;
 mod files;
 mod gone;
 mod http;

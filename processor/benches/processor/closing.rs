@@ -12,6 +12,7 @@ use processor::core::Closed;
 use processor::metrics::get;
 use processor::sink::Sink;
 use runtime::clients::Clients;
+use schemas::ids::ShardId;
 use schemas::record::{Decoded, Kind};
 
 use crate::crowd::Crowd;
@@ -61,7 +62,7 @@ pub(crate) fn run(auctions: usize, out: &mut dyn Write) -> io::Result<()> {
         let metrics = Arc::new(Metrics::default());
         let sink = Sink::new(clients.dynamodb, TABLE.to_owned(), 16, Arc::clone(&metrics));
         let began = Instant::now();
-        sink.write(&closed).await;
+        sink.write(&ShardId("shardId-000000000000".into()), closed, |_| {}).await;
         io::Result::Ok((began.elapsed(), get(&metrics.items_written)))
     })?;
     let rate = f64::from(u32::try_from(puts).unwrap()) / took.as_secs_f64();

@@ -5,7 +5,7 @@
 //! write without a reply is neither done nor failed: the next one finds out, and what stands in the table is what
 //! counts. A checkpoint covers nothing that is not durable.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use schemas::ids::ShardId;
@@ -71,6 +71,8 @@ pub struct Holding {
     altered: Option<Doubt>,
     ticked: Option<Duration>,
     unwritten: BTreeMap<u64, usize>,
+    /// Those of which nothing is left but what the table refuses.
+    refused: BTreeSet<u64>,
     known_through: Millis,
     decoded: Decoded,
     unread: Unread,
@@ -109,6 +111,7 @@ impl Holding {
             altered: None,
             ticked: None,
             unwritten: BTreeMap::new(),
+            refused: BTreeSet::new(),
             decoded: Decoded::default(),
             unread: Unread::default(),
             quiet: Millis(0),
@@ -150,9 +153,27 @@ impl Holding {
     /// What a closed window left is durable.
     pub fn on_written(&mut self, ticket: u64) {
         self.unwritten.remove(&ticket);
+        self.refused.remove(&ticket);
         if let Phase::Reading(machine) | Phase::Ended(machine) = &mut self.phase {
             machine.on_written(ticket);
         }
+    }
+
+    /// Of what a closed window left, all is durable but `left` items that the table refuses. Nothing passes them, and a
+    /// lease that is given up does not wait for them: whoever reads next closes their window again.
+    pub fn on_refused(&mut self, ticket: u64, left: usize) {
+        if mutant::is(Mutant::RefusedIsDurable) {
+            return self.on_written(ticket);
+        }
+        if let Some(items) = self.unwritten.get_mut(&ticket) {
+            *items = left;
+            self.refused.insert(ticket);
+        }
+    }
+
+    /// Whether all that will become durable by itself is.
+    fn is_settled(&self) -> bool {
+        self.unwritten.keys().all(|ticket| self.refused.contains(ticket))
     }
 
     /// The lease is to be released as soon as what was closed is durable.
@@ -297,10 +318,11 @@ impl Holding {
             (Phase::Ended(machine), _) if machine.is_durable() => {
                 Some(free(machine.ended(&self.row, self.children.clone())))
             }
-            (Phase::Reading(machine), Leaving::Released) if machine.is_durable() => {
+            // A shard whose end cannot be written down is given up like one that is still read.
+            (Phase::Reading(machine) | Phase::Ended(machine), Leaving::Released) if self.is_settled() => {
                 Some(free(machine.checkpoint(&self.row)))
             }
-            (Phase::Reading(machine), Leaving::HandedOver) if machine.is_durable() => {
+            (Phase::Reading(machine) | Phase::Ended(machine), Leaving::HandedOver) if self.is_settled() => {
                 Some(Lease { checkpoint_owner: None, ..machine.checkpoint(&self.row) })
             }
             (Phase::Inheriting(_), Leaving::Released) => Some(free(self.row.clone())),

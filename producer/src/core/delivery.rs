@@ -2,7 +2,7 @@
 //!
 //! Three things hold. A reply that never came makes every bid of the record doubtful, and a doubtful bid is never
 //! refused, because the stream may hold it. A record is accepted only from the shard that was predicted, or as far as
-//! the answering shard is known to own its bids. Every bid that goes in comes out exactly once, answered or to be
+//! the answering shard is known to own its bids, also when it holds one alone: a stream that keeps no keys puts it anywhere. Every bid that goes in comes out exactly once, answered or to be
 //! packed anew.
 
 use std::sync::Arc;
@@ -112,15 +112,6 @@ pub struct Elsewhere {
     pub place: Arc<Place>,
 }
 
-/// What the replies to one request came to, beside the answers.
-#[derive(Debug, Default)]
-pub struct Surprises {
-    /// Records of several bids that lie where they were not predicted.
-    pub elsewhere: Vec<Elsewhere>,
-    /// Where records of one bid lie that were not predicted there.
-    pub alone: Vec<Arc<Place>>,
-}
-
 /// Records between packing and their answer.
 #[derive(Debug)]
 pub struct Delivery {
@@ -187,9 +178,9 @@ impl Delivery {
         now: Moment,
         unit: &mut dyn FnMut() -> f64,
         answers: &mut Vec<Answer>,
-    ) -> Surprises {
+    ) -> Vec<Elsewhere> {
         let records = self.flight.on_answered(id);
-        let mut surprises = Surprises::default();
+        let mut elsewhere = Vec::new();
         let replies = match replies {
             Ok(replies) if replies.len() == records.len() => replies,
             // Nothing is stored, and there is nothing to store it in.
@@ -197,19 +188,19 @@ impl Delivery {
                 let (items, why) = (records.iter().flat_map(|record| &record.items), Arc::new(failure));
                 let refused = |item| answer(item, Outcome::StreamRefuses(Arc::clone(&why)));
                 answers.extend(items.map(|item| if item.doubtful { give_up(item) } else { refused(item) }));
-                return surprises;
+                return elsewhere;
             }
             // Never made, or refused whole, which may pass while the bids have time: nothing is stored, and no shard said
             // so.
             Err(failure) if failure.is_nothing_done() => {
                 records.into_iter().for_each(|record| self.again(record, now, unit(), u32::MAX));
-                return surprises;
+                return elsewhere;
             }
             Ok(_) | Err(_) => vec![Reply::Unknown; records.len()],
         };
         for (mut record, reply) in records.into_iter().zip(replies) {
             match reply {
-                Reply::Stored(place) => self.on_stored(record, place, now, answers, &mut surprises),
+                Reply::Stored(place) => elsewhere.extend(self.on_stored(record, place, now, answers)),
                 Reply::Throttled => {
                     self.counts.throttled += 1;
                     self.events.throttled.push(record.predicted.clone());
@@ -223,17 +214,17 @@ impl Delivery {
                 }
             }
         }
-        surprises
+        elsewhere
     }
 
+    /// Accepts a record that lies where it was predicted; returns any other.
     fn on_stored(
         &mut self,
         record: Record,
         place: Arc<Place>,
         now: Moment,
         answers: &mut Vec<Answer>,
-        surprises: &mut Surprises,
-    ) {
+    ) -> Option<Elsewhere> {
         let bytes = record.entry.as_ref().map_or(0, |entry| entry.data.len());
         self.counts.records += 1;
         self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
@@ -249,19 +240,12 @@ impl Delivery {
         });
         let expected =
             record.predicted.as_ref() == Some(&place.shard_id) || mutant::is(Mutant::AcceptedAnywhere);
-        // A record of one bid lies with the owner of its slot, whoever that is.
-        let alone = record.items.len() == 1;
-        if expected || alone {
+        if expected {
             answers.extend(record.items.iter().map(|item| accept(item, &place)));
+            return None;
         }
-        match (expected, alone) {
-            (true, _) => {}
-            (false, true) => surprises.alone.push(place),
-            (false, false) => {
-                let hash = record.hash();
-                surprises.elsewhere.push(Elsewhere { record, hash, place });
-            }
-        }
+        let hash = record.hash();
+        Some(Elsewhere { record, hash, place })
     }
 
     /// Takes back the bids that wait for shards that do not satisfy `keep`, to be packed anew.

@@ -13,8 +13,7 @@ use schemas::mutant::{self, Mutant};
 use schemas::record::Envelope;
 
 use super::delivery::{
-    Answer, Delivery, Elsewhere, Moment, Place, REQUESTS_MAX, Reply, Request, Surprises, accept, give_up,
-    is_final,
+    Answer, Delivery, Elsewhere, Moment, REQUESTS_MAX, Reply, Request, accept, give_up, is_final,
 };
 use super::events::{Counts, Events};
 use super::packer::{Item, Packer, Wait};
@@ -39,6 +38,17 @@ pub struct Rules {
     pub geometry: Option<Geometry>,
 }
 
+/// What a stream does with the keys of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keys {
+    /// It puts each record into the shard that owns its key.
+    Kept,
+    /// It put one into a shard that never owned its key: it is to be asked.
+    Doubted,
+    /// It ignores them, as it says.
+    Ignored,
+}
+
 /// Bids on their way.
 #[derive(Debug)]
 pub struct Sender {
@@ -48,6 +58,8 @@ pub struct Sender {
     /// Stored where they were not predicted, until the map is known again.
     elsewhere: Vec<Elsewhere>,
     map_is_old: bool,
+    /// What the stream is known or suspected to do with keys.
+    keys: Keys,
     answers: Vec<Answer>,
     wait: Wait,
     held: usize,
@@ -64,6 +76,7 @@ impl Sender {
             rules,
             elsewhere: Vec::new(),
             map_is_old: false,
+            keys: Keys::Kept,
             answers: Vec::new(),
             wait: Wait::Linger,
             held: 0,
@@ -109,18 +122,25 @@ impl Sender {
         {
             self.refusal.get_or_insert_with(|| failure.clone());
         }
-        let Surprises { mut elsewhere, alone } =
-            self.delivery.on_replies(id, replies, now, unit, &mut self.answers);
+        let mut elsewhere = self.delivery.on_replies(id, replies, now, unit, &mut self.answers);
         for item in elsewhere.iter_mut().flat_map(|one| &mut one.record.items) {
             item.doubtful = true;
         }
+        if self.keys == Keys::Ignored {
+            return self.give_up_all(elsewhere);
+        }
         let map = self.packer.map();
-        let known = |place: &Place| map.range(&place.shard_id).is_some();
-        self.map_is_old |= !alone.iter().all(|place| known(place));
+        let range = |one: &Elsewhere| map.range(&one.place.shard_id);
+        // What a shard owns never changes: one that lies in a shard which is known and does not own its key was put there
+        // without regard to it.
+        if elsewhere.iter().any(|one| range(one).is_some_and(|range| !range.owns(one.hash))) {
+            self.keys = Keys::Doubted;
+        }
         // What was sent before the map was last read is judged by it at once.
-        let (here, unknown) = elsewhere.into_iter().partition::<Vec<_>, _>(|one| known(&one.place));
-        self.map_is_old |= !unknown.is_empty();
-        self.elsewhere.extend(unknown);
+        let owned = |one: &Elsewhere| range(one).is_some_and(|range| range.owns(one.hash));
+        let (here, unsure) = elsewhere.into_iter().partition::<Vec<_>, _>(owned);
+        self.map_is_old |= !unsure.is_empty();
+        self.elsewhere.extend(unsure);
         self.settle(here, now);
     }
 
@@ -128,6 +148,23 @@ impl Sender {
     #[must_use]
     pub fn wants_map(&self) -> bool {
         self.map_is_old
+    }
+
+    /// Whether the stream is to be asked if it keeps keys.
+    #[must_use]
+    pub fn doubts_keys(&self) -> bool {
+        self.keys == Keys::Doubted
+    }
+
+    /// The stream says that it ignores keys: what lies in any shard but the predicted one can never be told to count.
+    pub fn on_keys_ignored(&mut self) {
+        (self.keys, self.map_is_old) = (Keys::Ignored, false);
+        let elsewhere = std::mem::take(&mut self.elsewhere);
+        self.give_up_all(elsewhere);
+    }
+
+    fn give_up_all(&mut self, elsewhere: Vec<Elsewhere>) {
+        self.answers.extend(elsewhere.iter().flat_map(|one| &one.record.items).map(give_up));
     }
 
     /// The shard map by which bids are packed.
@@ -139,6 +176,9 @@ impl Sender {
     /// Takes a fresh shard map. What the answering shards own is accepted; the rest is sent again.
     pub fn on_map(&mut self, map: ShardMap, now: Moment) {
         self.map_is_old = false;
+        if self.keys == Keys::Doubted {
+            self.keys = Keys::Kept;
+        }
         let mut items = self.packer.on_map(map);
         let known = self.packer.map();
         items.extend(self.delivery.recall(|shard| known.range(shard).is_some()));
@@ -156,7 +196,8 @@ impl Sender {
             let range = self.packer.map().range(&place.shard_id);
             // Another consumer's library drops an aggregate whole when one of its items lies in the wrong shard.
             let whole = self.rules.envelope == Envelope::Aggregated;
-            let owned = |item: &Item| item.hash == first || range.is_some_and(|range| range.owns(item.hash));
+            let assumed = |item: &Item| mutant::is(Mutant::DistributionIgnored) && item.hash == first;
+            let owned = |item: &Item| assumed(item) || range.is_some_and(|range| range.owns(item.hash));
             let all_owned = record.items.iter().all(owned);
             for item in record.items {
                 if all_owned || (!whole && owned(&item)) {
@@ -235,7 +276,7 @@ impl Sender {
         self.delivery.abandon(&mut self.answers);
         self.answers.extend(self.packer.clear().iter().map(give_up));
         let elsewhere = std::mem::take(&mut self.elsewhere);
-        self.answers.extend(elsewhere.iter().flat_map(|one| &one.record.items).map(give_up));
+        self.give_up_all(elsewhere);
     }
 
     fn pack(&mut self, item: Item, now: Moment) {

@@ -12,6 +12,7 @@ pub mod clients;
 pub mod clock;
 pub mod credentials;
 pub mod directory;
+pub mod distribution;
 pub mod error_class;
 pub mod expose;
 pub mod failure;

@@ -4,12 +4,14 @@ mod aggregate;
 mod digest;
 mod directory;
 mod events;
+mod refused;
 mod roster;
 mod totals;
 
 pub use self::aggregate::{Aggregate, Candidate, Decision, Outcome, RegionStats, State};
 pub use self::directory::{Directory, DirectoryHead, Edition, PART_BYTES_MAX};
 pub use self::events::{BidEvent, GeometryItem};
+pub use self::refused::{RefusedItem, SkippedItem, skip_command};
 pub use self::roster::{ROSTER_ACCOUNTS_MAX, Roster};
 pub use self::totals::{HotSlot, HotSlots, RegionTotals};
 pub use crate::attr::AttrError as ItemError;

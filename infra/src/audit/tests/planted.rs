@@ -91,6 +91,73 @@ fn only_what_time_may_mend_is_said_to_be_a_matter_of_time() {
     }
 }
 
+#[test]
+fn an_item_that_was_given_up_or_is_held_or_was_passed_is_no_matter_of_time() {
+    let first = |w: &World| w.log.aggregates.values().next().unwrap().clone();
+    let undecided = |w: &mut World| {
+        w.items.aggregates.pop_first();
+        w.rows = Rows { accounts: w.rows.accounts.clone(), slots: w.rows.slots.clone(), ..Rows::default() };
+    };
+    let found = |plant: &dyn Fn(&mut World)| {
+        let mut world = world(Pricing::First);
+        undecided(&mut world);
+        plant(&mut world);
+        let result = world.judge(Pending::Allowed);
+        let aggregate: Vec<_> = result.differences.iter().filter(|one| one.what == "aggregate").collect();
+        assert_eq!(aggregate.len(), 1, "{:?}", result.differences);
+        (aggregate[0].found.clone(), aggregate[0].may_still_come(), result.clone())
+    };
+    let (words, may_come, _) = found(&|_| {});
+    assert_eq!((words.as_str(), may_come), ("nothing", true), "nobody knows better");
+
+    let skipped = |w: &mut World| {
+        let one = first(w);
+        let row = schemas::item::SkippedItem {
+            key: one.key(),
+            by: "ops".into(),
+            at: Millis(7),
+            reason: "agreed".into(),
+            refused: "refused (ValidationException): odd".into(),
+            shard_id: one.shard_id,
+        };
+        w.items.take(&row.to_attrs());
+    };
+    let (words, may_come, result) = found(&skipped);
+    assert!(words.starts_with("nothing, skipped by ops at ") && words.contains("\"agreed\""), "{words}");
+    assert!(!may_come && words.contains("ValidationException"));
+    assert_eq!((result.skipped, result.refused), (1, 0));
+    assert!(printed(&result).contains("1 skipped by a person"));
+
+    let refused = |ttl| {
+        move |w: &mut World| {
+            let one = first(w);
+            let (key, reason) = (one.key(), "odd".to_owned());
+            let row =
+                schemas::item::RefusedItem { key, shard_id: one.shard_id, reason, since: Millis(3), ttl };
+            w.items.take(&row.to_attrs());
+        }
+    };
+    let (words, may_come, result) = found(&refused(NOW.seconds() + 1));
+    assert!(
+        words.contains("a processor holds it since ") && words.contains("processor leases skip"),
+        "{words}"
+    );
+    assert!(!may_come && result.refused == 1);
+    let (words, ..) = found(&refused(NOW.seconds()));
+    assert_eq!(words, "nothing", "it was told of too long ago");
+
+    let through = |back: u64| {
+        move |w: &mut World| {
+            let one = first(w);
+            let closes = one.window_end.0 + w.log.agreed.geometry.grace_ms;
+            w.items.missing.closed_through.insert(one.shard_id, Millis(closes + 1 - back));
+        }
+    };
+    let (words, may_come, _) = found(&through(0));
+    assert!(words.contains("the checkpoint of ") && words.ends_with("has passed it") && !may_come, "{words}");
+    assert_eq!(found(&through(1)).0, "nothing", "its checkpoint is before it");
+}
+
 fn printed(result: &AuditResult) -> String {
     let mut printed = Vec::new();
     result.print(&mut printed).unwrap();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::frame::{self, Head, Kept, Op, Row, Unreadable};
 use super::journal::{Damage, Journal};
-use super::model::{Limits, Record, Refusal, ShardId, Status, Stored, Stream, refuse};
+use super::model::{Distribution, Limits, Mode, Record, Refusal, ShardId, Status, Stored, Stream, refuse};
 use super::subscriptions::Subscriptions;
 
 /// Streams one engine holds: a bound against mistakes.
@@ -149,7 +149,9 @@ impl Engine {
         }
         let stream = self.stream(name, now_ms)?;
         let status = stream.status(now_ms);
-        if status != Status::Active && !matches!(op, Op::Delete | Op::Deregister { .. }) {
+        // A stream that is made with a distribution is told of it while it is being made.
+        let is_early = matches!(op, Op::Distribute { .. }) && status == Status::Creating;
+        if status != Status::Active && !is_early && !matches!(op, Op::Delete | Op::Deregister { .. }) {
             return refuse(
                 "ResourceInUseException",
                 format!("Stream {name} is not ACTIVE but {}", status.as_str()),
@@ -159,7 +161,17 @@ impl Engine {
             Op::Reshard(change) => stream.check_reshard(*change, now_ms, limits),
             Op::Register { consumer } => stream.check_register(consumer),
             Op::Deregister { consumer } => stream.consumer(consumer, None).map(drop),
-            Op::Create { .. } | Op::Delete | Op::Tags { .. } | Op::Retention { .. } => Ok(()),
+            Op::Distribute { distribution: Distribution::Auto } if stream.mode == Mode::Provisioned => {
+                refuse(
+                    "InvalidArgumentException",
+                    format!("Stream {name} is PROVISIONED, and AUTO is for on-demand streams"),
+                )
+            }
+            Op::Create { .. }
+            | Op::Delete
+            | Op::Tags { .. }
+            | Op::Retention { .. }
+            | Op::Distribute { .. } => Ok(()),
         }
     }
 
@@ -196,6 +208,8 @@ impl Engine {
                 stream.consumers.insert(consumer, super::model::Consumer { created_ms: now_ms });
             }
             Op::Deregister { consumer } => drop(stream.consumers.remove(&consumer)),
+            // At once: it shows no other status meanwhile.
+            Op::Distribute { distribution } => stream.distribution = distribution,
         }
     }
 
@@ -204,7 +218,7 @@ impl Engine {
     pub(crate) fn put(
         &mut self,
         name: &str,
-        records: Vec<Record>,
+        mut records: Vec<Record>,
         now_ms: u64,
         fails: &mut dyn FnMut() -> Option<&'static str>,
     ) -> Result<Vec<Placed>, Refusal> {
@@ -219,11 +233,11 @@ impl Engine {
                 format!("a record of stream {name} has at most {record_bytes_max} bytes and one has {bytes}"),
             );
         }
-        let mut admit = |record: &Record| match fails() {
+        let mut admit = |record: &mut Record| match fails() {
             Some(code) => refuse(code, "failed on purpose"),
             None => stream.admit(record, now_ms, limits),
         };
-        let admitted: Vec<Result<ShardId, Refusal>> = records.iter().map(&mut admit).collect();
+        let admitted: Vec<Result<ShardId, Refusal>> = records.iter_mut().map(&mut admit).collect();
         if self.journal.is_some() {
             let taken =
                 || records.iter().zip(&admitted).filter(|(_, shard)| shard.is_ok()).map(|(one, _)| one);
@@ -315,6 +329,12 @@ fn snapshot(
         body.clear();
         frame::encode(&Head::Restore { stream: name.clone(), image: stream.image() }, &mut body)?;
         write(&body)?;
+        if stream.distribution != Distribution::default() {
+            body.clear();
+            let (stream, op) = (name.clone(), Op::Distribute { distribution: stream.distribution });
+            frame::encode(&Head::Change { now_ms: 0, stream, op }, &mut body)?;
+            write(&body)?;
+        }
         for shard in stream.shards.values() {
             let records: Vec<&Stored> = shard.records().collect();
             let mut rest = records.as_slice();

@@ -16,6 +16,8 @@ pub(super) struct Items {
     pub(super) written: BTreeSet<Need>,
     /// The digest of each auction as it was first put.
     pub(super) digests: BTreeMap<(SlotId, u64), String>,
+    /// Auctions whose item a person gave up: they are never decided.
+    pub(super) skipped: BTreeSet<(SlotId, u64)>,
 }
 
 fn text<'a>(item: &'a Attrs, name: &str) -> &'a str {
@@ -44,6 +46,15 @@ impl Items {
             .map_err(|wrong| format!("{pk} {sk}: {wrong}"))?;
         if landed == Landed::Yes {
             self.written.insert(need);
+        }
+        Ok(())
+    }
+
+    /// A person gave up an item that the table refused: nothing waits for it any more.
+    pub(super) fn on_skipped(&mut self, log: &Log, item: &Attrs) -> Result<(), String> {
+        self.on_put(log, item, Landed::Yes)?;
+        if let Ok(aggregate) = Aggregate::from_attrs(item) {
+            self.skipped.insert((aggregate.slot_id, aggregate.window_start.0));
         }
         Ok(())
     }

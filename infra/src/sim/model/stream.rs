@@ -5,7 +5,7 @@ use schemas::ids::ShardId;
 use schemas::lease::Checkpoint;
 use schemas::record::{Decoded, decode_into, tick};
 
-use crate::local::kinesis::model::{self, Limits, Record, Reshard, Start, Stream};
+use crate::local::kinesis::model::{self, Distribution, Limits, Record, Reshard, Start, Stream};
 use crate::sim::call::{Answer, Call, Entered, Page, Reply, Shard, Trouble};
 use crate::sim::chance::Chance;
 use crate::sim::checker::Checker;
@@ -25,6 +25,8 @@ pub struct StreamModel {
     page_max: usize,
     retention_ms: u64,
     last_arrival_ms: u64,
+    /// Until when the stream ignores keys.
+    auto_until_ms: u64,
 }
 
 /// When and with which luck a call is carried out.
@@ -60,7 +62,15 @@ impl StreamModel {
         }
         let Setting { arrival_jitter_ms, page_max, retention_ms, .. } = *setting;
         let decoded = Decoded::default();
-        Self { stream, decoded, arrival_jitter_ms, page_max, retention_ms, last_arrival_ms: 0 }
+        Self {
+            stream,
+            decoded,
+            arrival_jitter_ms,
+            page_max,
+            retention_ms,
+            last_arrival_ms: 0,
+            auto_until_ms: 0,
+        }
     }
 
     /// Carries out a call.
@@ -89,7 +99,7 @@ impl StreamModel {
                 self.append(("a", &tick()), Some(*hash), moment, checker);
                 Ok(Answer::Done)
             }
-            Call::Shards => Ok(Answer::Shards(self.shards())),
+            Call::Shards => Ok(Answer::Shards(self.shards(), self.distribution(moment.now_ms))),
             Call::Iterator { shard_id, from } => {
                 let start = match from {
                     Checkpoint::After(sequence) => {
@@ -130,12 +140,25 @@ impl StreamModel {
             moment.coverage.meet(Met::ArrivalBack);
         }
         self.last_arrival_ms = arrival;
+        self.stream.distribution = self.distribution(moment.now_ms);
+        if self.stream.distribution == Distribution::Auto {
+            moment.coverage.meet(Met::ServiceManaged);
+        }
         let stored = self.stream.append(Record::new(key, data, hash), arrival, Limits::Off);
         let (shard, sequence) = stored.expect("a stream without limits takes every record");
         decode_into(data, &mut self.decoded);
         let shard = name(shard);
         checker.on_record(&shard, (sequence, arrival), &self.decoded.items);
         (shard, sequence)
+    }
+
+    /// Someone switches the stream to service-managed distribution, and back then.
+    pub fn manage(&mut self, until_ms: u64) {
+        self.auto_until_ms = self.auto_until_ms.max(until_ms);
+    }
+
+    fn distribution(&self, now_ms: u64) -> Distribution {
+        if now_ms < self.auto_until_ms { Distribution::Auto } else { Distribution::UserPartitionKey }
     }
 
     /// All shards.

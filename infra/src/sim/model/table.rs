@@ -6,10 +6,12 @@ use schemas::attr::{Attr, Attrs, n, s};
 use schemas::ids::ShardId;
 use schemas::lease::Lease;
 
+use super::refusals::{Judged, Refusals};
 use super::stream::{Moment, Partial};
 use crate::sim::call::{Answer, Call, Key, Reply, Trouble, Update};
 use crate::sim::checker::Checker;
 use crate::sim::coverage::Met;
+use crate::sim::script::RefuseOp;
 use crate::sim::setting::Setting;
 use crate::sim::words::Edit;
 
@@ -33,9 +35,10 @@ pub struct TableModel {
     leases: BTreeMap<ShardId, Attrs>,
     /// Keys of items that TTL deleted.
     expired: BTreeSet<Key>,
+    refusals: Refusals,
 }
 
-fn text(item: &Attrs, name: &str) -> Option<String> {
+pub(super) fn text(item: &Attrs, name: &str) -> Option<String> {
     match item.get(name) {
         Some(Attr::S(text)) => Some(text.clone()),
         _ => None,
@@ -58,13 +61,14 @@ impl TableModel {
             index_lag_ms: setting.index_lag_ms,
             leases: BTreeMap::new(),
             expired: BTreeSet::new(),
+            refusals: Refusals::default(),
         }
     }
 
     /// Carries out a call.
     pub fn on_call(&mut self, call: &Call, moment: &mut Moment<'_>, checker: &mut Checker) -> Reply {
         match call {
-            Call::Put(item) => Ok(self.put(item, moment, checker)),
+            Call::Put(item) => self.put(item, moment, checker),
             Call::Outbox { pk, most } => {
                 self.settle_index(moment.now_ms);
                 let from = (pk.clone(), String::new(), (String::new(), String::new()));
@@ -121,19 +125,38 @@ impl TableModel {
         }
     }
 
-    fn put(&mut self, item: &Attrs, moment: &mut Moment<'_>, checker: &mut Checker) -> Answer {
+    /// The next item of a kind is refused for a while.
+    pub fn refuse(&mut self, op: RefuseOp, now_ms: u64) {
+        self.refusals.add(op, now_ms);
+    }
+
+    fn put(&mut self, item: &Attrs, moment: &mut Moment<'_>, checker: &mut Checker) -> Reply {
         let key = (text(item, "PK").unwrap_or_default(), text(item, "SK").unwrap_or_default());
         let stands = self.items.get(&key).cloned();
-        checker.on_put(item, stands.is_none());
         if let Some(stands) = stands {
-            return Answer::Stands(Some(stands));
+            checker.on_put(item, false);
+            return Ok(Answer::Stands(Some(stands)));
         }
+        match self.refusals.on_put(&key, item, moment.now_ms) {
+            Judged::Taken => {}
+            Judged::Refused => {
+                moment.coverage.meet(Met::RefusedItem);
+                return Err(Trouble::Refused("ValidationException"));
+            }
+            Judged::Skipped(row) => {
+                moment.coverage.meet(Met::SkippedItem);
+                checker.on_skipped(item);
+                self.items.insert(key, row.clone());
+                return Ok(Answer::Stands(Some(row)));
+            }
+        }
+        checker.on_put(item, true);
         if self.expired.contains(&key) {
             moment.coverage.meet(Met::ReplayAfterTtl);
         }
         self.reindex(&key, entry(item), moment);
         self.items.insert(key, item.clone());
-        Answer::Done
+        Ok(Answer::Done)
     }
 
     fn update(&mut self, update: &Update, moment: &mut Moment<'_>, checker: &mut Checker) -> Answer {

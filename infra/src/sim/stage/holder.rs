@@ -19,6 +19,8 @@ use crate::sim::net::Net;
 
 /// Between two tries of a put.
 const PUT_BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duration::from_secs(1) };
+/// Between two tries of an item that the table refuses.
+const REFUSED_BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(4) };
 /// Between two tries of a read.
 const READ_BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(1) };
 /// How often a holding is given time.
@@ -61,9 +63,23 @@ struct Reader {
 struct Putting {
     /// Items still to be put, by phase: aggregates, then totals and hot slots, then bid events.
     phases: VecDeque<Vec<Attrs>>,
-    /// Of the first phase: each item, when it is tried next, and how often it was.
-    items: Vec<(Attrs, Option<u64>, u32)>,
+    /// Items of the phases begun, each where it was first put.
+    items: Vec<Item>,
+    /// How many of them are not durable, and how many of these the table refuses.
     left: usize,
+    refused: usize,
+    /// Whether the holding knows of what is refused.
+    told: bool,
+}
+
+/// An item on its way.
+#[derive(Debug)]
+struct Item {
+    attrs: Attrs,
+    /// When it is tried next; none while it is under way, and when it is durable.
+    due_ms: Option<u64>,
+    attempt: u32,
+    refused: bool,
 }
 
 /// One held lease.
@@ -188,18 +204,14 @@ impl Holder {
 
     fn on_put(&mut self, ticket: u64, at: usize, reply: &Reply, net: &mut Net) {
         let Some(putting) = self.puts.get_mut(&ticket) else { return };
-        let (_, due_ms, attempt) = &mut putting.items[at];
-        match reply {
-            // What stands there is compared by whoever put it; the first write stays either way.
-            Ok(_) => putting.left -= 1,
-            Err(_) => {
-                *due_ms = Some(net.now_ms + ms(PUT_BACKOFF.delay(*attempt, net.unit(self.life.actor))));
-                *attempt += 1;
-            }
-        }
-        if putting.left == 0 && !putting.next_phase(net.now_ms) {
+        let unit = net.unit(self.life.actor);
+        putting.on_reply(at, reply, (net.now_ms, unit));
+        while putting.left == putting.refused && putting.next_phase(net.now_ms) {}
+        if putting.left == 0 {
             self.puts.remove(&ticket);
             self.holding.on_written(ticket);
+        } else if putting.left == putting.refused && !std::mem::replace(&mut putting.told, true) {
+            self.holding.on_refused(ticket, putting.left);
         }
     }
 
@@ -240,10 +252,10 @@ impl Holder {
         }
         self.read(now, net, ask);
         for (ticket, putting) in &mut self.puts {
-            for (at, (item, due_ms, _)) in putting.items.iter_mut().enumerate() {
-                if due_ms.is_some_and(|due_ms| due_ms <= net.now_ms) {
-                    *due_ms = None;
-                    let tag = ask(Call::Put(item.clone()), net);
+            for (at, item) in putting.items.iter_mut().enumerate() {
+                if item.due_ms.is_some_and(|due_ms| due_ms <= net.now_ms) {
+                    item.due_ms = None;
+                    let tag = ask(Call::Put(item.attrs.clone()), net);
                     self.asked.insert(tag, Asked::Put(*ticket, at));
                 }
             }
@@ -256,8 +268,8 @@ impl Holder {
         let totals = closed.totals.iter().map(|one| one.to_attrs());
         let totals = totals.chain(closed.hot.iter().map(|hot| hot.to_attrs())).collect();
         let events = closed.events.iter().map(|event| event.to_attrs()).collect();
-        let mut putting =
-            Putting { phases: VecDeque::from([aggregates, totals, events]), items: Vec::new(), left: 0 };
+        let phases = VecDeque::from([aggregates, totals, events]);
+        let mut putting = Putting { phases, items: Vec::new(), left: 0, refused: 0, told: false };
         if putting.next_phase(net.now_ms) {
             self.puts.insert(closed.ticket, putting);
         } else {
@@ -285,18 +297,36 @@ impl Holder {
     #[must_use]
     pub fn next_ms(&self, now_ms: u64) -> u64 {
         let reads = self.reader.as_ref().filter(|reader| reader.under_way.is_none()).map(|one| one.at_ms);
-        let puts = self.puts.values().flat_map(|putting| &putting.items).filter_map(|item| item.1);
+        let puts = self.puts.values().flat_map(|putting| &putting.items).filter_map(|item| item.due_ms);
         reads.into_iter().chain(puts).fold(now_ms + TIME_EVERY_MS, u64::min)
     }
 }
 
 impl Putting {
+    /// Takes the reply to the put of an item.
+    fn on_reply(&mut self, at: usize, reply: &Reply, (now_ms, unit): (u64, f64)) {
+        let item = &mut self.items[at];
+        let is_refused = matches!(reply, Err(Trouble::Refused("ValidationException")));
+        self.refused -= usize::from(item.refused);
+        item.refused = is_refused || (item.refused && reply.is_err());
+        self.refused += usize::from(item.refused);
+        if reply.is_ok() {
+            // What stands there is compared by whoever put it; the first write stays either way.
+            self.left -= 1;
+            return;
+        }
+        let backoff = if item.refused { REFUSED_BACKOFF } else { PUT_BACKOFF };
+        item.due_ms = Some(now_ms + ms(backoff.delay(item.attempt, unit)));
+        item.attempt += 1;
+    }
+
     /// Moves on to the next phase that has items; answers whether there is one.
     fn next_phase(&mut self, now_ms: u64) -> bool {
         while let Some(items) = self.phases.pop_front() {
             if !items.is_empty() {
-                self.left = items.len();
-                self.items = items.into_iter().map(|item| (item, Some(now_ms), 0)).collect();
+                self.left += items.len();
+                let begin = |attrs| Item { attrs, due_ms: Some(now_ms), attempt: 0, refused: false };
+                self.items.extend(items.into_iter().map(begin));
                 return true;
             }
         }

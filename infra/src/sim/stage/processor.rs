@@ -8,14 +8,19 @@ use processor::core::lease::{Action, Appetite, Listed, Look, Watch};
 use runtime::outage::Outage;
 use schemas::ids::ShardId;
 use schemas::lease::{Beginning, Lease, Tail};
+use schemas::mutant::{self, Mutant};
 use schemas::time::{Millis, Span};
 
 use super::holder::{Heard, Holder};
 use super::{Alarm, wall, watch};
+use crate::local::kinesis::model::Distribution;
 use crate::sim::call::{Answer, Call, Life, Reply, Shard};
 use crate::sim::coverage::Met;
 use crate::sim::net::Net;
 use crate::sim::setting::FAR_MS;
+
+/// How long a release may take when a processor ends by itself.
+const GRACE_MS: u64 = 2_000;
 
 /// What a request was for.
 #[derive(Clone, Debug)]
@@ -115,7 +120,14 @@ impl ProcessorStage {
         let now = self.now(net);
         match (self.asked.remove(&tag), reply) {
             (Some(Asked::Rows), Ok(Answer::Leases(rows))) => self.ask(Asked::Shards(rows), Call::Shards, net),
-            (Some(Asked::Shards(rows)), Ok(Answer::Shards(shards))) => self.look(&shards, &rows, net),
+            (Some(Asked::Shards(_)), Ok(Answer::Shards(_, Distribution::Auto)))
+                if !mutant::is(Mutant::DistributionIgnored) =>
+            {
+                net.coverage.meet(Met::KeysIgnored);
+                self.looking = false;
+                self.on_stop(net.now_ms + GRACE_MS, net);
+            }
+            (Some(Asked::Shards(rows)), Ok(Answer::Shards(shards, _))) => self.look(&shards, &rows, net),
             (Some(Asked::Rows | Asked::Shards(_)), reply) => {
                 self.looking = false;
                 if let Err(trouble) = reply {

@@ -9,12 +9,17 @@ use producer::core::shard_map::ShardMap;
 use runtime::failure::Failure;
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
+use schemas::mutant::{self, Mutant};
 
 use super::{Alarm, failure, wall};
+use crate::local::kinesis::model::Distribution;
 use crate::sim::call::{Answer, Call, Entered, Life, Reply};
 use crate::sim::coverage::Met;
 use crate::sim::net::Net;
 use crate::sim::setting::ProducerSpec;
+
+/// How long what is held may take when a producer ends by itself.
+const DRAIN_MS: u64 = 2_000;
 
 /// What a request was for.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +128,9 @@ impl ProducerStage {
             Some(Asked::List) => {
                 self.listing = false;
                 let geometry = net.setting.agreed.geometry;
+                if self.is_managed(&reply, net) {
+                    return;
+                }
                 self.on_listed(reply, now, geometry);
             }
             None => {}
@@ -130,8 +138,23 @@ impl ProducerStage {
         self.turn(net);
     }
 
+    /// Whether the stream was asked and ignores keys: then nothing more is taken, and what is held is answered.
+    fn is_managed(&mut self, reply: &Reply, net: &mut Net) -> bool {
+        let Ok(Answer::Shards(_, Distribution::Auto)) = reply else { return false };
+        let is_asked = self.sender.as_ref().is_none_or(Sender::doubts_keys);
+        if !is_asked || mutant::is(Mutant::DistributionIgnored) {
+            return false;
+        }
+        net.coverage.meet(Met::KeysIgnored);
+        if let Some(sender) = &mut self.sender {
+            sender.on_keys_ignored();
+        }
+        self.on_stop(net.now_ms + DRAIN_MS, net);
+        true
+    }
+
     fn on_listed(&mut self, reply: Reply, now: Moment, geometry: Geometry) {
-        let Ok(Answer::Shards(shards)) = reply else { return };
+        let Ok(Answer::Shards(shards, _)) = reply else { return };
         let open = shards.into_iter().filter(|shard| shard.open).map(|shard| (shard.range, shard.id));
         let map = ShardMap::new(open.collect());
         match &mut self.sender {

@@ -1,8 +1,8 @@
 //! A door before a local engine that throttles requests, loses replies and leaves items of batches unprocessed.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -25,6 +25,10 @@ pub(super) struct Wrong {
     /// Whether the table takes only the first half of a batch, and how many items it did not take.
     halves: AtomicBool,
     unprocessed: AtomicUsize,
+    /// A text of answers and what stands in its place.
+    altered: Mutex<Option<(String, String)>>,
+    /// The code and the PK of items whose writes are refused.
+    refused: Mutex<Option<(String, String)>>,
 }
 
 /// A running proxy.
@@ -60,6 +64,18 @@ impl Proxy {
     /// From now on the table takes only the first half of each batch of writes, or all of it.
     pub(super) fn set_halves(&self, halves: bool) {
         self.wrong.halves.store(halves, Ordering::SeqCst);
+    }
+
+    /// From now on each write of an item of this PK is refused with this code, or none is.
+    pub(super) fn set_refused(&self, refused: Option<(&str, &str)>) {
+        let refused = refused.map(|(code, pk)| (code.to_owned(), pk.to_owned()));
+        *self.wrong.refused.lock().unwrap() = refused;
+    }
+
+    /// From now on another text stands in the place of this one in every answer, or none does.
+    pub(super) fn set_altered(&self, altered: Option<(&str, &str)>) {
+        let altered = altered.map(|(text, other)| (text.to_owned(), other.to_owned()));
+        *self.wrong.altered.lock().unwrap() = altered;
     }
 
     /// Items that were left unprocessed so far.
@@ -100,20 +116,43 @@ async fn answer(
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(response);
     }
-    let is_batch = request
-        .headers()
-        .get("x-amz-target")
-        .is_some_and(|target| target.to_str().is_ok_and(|target| target.ends_with(".BatchWriteItem")));
+    let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
+    let operation = target.and_then(|target| target.split('.').nth(1)).unwrap_or_default().to_owned();
+    let is_batch = operation == "BatchWriteItem";
+    let refused = wrong.refused.lock().unwrap().clone();
+    if let Some((code, pk)) = refused.filter(|_| is_batch || operation == "PutItem") {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| Lost)?.to_bytes();
+        if String::from_utf8_lossy(&body).contains(&format!(r#""PK":{{"S":"{pk}"}}"#)) {
+            let body =
+                format!(r#"{{"__type":"com.amazon.coral.validate#{code}","message":"odd on purpose"}}"#);
+            let mut response = Response::new(Full::from(body));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            return Ok(response);
+        }
+        let sent = Request::from_parts(head, Full::new(body));
+        return send(sent, upstream).await.map_err(|_| Lost);
+    }
     let response = if is_batch && wrong.halves.load(Ordering::SeqCst) {
         half(request, upstream, &wrong).await
     } else {
         forward(request, upstream).await
     };
-    let response = response.map_err(|_| Lost)?;
+    let response = alter(response.map_err(|_| Lost)?, &wrong).await;
     if draw >= 100 - wrong.reply_lost.load(Ordering::SeqCst) {
         return Err(Lost);
     }
     Ok(response)
+}
+
+/// An answer with another text in the place of one.
+async fn alter(response: Response<Full<Bytes>>, wrong: &Wrong) -> Response<Full<Bytes>> {
+    let Some((text, other)) = wrong.altered.lock().unwrap().clone() else { return response };
+    let (mut head, body) = response.into_parts();
+    let Ok(body) = body.collect().await;
+    let body = String::from_utf8_lossy(&body.to_bytes()).replace(&text, &other);
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, Full::from(body))
 }
 
 /// Sends the first half of a batch on and answers that the rest is unprocessed.

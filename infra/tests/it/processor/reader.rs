@@ -50,6 +50,36 @@ async fn page(pages: &mut Pages) -> Page {
     tokio::time::timeout(DEADLINE, pages.next()).await.expect("a page comes").expect("pages before the end")
 }
 
+/// Reads through a door that makes the number of one record unreadable for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_passes_a_record_whose_number_cannot_be_read_and_it_is_asked_for_again() {
+    let (handle, client, source) = engine().await;
+    let proxy = super::proxy::Proxy::start(&handle.endpoint_url()).await;
+    let through = Clients::local(&proxy.endpoint_url(), &proxy.endpoint_url()).await.kinesis;
+    let source = Source { client: through, ..source };
+    let mut numbers = Vec::new();
+    for data in ["one", "two", "three"] {
+        let put = client.put_record().stream_name(STREAM).partition_key("k").data(Blob::new(data));
+        numbers.push(put.send().await.unwrap().sequence_number);
+    }
+    proxy.set_altered(Some((&format!(r#"Number":"{}""#, numbers[1]), r#"Number":"odd""#)));
+    let mut pages = source.read(ShardId(SHARD.to_owned()), Checkpoint::TrimHorizon);
+    assert_eq!(data(&mut pages).await, [b"one".to_vec()], "what is before it is read");
+    let began = Instant::now();
+    while source.metrics.shards_refused() == 0 {
+        assert!(began.elapsed() < DEADLINE, "it is never told");
+        // Pages without records come and say nothing of a tip or an end.
+        if let Ok(Some(page)) = tokio::time::timeout(POLL, pages.next()).await {
+            assert!(page.records.is_empty() && page.next == Next::More, "{page:?}");
+        }
+    }
+    assert!(get(&source.metrics.unnumbered) > 1, "it is tried again");
+    proxy.set_altered(None);
+    assert_eq!(data(&mut pages).await, [b"two".to_vec(), b"three".to_vec()], "nothing is passed over");
+    assert_eq!(source.metrics.shards_refused(), 0);
+    handle.shutdown().await;
+}
+
 /// The data of the next page that has records.
 async fn data(pages: &mut Pages) -> Vec<Vec<u8>> {
     loop {

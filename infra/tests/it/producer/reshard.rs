@@ -131,8 +131,9 @@ async fn acknowledged_bids_survive(load: &Load) {
     let summary = Arc::into_inner(producer).unwrap().close().await.unwrap();
     let contents = stream.contents().await;
     assert!(summary.retries > 0 && summary.accepted > 30_000, "{summary:?}");
-    // A split is learned from records that straddle it, and one bid alone cannot.
-    assert_eq!(summary.resends > 0, envelope != "plain", "{summary:?}");
+    // A split is learned from records that straddle it. One bid alone cannot, and goes again only when the shard that has
+    // it was closed before the map was read.
+    assert!(summary.resends > 0 || envelope == "plain", "{summary:?}");
     for (bid, answer) in &answered {
         match answer {
             Ok(place) => {

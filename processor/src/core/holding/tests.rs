@@ -293,3 +293,69 @@ fn a_quiet_shard_gets_a_tick_before_a_later_reader_would_take_it_for_trimmed() {
     let closed = effects(&mut successor).into_iter().any(|effect| matches!(effect, Effect::Put(_)));
     assert!(closed, "the window is written");
 }
+
+/// A shard whose first window is closed, with its ticket; a second one is closed when `more`.
+fn closed(windows: u64) -> (Holding, Vec<u64>) {
+    let mut holding = holding(row());
+    for window in 0..windows {
+        take(&mut holding, window + 1, 1_000 + window * WINDOW_MS, 3);
+    }
+    take(&mut holding, windows + 1, 2_001 + windows * WINDOW_MS, 0);
+    let tickets = effects(&mut holding).into_iter().filter_map(|effect| match effect {
+        Effect::Put(closed) => Some(closed.ticket),
+        _ => None,
+    });
+    let tickets = tickets.collect();
+    (holding, tickets)
+}
+
+#[test]
+fn nothing_passes_what_the_table_refuses_and_other_windows_go_on() {
+    let (mut holding, tickets) = closed(2);
+    assert_eq!(tickets, [0, 1]);
+    holding.on_refused(0, 1);
+    holding.on_written(1);
+    let held = holding.safe_row();
+    assert_eq!((held.checkpoint, held.closed_through), (Checkpoint::TrimHorizon, Millis(11_000)));
+    assert!(holding.wants_records(), "reading goes on");
+    holding.on_written(0);
+    let free = holding.safe_row();
+    assert_eq!((free.checkpoint, free.closed_through), (Checkpoint::After(sequence(3)), Millis(22_001)));
+}
+
+#[test]
+fn a_lease_with_a_refused_item_is_released_before_its_window_and_never_said_to_have_ended() {
+    let (mut released, _) = closed(1);
+    released.on_stop();
+    assert!(written(&mut released, 10).is_none(), "the write is under way");
+    released.on_refused(0, 1);
+    let (free, _) = written(&mut released, 20).expect("the rest is durable");
+    assert_eq!((free.owner.as_deref(), &free.checkpoint), (None, &Checkpoint::TrimHorizon));
+    assert_eq!(free.closed_through, Millis(1_000), "the refused window is closed again by a successor");
+    released.on_row(Written::Done);
+    assert_eq!(finish(&mut released), Some(Finish::Released));
+
+    let (mut ended, _) = closed(1);
+    ended.on_end(vec![ShardId("child".into())]);
+    ended.on_refused(0, 1);
+    let (row, _) = written(&mut ended, 3_000).expect("a renewal");
+    assert_eq!(row.checkpoint, Checkpoint::TrimHorizon, "the children wait");
+    ended.on_row(Written::Done);
+    ended.on_stop();
+    let (free, _) = written(&mut ended, 3_010).expect("it is given up");
+    assert_eq!((free.owner.as_deref(), &free.checkpoint), (None, &Checkpoint::TrimHorizon));
+    ended.on_row(Written::Done);
+    assert_eq!(finish(&mut ended), Some(Finish::Released));
+}
+
+#[test]
+fn refused_items_of_many_windows_stop_reading_at_the_bound_of_what_is_unwritten() {
+    let (mut holding, tickets) = closed(2);
+    holding.on_refused(tickets[0], UNWRITTEN_MAX - 1);
+    holding.on_written(tickets[1]);
+    assert!(holding.wants_records());
+    let (mut holding, tickets) = closed(2);
+    holding.on_refused(tickets[0], UNWRITTEN_MAX - 1);
+    holding.on_refused(tickets[1], 1);
+    assert!(!holding.wants_records(), "memory is bounded whatever the table says");
+}

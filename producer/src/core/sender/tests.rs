@@ -3,6 +3,8 @@
 
 mod away;
 mod company;
+mod keys;
+mod refused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,6 +88,16 @@ impl Stream {
     fn store(&mut self, entry: &Entry) -> Arc<Place> {
         let own = HashKey::of_partition_key(&entry.partition_key);
         let shard_id = self.owner(entry.explicit_hash_key.unwrap_or(own));
+        self.put(entry, shard_id)
+    }
+
+    /// Stores an entry in the n-th shard, whatever its key.
+    fn store_in(&mut self, entry: &Entry, nth: usize) -> Arc<Place> {
+        let shard_id = self.shards[nth % self.shards.len()].1.clone();
+        self.put(entry, shard_id)
+    }
+
+    fn put(&mut self, entry: &Entry, shard_id: ShardId) -> Arc<Place> {
         for item in decode(&entry.data).items {
             self.stored.entry(item.expect("a valid bid").bid_id).or_default().insert(shard_id.clone());
         }
@@ -134,6 +146,8 @@ enum Fate {
     ThrottlesSome,
     FailsSome,
     Splits,
+    /// It puts records anywhere, whatever their keys.
+    IgnoresKeys,
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -146,6 +160,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::ThrottlesSome),
         1 => Just(Fate::FailsSome),
         1 => Just(Fate::Splits),
+        1 => Just(Fate::IgnoresKeys),
     ]
 }
 
@@ -167,6 +182,10 @@ fn serve(stream: &mut Stream, request: &Request, fate: Fate) -> Result<Vec<Reply
         Fate::LosesReply => {
             let _ = request.entries.iter().map(|entry| stream.store(entry)).count();
             unknown()
+        }
+        Fate::IgnoresKeys => {
+            let places = (0..).zip(&request.entries);
+            Ok(places.map(|(nth, entry)| Reply::Stored(stream.store_in(entry, nth))).collect())
         }
         Fate::Stores | Fate::Splits => {
             Ok(request.entries.iter().map(|entry| Reply::Stored(stream.store(entry))).collect())
@@ -363,70 +382,4 @@ fn a_bid_does_not_inherit_the_place_of_a_first_bid_that_was_given_up() {
     sender.on_map(stream.map(), at(3_001));
     assert!(sender.poll_answers().is_empty(), "the shard that answered does not own the second bid");
     assert_eq!((sender.held(), sender.counts().resends), (1, 1));
-}
-
-#[test]
-fn a_refused_request_says_why_and_answers_its_bids() {
-    let (_, mut sender, request) = two_bids(Envelope::Block, None);
-    let refused = Failure::said("ResourceNotFoundException", "gone".to_owned());
-    sender.on_replies(request.id, Err(refused.clone()), at(20), &mut || 0.5);
-    assert_eq!(sender.refusal(), Some(&refused));
-    let answers = sender.poll_answers();
-    let why = Outcome::StreamRefuses(Arc::new(refused));
-    assert!(answers.len() == 2 && answers.iter().all(|answer| answer.outcome == why), "{answers:?}");
-}
-
-#[test]
-fn a_refusal_after_a_lost_reply_stays_unknown() {
-    let (_, mut sender, request) = two_bids(Envelope::Block, None);
-    sender.on_replies(request.id, lost(), at(20), &mut || 0.5);
-    let again = sender.poll_request(at(100)).unwrap();
-    let refused = Failure::said("ResourceNotFoundException", "gone".to_owned());
-    sender.on_replies(again.id, Err(refused), at(110), &mut || 0.5);
-    assert!(sender.poll_answers().iter().all(|answer| answer.outcome == Outcome::Unknown));
-}
-
-/// Every class whose cause may pass: a bid that still has time is sent again, and is answered by what comes of that.
-#[test]
-fn a_refusal_that_may_pass_answers_nothing_while_the_bids_have_time() {
-    for code in
-        ["ExpiredTokenException", "AccessDeniedException", "InvalidArgumentException", "NobodyKnowsIt"]
-    {
-        let (mut stream, mut sender, request) = two_bids(Envelope::Block, None);
-        let refused = || Err(Failure::said(code, "no".to_owned()));
-        sender.on_replies(request.id, refused(), at(20), &mut || 0.5);
-        assert!(sender.poll_answers().is_empty() && sender.refusal().is_none(), "{code}");
-        let again = sender.poll_request(at(100)).unwrap();
-        assert_eq!(again.entries, request.entries, "{code}");
-        let stored = serve(&mut stream, &again, Fate::Stores);
-        sender.on_replies(again.id, stored, at(110), &mut || 0.5);
-        let answers = sender.poll_answers();
-        let accepted = |answer: &Answer| matches!(answer.outcome, Outcome::Accepted(_));
-        assert!(answers.len() == 2 && answers.iter().all(accepted), "{code}: {answers:?}");
-
-        // It never passes: answered when the time is over, and the stream does not have it.
-        let (_, mut sender, mut request) = two_bids(Envelope::Block, None);
-        for now_ms in (20..2_000).step_by(400) {
-            sender.on_replies(request.id, refused(), at(now_ms), &mut || 0.5);
-            assert!(sender.poll_answers().is_empty(), "{code} at {now_ms}");
-            request = (now_ms..).find_map(|ms| sender.poll_request(at(ms))).unwrap();
-        }
-        sender.on_replies(request.id, refused(), at(4_000), &mut || 0.5);
-        assert!(sender.poll_request(at(60_000)).is_none());
-        let answers = sender.poll_answers();
-        assert!(
-            answers.len() == 2 && answers.iter().all(|one| one.outcome == Outcome::Undelivered),
-            "{answers:?}"
-        );
-    }
-}
-
-#[test]
-fn a_reply_that_something_else_wrote_makes_bids_doubtful() {
-    let (_, mut sender, request) = two_bids(Envelope::Block, None);
-    let page = Failure::Unexpected { status: 404, message: "<html>".to_owned() };
-    sender.on_replies(request.id, Err(page), at(20), &mut || 0.5);
-    assert!(sender.poll_answers().is_empty());
-    assert!(sender.poll_request(at(60_000)).is_none());
-    assert!(sender.poll_answers().iter().all(|answer| answer.outcome == Outcome::Unknown));
 }

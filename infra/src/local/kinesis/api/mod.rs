@@ -46,6 +46,7 @@ pub(crate) fn call(shared: &Shared, operation: &str, body: &[u8]) -> Answer {
         "IncreaseStreamRetentionPeriod" | "DecreaseStreamRetentionPeriod" => {
             streams::retention(shared, operation, &input)?
         }
+        "UpdateStreamRecordDistributionStrategy" => streams::distribute(shared, &input)?,
         "ListShards" => shards::list(shared, &input)?,
         "SplitShard" => shards::split(shared, &input)?,
         "MergeShards" => shards::merge(shared, &input)?,

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::change;
-use super::input::{Input, name_of, stream_arn};
+use super::input::{Input, name_of, stream_arn, stream_of_arn};
 use super::number::seconds;
 use super::shards::describe_shard;
 use super::tags;
 use crate::local::kinesis::frame::Op;
-use crate::local::kinesis::model::{Mode, Refusal, ShardId, Stream, refuse};
+use crate::local::kinesis::model::{Distribution, Mode, Refusal, ShardId, Stream, refuse};
 use crate::local::kinesis::shared::Shared;
 
 /// Shards of a stream made here: a bound against mistakes.
@@ -17,6 +17,8 @@ const SHARDS_MAX: u64 = 10_000;
 const SHARDS_ON_DEMAND: u64 = 4;
 /// The bounds of a stream's largest record, in KiB (Kinesis API reference, `CreateStream`).
 const RECORD_KIB: std::ops::RangeInclusive<u64> = 1_024..=10_240;
+/// The field that says who decides where records go.
+const DISTRIBUTION: &str = "RecordDistributionStrategy";
 /// The bounds of retention, in hours.
 const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 24..=8_760;
 
@@ -45,7 +47,33 @@ pub(super) fn create(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
     tags::check(&tags, tags.len())?;
     let small = |number: u64| u32::try_from(number).unwrap_or(1);
     let (shards, record_kib_max) = (small(shards), small(record_kib_max));
-    change(shared, &name, Op::Create { shards, mode, record_kib_max, tags })
+    let distribution = match input.has(DISTRIBUTION) {
+        true => distribution(input)?,
+        false => Distribution::default(),
+    };
+    if (mode, distribution) == (Mode::Provisioned, Distribution::Auto) {
+        return refuse("InvalidArgumentException", "AUTO is for on-demand streams");
+    }
+    change(shared, &name, Op::Create { shards, mode, record_kib_max, tags })?;
+    if distribution == Distribution::default() {
+        return Ok(Value::Null);
+    }
+    change(shared, &name, Op::Distribute { distribution })
+}
+
+fn distribution(input: &Input) -> Result<Distribution, Refusal> {
+    match input.required(DISTRIBUTION)? {
+        "USER_PARTITION_KEY" => Ok(Distribution::UserPartitionKey),
+        "AUTO" => Ok(Distribution::Auto),
+        other => refuse("ValidationException", format!("{DISTRIBUTION} {other} does not exist")),
+    }
+}
+
+/// Switches who decides where records go, at once. The service takes the stream by its ARN alone.
+pub(super) fn distribute(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
+    let name = stream_of_arn(input.required("StreamARN")?)?.to_owned();
+    let distribution = distribution(input)?;
+    change(shared, &name, Op::Distribute { distribution })
 }
 
 pub(super) fn delete(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
@@ -96,6 +124,7 @@ pub(super) fn summary(shared: &Shared, input: &Input) -> Result<Value, Refusal> 
     description["OpenShardCount"] = json!(stream.open_shards().count());
     description["ConsumerCount"] = json!(stream.consumers.len());
     description["MaxRecordSizeInKiB"] = json!(stream.record_kib_max);
+    description[DISTRIBUTION] = json!(stream.distribution.as_str());
     Ok(json!({ "StreamDescriptionSummary": description }))
 }
 

@@ -223,3 +223,46 @@ fn a_settling_engine_and_its_log_agree_after_a_restart() {
     drop(engine);
     assert_eq!(seen(&Engine::open(Some(dir.path()), Limits::Off, 100).unwrap()), before);
 }
+
+#[test]
+fn records_of_a_stream_that_ignores_keys_lie_where_they_were_put_after_a_restart_and_in_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut engine = open(dir.path());
+    let on_demand =
+        Op::Create { shards: 4, mode: Mode::OnDemand, record_kib_max: 1_024, tags: BTreeMap::new() };
+    engine.apply("s", on_demand, 1).unwrap();
+    let auto = Op::Distribute { distribution: Distribution::Auto };
+    engine.apply("s", auto.clone(), 2).unwrap();
+    let same = |_| Record::new("k", b"v", Some(schemas::hash::HashKey(5)));
+    let placed = engine.put("s", (0..10).map(same).collect(), 3, &mut || None).unwrap();
+    let placed: Vec<u32> = placed.into_iter().map(|one| one.unwrap().0.0).collect();
+    assert_eq!(
+        placed,
+        [0, 1, 2, 3, 0, 1, 2, 3, 0, 1],
+        "keys are ignored, also those that are given outright"
+    );
+    let before = seen(&engine);
+    drop(engine);
+    let mut engine = open(dir.path());
+    assert_eq!(seen(&engine), before);
+    assert_eq!(engine.stream("s", 4).unwrap().distribution, Distribution::Auto);
+
+    let mut kept = Vec::new();
+    snapshot(&engine.streams, &mut |body| {
+        kept.push(Bytes::copy_from_slice(body));
+        Ok(())
+    })
+    .unwrap();
+    let mut again = Engine::open(None, Limits::Off, 0).unwrap();
+    kept.iter().for_each(|body| again.replay(body).unwrap());
+    assert_eq!(seen(&again), before);
+    assert_eq!(again.stream("s", 4).unwrap().distribution, Distribution::Auto);
+
+    let keys = Op::Distribute { distribution: Distribution::UserPartitionKey };
+    engine.apply("s", keys, 5).unwrap();
+    let placed = engine.put("s", (0..4).map(same).collect(), 6, &mut || None).unwrap();
+    assert!(placed.into_iter().all(|one| one.unwrap().0 == ShardId(0)), "keys are kept again");
+    engine.apply("p", create(1), 7).unwrap();
+    let refused = engine.apply("p", auto, 8).unwrap_err();
+    assert_eq!(refused.code, "InvalidArgumentException", "a provisioned stream keeps keys");
+}

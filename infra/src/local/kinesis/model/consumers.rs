@@ -1,6 +1,7 @@
 //! Consumers with a share of their own of every shard (enhanced fan-out).
 
-use super::stream::{Mode, Stream};
+use super::settings::Mode;
+use super::stream::Stream;
 use super::{Refusal, refuse};
 
 /// Consumers of one stream (Kinesis developer guide, quotas).

@@ -6,6 +6,7 @@
 mod consumers;
 mod meter;
 mod reshard;
+mod settings;
 mod shard;
 mod stream;
 #[cfg(test)]
@@ -13,9 +14,10 @@ mod tests;
 
 pub use self::consumers::Consumer;
 pub use self::reshard::Reshard;
+pub use self::settings::{Distribution, Mode, Status};
 pub use self::shard::{Closing, Page, Record, Shard, ShardId, Stored};
 pub(crate) use self::stream::Image;
-pub use self::stream::{Mode, Start, Status, Stream};
+pub use self::stream::{Start, Stream};
 
 /// What the model refuses, in the service's own words for kinds of errors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,7 @@ use schemas::hash::{HashKey, HashRange};
 use schemas::limits;
 
 use super::consumers::Consumer;
+use super::settings::{Distribution, Mode, Status};
 use super::shard::{Closing, Page, Record, Shard, ShardId, Stored};
 use super::{Limits, Refusal, refuse, usize_of};
 
@@ -15,52 +16,6 @@ const HOUR_MS: u64 = 3_600_000;
 const TRIM_EVERY_MS: u64 = 1_000;
 /// How long a new stream keeps records (Kinesis developer guide, retention).
 const RETENTION_HOURS: u32 = 24;
-
-/// Whether a stream can be used, in the service's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It is being made and takes nothing yet.
-    Creating,
-    /// It is there.
-    Active,
-    /// Its shards or retention change; it takes and gives records.
-    Updating,
-    /// It is going.
-    Deleting,
-}
-
-impl Status {
-    /// The service's word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Creating => "CREATING",
-            Self::Active => "ACTIVE",
-            Self::Updating => "UPDATING",
-            Self::Deleting => "DELETING",
-        }
-    }
-}
-
-/// How a stream is paid for. Here it decides who sets the number of shards, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub enum Mode {
-    /// The caller sets the number of shards.
-    Provisioned,
-    /// The service does; this engine leaves them at four.
-    OnDemand,
-}
-
-impl Mode {
-    /// The service's word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Provisioned => "PROVISIONED",
-            Self::OnDemand => "ON_DEMAND",
-        }
-    }
-}
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +39,8 @@ pub struct Stream {
     pub created_ms: u64,
     /// How it is paid for.
     pub mode: Mode,
+    /// Who decides in which shard a record is put.
+    pub distribution: Distribution,
     /// How long records are kept, in hours.
     pub retention_hours: u32,
     /// The largest record it takes, in KiB.
@@ -103,6 +60,8 @@ pub struct Stream {
     busy: Option<(Status, u64)>,
     trim_due_ms: u64,
     held_bytes: usize,
+    /// Records that were put without regard to their keys.
+    spread: usize,
 }
 
 /// What a stream is without its records, as the log's snapshot keeps it.
@@ -147,6 +106,7 @@ impl Stream {
         Self {
             created_ms: now_ms,
             mode: Mode::Provisioned,
+            distribution: Distribution::default(),
             retention_hours: RETENTION_HOURS,
             record_kib_max: u32::try_from(limits::RECORD_BYTES_MAX / 1_024).unwrap_or(u32::MAX),
             tags: BTreeMap::new(),
@@ -159,6 +119,7 @@ impl Stream {
             busy: None,
             trim_due_ms: 0,
             held_bytes: 0,
+            spread: 0,
         }
     }
 
@@ -196,11 +157,17 @@ impl Stream {
         self.open.get(index).expect("open shards cover the whole hash space").1
     }
 
-    /// Counts a record against its shard's share of this second; answers the shard.
+    /// Counts a record against its shard's share of this second; answers the shard. One that is put without regard to its
+    /// key gets another key, of the shard it goes to: so it lies there again when the log is carried out again.
     ///
     /// # Errors
     /// `ProvisionedThroughputExceededException` when the share is used up.
-    pub fn admit(&mut self, record: &Record, now_ms: u64, limits: Limits) -> Result<ShardId, Refusal> {
+    pub fn admit(&mut self, record: &mut Record, now_ms: u64, limits: Limits) -> Result<ShardId, Refusal> {
+        if self.distribution == Distribution::Auto {
+            let (_, next) = self.open[self.spread % self.open.len()];
+            record.hash = self.shards[&next].range.start;
+            self.spread += 1;
+        }
         let id = self.owner(record.hash);
         let (calls, share) = (limits::SHARD_WRITE_RECORDS_PER_S, usize_of(limits::SHARD_WRITE_BYTES_PER_S));
         let shard = self.shards.get_mut(&id).expect("an open shard is there");
@@ -224,8 +191,13 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Stream::admit`].
-    pub fn append(&mut self, record: Record, now_ms: u64, limits: Limits) -> Result<(ShardId, u64), Refusal> {
-        let shard = self.admit(&record, now_ms, limits)?;
+    pub fn append(
+        &mut self,
+        mut record: Record,
+        now_ms: u64,
+        limits: Limits,
+    ) -> Result<(ShardId, u64), Refusal> {
+        let shard = self.admit(&mut record, now_ms, limits)?;
         Ok((shard, self.store(record, shard, now_ms)))
     }
 
