@@ -79,6 +79,8 @@ impl Items {
             return Ok(());
         }
         match (key.0.split('#').next(), key.1.split('#').next()) {
+            // What `provision` publishes for producers takes no part in an auction.
+            (Some("PIPELINE"), Some("ROSTER" | "NAMES")) => {}
             (Some("SLOT"), Some("REGION")) => self.bid_events += 1,
             (Some("SLOT"), Some("WINDOW")) => {
                 let item = Aggregate::from_attrs(attrs).map_err(words)?;
@@ -325,4 +327,25 @@ fn hot_facts(item: &HotSlots) -> Facts {
     };
     let slots = item.slots.iter().enumerate().map(slot);
     slots.chain([("ttl".to_owned(), item.ttl.to_string())]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::item::{Directory, DirectoryHead, Edition};
+
+    use super::*;
+
+    #[test]
+    fn what_is_published_for_producers_is_an_item_of_this_pipeline() {
+        let mut items = Items::default();
+        for directory in [Directory::Roster, Directory::Names] {
+            let edition = Edition { version: 1, digest: directory.digest(b"bytes"), parts: 1 };
+            items.take(&directory.part(&edition, 0, b"bytes"));
+            let head = DirectoryHead { edition, entries: 1, unbounded: false, before: None };
+            items.take(&head.to_attrs(directory));
+        }
+        assert_eq!(items.unreadable, []);
+        items.take(&Attrs::from([("PK".to_owned(), Attr::S("PIPELINE".to_owned()))]));
+        assert_eq!(items.unreadable.len(), 1, "another item beside them is none");
+    }
 }
