@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -15,6 +15,7 @@ use runtime::outage::{State, Verdict, Watched};
 use runtime::shutdown::Shutdown;
 use schemas::ids::SettlementId;
 use schemas::item::Outcome;
+use tokio::task::JoinSet;
 
 use crate::attempt;
 use crate::config::Config;
@@ -29,6 +30,7 @@ use crate::error::Error;
 use crate::grace::Grace;
 use crate::metrics::{Contention, Metrics};
 use crate::outbox::{Key, Marked, Outbox};
+use crate::progress;
 use crate::runner::Runner;
 use crate::walk::Walk;
 
@@ -77,7 +79,10 @@ pub async fn run(
     let walk = Walk::new(outbox.clone());
     // The geometry came from the same table.
     let reading = Watched::after_a_good_start(format!("outbox of table {}", config.table));
-    let settler = Settler { config, outbox, walk, pool, worker, metrics, shutdown, reading, ledger };
+    let mut telling = JoinSet::new();
+    telling.spawn(progress::tell(Arc::clone(&metrics), shutdown.clone()));
+    let found = AtomicU64::default();
+    let settler = Settler { config, outbox, walk, pool, worker, metrics, shutdown, reading, ledger, found };
     while !settler.shutdown.requested() {
         let left = settler.look(rounds.order(&mut rng)).await?;
         settler.walk.tell();
@@ -145,6 +150,8 @@ struct Settler {
     reading: Watched,
     /// Deciding in the ledger.
     ledger: Watched,
+    /// Auctions found by the walk that is under way.
+    found: AtomicU64,
 }
 
 impl Settler {
@@ -157,6 +164,7 @@ impl Settler {
         while let Some(one) = walked.next().await {
             left += one?;
         }
+        self.metrics.pending.store(self.found.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         Ok(left)
     }
 
@@ -182,6 +190,7 @@ impl Settler {
         };
         self.reading.on_success();
         self.show_outbox();
+        self.found.fetch_add(u64::try_from(found.auctions.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.metrics.foreign.fetch_add(found.foreign, Ordering::Relaxed);
         let mut left = 0;
         for (key, reason) in &found.unreadable {

@@ -16,6 +16,7 @@ pub mod error;
 pub mod grace;
 pub mod metrics;
 pub mod outbox;
+mod progress;
 pub mod provision;
 pub mod release;
 pub mod runner;

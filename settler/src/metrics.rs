@@ -36,6 +36,8 @@ pub struct Metrics {
     pub resolved: AtomicU64,
     /// Parts that were left for later.
     pub given_back: AtomicU64,
+    /// Auctions that the last walk over all buckets found, at most a batch of each.
+    pub pending: AtomicU64,
     /// 1 while the ledger does not answer.
     pub ledger_away: AtomicU64,
     /// 1 while the ledger answers and lets nobody in.
@@ -64,6 +66,7 @@ impl Default for Metrics {
             retries: AtomicU64::default(),
             resolved: AtomicU64::default(),
             given_back: AtomicU64::default(),
+            pending: AtomicU64::default(),
             ledger_away: AtomicU64::default(),
             ledger_refuses: AtomicU64::default(),
             ledger_statements: AtomicU64::default(),
@@ -149,6 +152,11 @@ impl Collector for Counters {
             counter.encode(metric)?;
         }
         for (name, help, flag) in [
+            (
+                "settler_pending",
+                "Auctions that the last walk over the outbox found, at most a batch of each bucket",
+                &metrics.pending,
+            ),
             ("settler_ledger_away", "1 while the ledger does not answer", &metrics.ledger_away),
             (
                 "settler_ledger_refuses",
