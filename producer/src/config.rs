@@ -73,6 +73,13 @@ pub struct Config {
     /// Keeps a bid that is at most this many ms too far ahead until it is due, instead of refusing it.
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
     pub hold_ahead_ms: u64,
+    /// Shows `/metrics` and `/health` on this address too, whatever way bids come in; other than loopback only with a
+    /// token.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// The token that requests to --metrics-listen must bring as `Authorization: Bearer TOKEN`.
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true)]
+    pub metrics_token: Option<String>,
     /// Lines that were not accepted, with their reasons, as NDJSON. Over HTTP each caller is told instead, and only what
     /// was taken and not delivered stands here too.
     #[arg(long, value_name = "FILE")]

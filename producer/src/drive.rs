@@ -19,7 +19,6 @@ use runtime::outage::Watched;
 use runtime::shutdown::{self, Shutdown};
 use runtime::told::Told;
 use schemas::ids::Region;
-use schemas::item::Roster;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -41,7 +40,7 @@ use crate::room::bids_in;
 use crate::shards::Ask;
 use crate::source::{Feed, Source, Taken};
 use crate::stream_clock::StreamClock;
-use crate::{put, shards};
+use crate::{put, shards, show};
 
 /// How often what is costly to know is looked at.
 const LOOK_MS: u64 = 1_000;
@@ -64,13 +63,15 @@ pub async fn run(
     };
     let (handle, source) = Handle::new(config.buffer_bytes, &config.stream);
     let files = Files::open(&source, &config)?;
-    // No names are published yet: every seat and tag must be a UUID.
-    let (_, names) = watch::channel(Arc::default());
+    let _shown = show::start(&config, &metrics, &shutdown).await?;
+    let (maps, names) = watch::channel(Arc::default());
     let door = http::Door::new(&listen, config.intake_rules(), names, (handle, Arc::clone(&metrics)))?;
+    // Before the first request comes: its names are looked up at once.
+    let known = Known::read(&config, &clients, maps).await?;
     let listener = http::bind(&listen).await?;
     let (end, ended) = shutdown::channel();
     let served = tokio::spawn(http::serve(listener, door, [shutdown.clone(), ended]));
-    let summary = run_with(files, source, config, clients, (shutdown, metrics)).await;
+    let summary = run_with((files, source), known, config, clients, (shutdown, metrics)).await;
     end.trigger();
     // Every bid has its answer by now; what is left is to write it.
     let _ = tokio::time::timeout(http::FAREWELL, served).await;
@@ -89,19 +90,22 @@ pub async fn run_from(
     metrics: Arc<Metrics>,
 ) -> Result<Summary, Error> {
     let files = Files::open(&source, &config)?;
-    run_with(files, source, config, clients, (shutdown, metrics)).await
+    let _shown = show::start(&config, &metrics, &shutdown).await?;
+    let (maps, _) = watch::channel(Arc::default());
+    let known = Known::read(&config, &clients, maps).await?;
+    run_with((files, source), known, config, clients, (shutdown, metrics)).await
 }
 
 /// [`run_from`] with its files opened.
 async fn run_with(
-    mut files: Files,
-    source: Source,
+    (mut files, source): (Files, Source),
+    known: Known,
     config: Config,
     clients: Clients,
     (shutdown, metrics): (Shutdown, Arc<Metrics>),
 ) -> Result<Summary, Error> {
     let input = files.input.take();
-    let mut drive = Drive::open(&config, files, clients, metrics).await?;
+    let mut drive = Drive::open(&config, (files, known), clients, metrics).await?;
     let mut feed = Some(Feed::open(source, input, config.intake_rules())?);
     // What was taken and found no room yet: at most one chunk.
     let mut backlog = VecDeque::new();
@@ -192,13 +196,12 @@ struct Drive {
 impl Drive {
     async fn open(
         config: &Config,
-        files: Files,
+        (files, mut known): (Files, Known),
         clients: Clients,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         let listed = shards::list(&clients.kinesis, &config.stream, Ask::Keys).await;
         let map = listed.map_err(|error| Error::keys(&config.stream, error))?;
-        let mut known = Known::read(config, &clients).await?;
         let geometry = known.geometry;
         // Bids that are not due yet leave room for those that are.
         let kept_max = bids_in(config.buffer_bytes) / 2;
@@ -273,12 +276,6 @@ impl Drive {
                 self.on_roster(roster);
             }
         }
-    }
-
-    fn on_roster(&mut self, roster: Option<Arc<Roster>>) {
-        let version = roster.as_ref().map_or(0, |roster| roster.version());
-        Metrics::set(&self.metrics.roster_version, version);
-        self.admission.on_roster(roster);
     }
 
     fn count(&mut self) {

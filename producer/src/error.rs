@@ -40,6 +40,14 @@ pub enum Error {
         /// The reason.
         source: std::io::Error,
     },
+    /// The address for metrics is taken or not ours.
+    #[error("address {address} cannot be listened on: {source}; give another address with --metrics-listen")]
+    ListenForMetrics {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The reason.
+        source: std::io::Error,
+    },
     /// The configuration does not hold together.
     #[error("{message}")]
     Usage {
@@ -91,7 +99,7 @@ impl Error {
         match self {
             Self::Usage { .. } | Self::Missing { .. } | Self::Managed(_) | Self::Env(_) => exit::USAGE,
             Self::Stream { failure, .. } => failure.exit_code(),
-            Self::Listen { .. } => exit::UNAVAILABLE,
+            Self::Listen { .. } | Self::ListenForMetrics { .. } => exit::UNAVAILABLE,
             Self::Agreed(error) => error.exit_code(),
             Self::Directory(error) => error.exit_code(),
             Self::Io { .. } => exit::IO,

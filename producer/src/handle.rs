@@ -205,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_nobody_takes_is_closed_and_close_says_why() {
         let nowhere = "http://127.0.0.1:1";
-        let config = Config::try_parse_from(["producer", "--region", "eu-west-1"]).unwrap();
+        let config = Config::try_parse_from(["producer", "--region", "eu-west-1", "--no-table"]).unwrap();
         let producer = Producer::start(config, Clients::local(nowhere, nowhere).await);
         let mut generator = Generator::new(GeneratorConfig::default(), "eu-west-1".parse().unwrap());
         let Made::Bid(bid) = generator.next(schemas::time::Millis(1)) else { panic!("a bid") };

@@ -28,6 +28,7 @@ pub mod progress;
 pub mod put;
 mod room;
 pub mod shards;
+mod show;
 pub mod source;
 mod stream_clock;
 

@@ -1,5 +1,5 @@
 //! What a person at a terminal sees while bids are on their way: one line, written over once a second; and what was
-//! done, at the end. On a pipe there are lines of log and nothing else.
+//! done, at the end. On a pipe there are lines of log and nothing else, one every 10 s of these.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -12,13 +12,15 @@ use crate::metrics::{Metrics, Summary};
 
 /// How often the line is written.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often a line of the log says how it goes.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Goes to the line's beginning and clears it.
 const CLEAR: &str = "\r\x1b[2K";
 
-/// Shows progress on standard error until the stop, when that is a terminal.
+/// Shows progress on standard error until the stop: a line that is written over on a terminal, else lines of the log.
 pub async fn show(metrics: Arc<Metrics>, stop: Shutdown) {
     if !std::io::stderr().is_terminal() {
-        return;
+        return log(&metrics, &stop).await;
     }
     let mut before = 0;
     loop {
@@ -31,6 +33,38 @@ pub async fn show(metrics: Arc<Metrics>, stop: Shutdown) {
         before = accepted;
     }
     write(CLEAR);
+}
+
+async fn log(metrics: &Metrics, stop: &Shutdown) {
+    let mut before = metrics.summary();
+    loop {
+        tokio::select! {
+            () = stop.wait() => return,
+            () = tokio::time::sleep(LOG_EVERY) => {}
+        }
+        let now = metrics.summary();
+        let accepted_per_s = now.accepted.saturating_sub(before.accepted) / LOG_EVERY.as_secs();
+        let refused_now = (now.refused + now.expired).saturating_sub(before.refused + before.expired);
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        tracing::info!(
+            accepted_per_s,
+            refused_in_10_s = refused_now,
+            accepted = now.accepted,
+            refused = now.refused,
+            expired = now.expired,
+            undelivered = now.undelivered,
+            unknown = now.unknown,
+            waiting = get(&metrics.held),
+            not_due = get(&metrics.kept),
+            requests = get(&metrics.in_flight),
+            lag_ms = get(&metrics.lag_ms),
+            throttled = now.throttled,
+            clock_offset_ms = now.clock_offset_ms,
+            health = metrics.health().word(),
+            "producing"
+        );
+        before = now;
+    }
 }
 
 /// Says on a terminal what was done.

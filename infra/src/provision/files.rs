@@ -4,6 +4,8 @@
 //! missing, a number with a fifth decimal and an id that stands there twice are all told, each with its line, its field
 //! and what to do. Amounts are read from their digits and never go through a float.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -13,6 +15,7 @@ use schemas::money::Money;
 use serde_json::value::RawValue;
 use settler::provision::{NewAccount, NewSlot};
 
+pub use self::names::{Named, map_of, names};
 use crate::failure::Failure;
 
 /// Bytes of a file of accounts or slots: some two million lines.

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use runtime::agreed::AgreedError;
 use schemas::geometry::{Geometry, Pricing, Ranking};
-use schemas::item::{Directory, GeometryItem, ROSTER_ACCOUNTS_MAX, Roster};
+use schemas::intake::names::Names;
+use schemas::item::{Directory, GeometryItem, NAMES_MAX, ROSTER_ACCOUNTS_MAX, Roster, encode_names};
 use schemas::money::Money;
 use settler::db::{Connection, Ledger};
 use settler::provision::{NewAccount, NewSlot};
@@ -55,6 +56,10 @@ pub struct Provision {
     /// floor_price; `-` is standard input. One that is known gets what the file says.
     #[arg(long, value_name = "FILE")]
     slots: Option<PathBuf>,
+    /// What other programs call accounts and slots, for producers: CSV with a header, or NDJSON, with kind (account or
+    /// slot), name and id; `-` is standard input. The file is the whole map: a name that it does not have is unknown.
+    #[arg(long = "names", value_name = "FILE")]
+    names_map: Option<PathBuf>,
     /// Makes this many accounts of the load generator, but for those that the file has.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     sample_accounts: u32,
@@ -156,7 +161,7 @@ async fn agreed(place: &Place) -> Result<Option<GeometryItem>, Failure> {
 /// # Errors
 /// A [`Failure`] for bad lines, a service that cannot be reached, or something that is there and is not ours.
 pub async fn run(options: Provision) -> anyhow::Result<()> {
-    let (mut accounts, mut slots) = read(&options)?;
+    let Given { mut accounts, mut slots, names: map } = read(&options)?;
     let given: BTreeSet<_> = accounts.iter().map(|one| one.account_id).collect();
     let samples = (0..options.sample_accounts).map(sample_account);
     accounts.extend(samples.filter(|one| !given.contains(&one.account_id)));
@@ -172,6 +177,9 @@ pub async fn run(options: Provision) -> anyhow::Result<()> {
     settler::provision::schema(&connection).await.map_err(Failure::from)?;
     rows(&connection, &accounts, &slots).await?;
     roster(&place, &connection).await?;
+    if let Some(map) = &map {
+        names(&place, map).await?;
+    }
     let names = &place.names;
     writeln!(
         std::io::stdout(),
@@ -187,26 +195,55 @@ pub async fn run(options: Provision) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Both files; every bad line of both is told.
-fn read(options: &Provision) -> Result<(Vec<NewAccount>, Vec<NewSlot>), Failure> {
-    let is_stdin = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if is_stdin(&options.accounts) && is_stdin(&options.slots) {
-        return Err(Failure::usage("standard input holds accounts or slots, not both; name a file for one"));
+/// What the files gave.
+struct Given {
+    accounts: Vec<NewAccount>,
+    slots: Vec<NewSlot>,
+    names: Option<Names>,
+}
+
+/// All files; every bad line of them is told.
+fn read(options: &Provision) -> Result<Given, Failure> {
+    let paths = [&options.accounts, &options.slots, &options.names_map];
+    let is_stdin = |path: &&&Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if paths.iter().filter(is_stdin).count() > 1 {
+        return Err(Failure::usage(
+            "standard input holds accounts, slots or names, and one of these alone; name a file for the others",
+        ));
     }
     let accounts = options.accounts.as_deref().map_or(Ok(Lines::default()), files::accounts)?;
     let slots = options.slots.as_deref().map_or(Ok(Lines::default()), files::slots)?;
-    if accounts.bad.is_empty() && slots.bad.is_empty() {
-        return Ok((accounts.good, slots.good));
+    let names = options.names_map.as_deref().map_or(Ok(Lines::default()), files::names)?;
+    let bad = [&accounts.bad, &slots.bad, &names.bad];
+    if bad.iter().all(|bad| bad.is_empty()) {
+        if names.good.len() > NAMES_MAX {
+            return Err(Failure::usage(format!(
+                "{} names were given; give at most {NAMES_MAX}",
+                names.good.len()
+            )));
+        }
+        let names = options.names_map.is_some().then(|| files::map_of(names.good));
+        return Ok(Given { accounts: accounts.good, slots: slots.good, names });
     }
     let mut told = std::io::stderr().lock();
-    for (path, bad) in [(&options.accounts, &accounts.bad), (&options.slots, &slots.bad)] {
+    for (path, bad) in paths.into_iter().zip(bad) {
         let path = path.as_deref().unwrap_or_else(|| "-".as_ref());
         // Whoever closed standard error does not want to know.
         let _ = files::tell(&mut told, path, bad);
     }
-    let lines = files::count_lines(&accounts.bad) + files::count_lines(&slots.bad);
+    let lines: usize = bad.into_iter().map(|bad| files::count_lines(bad)).sum();
     let words = if lines == 1 { "1 line is bad".to_owned() } else { format!("{lines} lines are bad") };
     Err(Failure::found(format!("{words}; nothing was provisioned, correct that and run it again")))
+}
+
+/// Publishes the name map; answers its version.
+///
+/// # Errors
+/// A [`Failure`] when the table cannot be read or written.
+pub async fn names(place: &Place, names: &Names) -> Result<u64, Failure> {
+    let bytes = encode_names(names);
+    let entries = names.accounts().len() + names.slots().len();
+    directory::publish(place, Directory::Names, Content { entries, bytes: Some(&bytes) }).await
 }
 
 /// The ledger's schema, and accounts and slots that it does not know yet; answers the connection that made them.

@@ -1,9 +1,11 @@
 //! What is taken in, and what is refused or kept before it reaches the sender.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use schemas::bid::Bid;
 use schemas::intake::OfferedBid;
+use schemas::item::Roster;
 
 use super::Drive;
 use crate::core::admission::{AdmissionError, Verdict};
@@ -27,6 +29,13 @@ impl Drive {
         {
             self.on_taken(taken, now);
         }
+    }
+
+    /// From now on the accounts of this roster may bid.
+    pub(super) fn on_roster(&mut self, roster: Option<Arc<Roster>>) {
+        let version = roster.as_ref().map_or(0, |roster| roster.version());
+        Metrics::set(&self.metrics.roster_version, version);
+        self.admission.on_roster(roster);
     }
 
     /// Bids taken and not yet answered.

@@ -69,6 +69,12 @@ impl Exporter {
         Self { registry }
     }
 
+    /// The metrics, for another who shows them.
+    #[must_use]
+    pub fn into_registry(self) -> Registry {
+        self.registry
+    }
+
     /// The metrics as they stand.
     #[must_use]
     pub fn text(&self) -> String {

@@ -1,0 +1,39 @@
+//! Shows metrics and health on an address of their own, whatever way bids come in, for as long as a producer runs.
+
+use std::sync::Arc;
+
+use runtime::expose::{Door, ExposeError, Exposed};
+use runtime::shutdown::Shutdown;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::metrics::export::Exporter;
+
+/// What is shown while this is held; nothing when the configuration names no address.
+///
+/// # Errors
+/// When the address cannot be listened on, or is reachable from elsewhere without a token.
+pub(crate) async fn start(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    shutdown: &Shutdown,
+) -> Result<JoinSet<()>, Error> {
+    let mut shown = JoinSet::new();
+    let Some(address) = config.metrics_listen else { return Ok(shown) };
+    let door = Door::open(address, config.metrics_token.as_deref()).await.map_err(|error| match error {
+        ExposeError::Listen { address, source } => Error::ListenForMetrics { address, source },
+        error @ ExposeError::NoToken(_) => Error::Usage { message: error.to_string() },
+    })?;
+    let address = door.address().unwrap_or(address);
+    tracing::info!(%address, "metrics are shown at /metrics, health at /health");
+    let watched = Arc::clone(metrics);
+    let health = move || match watched.health() {
+        health if health.trouble().is_none() => Ok(health.word().to_owned()),
+        health => Err(format!("{}: {}", health.word(), health.trouble().unwrap_or_default())),
+    };
+    let exposed = Exposed { registry: Exporter::new(metrics).into_registry(), health: Box::new(health) };
+    shown.spawn(door.run(Arc::new(exposed), shutdown.clone()));
+    Ok(shown)
+}
