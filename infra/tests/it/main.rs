@@ -18,6 +18,7 @@ mod kinesis_kill;
 mod kinesis_time;
 mod local;
 mod local_doors;
+mod outage;
 mod planted;
 mod postgres;
 mod processor;
