@@ -150,7 +150,7 @@ fn walk(message: &[u8]) -> Result<Tables<'_>, Malformed> {
             Ok(PARTITION_KEY) => tables.keys += 1,
             Ok(EXPLICIT_HASH_KEY) => tables.hash_keys += 1,
             // One beyond the most there may be is enough to know; the rest is still held to be protobuf.
-            Ok(RECORD) if tables.records.len() > BIDS_PER_RECORD_MAX => drop(parse_record(bytes)?),
+            Ok(RECORD) if tables.records.len() > BIDS_PER_RECORD_MAX => parse_record(bytes).map(|_| ())?,
             Ok(RECORD) => tables.records.push(parse_record(bytes)?),
             _ => {}
         }
