@@ -17,12 +17,12 @@ use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
-use self::fields::{Amount, amount, latency, offered, quality, same_region, time_of_id, timestamp, uuid};
+use self::fields::{amount, latency, offered, quality, same_region, time_of_id, timestamp, uuid};
 use self::json::{Malformed, Scanner};
 use crate::bid::Bid;
 use crate::decimal::Decimal;
 use crate::ids::{AccountId, BidId, Region, SlotId};
-use crate::money::{BasisPoints, Rounding};
+use crate::money::{BasisPoints, Price, Rounding};
 use crate::time::Millis;
 
 /// What some programs write before their first line; it says nothing but that UTF-8 follows.
@@ -112,7 +112,10 @@ struct Draft {
     bid_id: Option<BidId>,
     slot_id: Option<SlotId>,
     account_id: Option<AccountId>,
-    amount: Option<Amount>,
+    amount: Option<Price>,
+    /// What was offered, when the amount was rounded here.
+    rounded: Option<Box<str>>,
+    /// What was offered, when the line says so.
     offered: Option<Box<str>>,
     latency_ms: Option<u32>,
     quality: Option<BasisPoints>,
@@ -198,7 +201,10 @@ fn read_field(
         "bid_id" => set(&mut draft.bid_id, name, || Ok(BidId(uuid(name, &from.value()?)?))),
         "slot_id" => set(&mut draft.slot_id, name, || Ok(SlotId(uuid(name, &from.value()?)?))),
         "account_id" => set(&mut draft.account_id, name, || Ok(AccountId(uuid(name, &from.value()?)?))),
-        "amount" => set(&mut draft.amount, name, || amount(name, &from.value()?, rules.rounding)),
+        "amount" => {
+            let rounded = &mut draft.rounded;
+            set(&mut draft.amount, name, || amount(name, &from.value()?, rules.rounding, rounded))
+        }
         "offered" => set(&mut draft.offered, name, || offered(&from.value()?)),
         "latency_ms" => set(&mut draft.latency_ms, name, || latency(name, &from.value()?)),
         "quality_score" => set(&mut draft.quality, name, || quality(name, &from.value()?)),
@@ -237,12 +243,12 @@ fn finish(draft: Draft, region: Region) -> Result<OfferedBid, Refusal> {
         slot_id,
         account_id,
         region,
-        amount: amount.price,
+        amount,
         latency_ms: need(draft.latency_ms, "latency_ms", "a whole number of milliseconds")?,
         quality: need(draft.quality, "quality_score", "a number from 0 to 1")?,
         event_time: draft.event_time.map_or_else(|| time_of_id(bid_id), Ok)?,
     };
-    let Some(offered) = draft.offered else { return Ok(OfferedBid::new(bid, amount.offered)) };
+    let Some(offered) = draft.offered else { return Ok(OfferedBid::new(bid, draft.rounded)) };
     same_offer(&offered, &bid)?;
     Ok(OfferedBid::new(bid, Some(offered)))
 }

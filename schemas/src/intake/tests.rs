@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::fields::short_amount;
+use super::fields::{short_amount, short_share};
 use super::*;
-use crate::money::Price;
 
 const LINE: &str = r#"{"bid_id":"0b0e0c6e-3a5f-4b11-9c0e-1f2d3c4b5a69","slot_id":"11111111-2222-4333-8444-555555555555","account_id":"aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee","amount":"5.4000","latency_ms":42,"quality_score":0.93,"timestamp":"2026-11-23T21:20:10.123Z"}"#;
 
@@ -56,6 +55,15 @@ proptest! {
     fn the_short_way_to_an_amount_agrees_with_the_long_one(text in "[0-9.-]{0,20}|0{0,3}[0-9]{1,15}\\.[0-9]{0,5}") {
         if let Some(price) = short_amount(text.as_bytes()) {
             prop_assert_eq!(text.parse(), Ok(price));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_short_way_to_a_share_agrees_with_the_long_one(text in "0\\.[0-9]{0,24}|[0-9.e-]{0,8}") {
+        if let Some(share) = short_share(text.as_bytes()) {
+            prop_assert_eq!(BasisPoints::nearest(&Decimal::parse(&text).unwrap()), Some(share));
         }
     }
 }

@@ -60,7 +60,8 @@ pub(super) fn read(raw: &[u8], sender: &Sender<'_>) -> Result<OfferedBid, Refusa
     let account_id = account(&ext, sender.seat, names)?;
     let missing = || Refusal::new("price", "is missing; give what is offered");
     let price = price.value("price")?.ok_or_else(missing)?;
-    let amount = amount("price", &price, rules.rounding)?;
+    let mut offered = None;
+    let amount = amount("price", &price, rules.rounding, &mut offered)?;
     let event_time = event_time(&ext, sender, &id)?;
     let time = if sender.response.is_some() { String::new() } else { event_time.to_string() };
     let identity = Identity {
@@ -78,12 +79,12 @@ pub(super) fn read(raw: &[u8], sender: &Sender<'_>) -> Result<OfferedBid, Refusa
         slot_id,
         account_id,
         region: rules.region,
-        amount: amount.price,
+        amount,
         latency_ms: latency_ms.map_or(Ok(0), |value| latency("ext.latency_ms", &value))?,
         quality: quality_score.map_or(Ok(BasisPoints::ONE), |value| quality("ext.quality_score", &value))?,
         event_time,
     };
-    Ok(OfferedBid::new(bid, amount.offered))
+    Ok(OfferedBid::new(bid, offered))
 }
 
 /// The slot that is bid for: named by its UUID, else by the first of its names that is known.
