@@ -6,6 +6,7 @@ mod process;
 mod promises;
 mod proxy;
 mod reader;
+mod refused;
 mod remade;
 mod sink;
 
