@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue, ORIGIN};
@@ -39,7 +39,8 @@ const READS: [&str; 6] = ["Get", "BatchGet", "TransactGet", "Query", "Scan", "De
 /// What an operation's name follows in `X-Amz-Target`.
 const TARGET: &str = "DynamoDB_20120810.";
 
-type Body = Either<Full<Bytes>, Incoming>;
+/// Whole, so that head and body leave in one piece: in two they wake a client twice.
+type Body = Full<Bytes>;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -158,7 +159,7 @@ async fn answer(
     let response = engine.lock().await.send(request, shared.engine).await?;
     // What was removed while it was written is lost.
     let lost = if changes { shared.lost_file() } else { None };
-    Ok(lost.unwrap_or_else(|| response.map(Either::Right)))
+    Ok(lost.unwrap_or(response))
 }
 
 /// Whether a request asks for an operation that may change something.
@@ -172,7 +173,7 @@ fn changes(request: &Request<Incoming>) -> bool {
 
 fn refusal(status: StatusCode, code: &str, reason: &str) -> Response<Body> {
     let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": reason });
-    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body.to_string()))));
+    let mut response = Response::new(Body::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.0"));
     response
@@ -185,11 +186,7 @@ struct Engine {
 }
 
 impl Engine {
-    async fn send(
-        &mut self,
-        request: Request<Incoming>,
-        address: SocketAddr,
-    ) -> io::Result<Response<Incoming>> {
+    async fn send(&mut self, request: Request<Incoming>, address: SocketAddr) -> io::Result<Response<Body>> {
         let mut sender = match self.open.take() {
             Some((sender, used)) if used.elapsed() < IDLE_MAX => sender,
             _ => connect(address).await?,
@@ -198,8 +195,10 @@ impl Engine {
             sender = connect(address).await?;
         }
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         self.open = Some((sender, Instant::now()));
-        Ok(response)
+        Ok(Response::from_parts(head, Body::new(body)))
     }
 }
 
