@@ -191,7 +191,7 @@ fn faults(
 fn alteration(row: &Lease) -> Option<(String, Value)> {
     let (shard_id, found, why) = (&row.shard_id, row.checkpoint.as_text(), row.seal.disagrees()?);
     let words = format!(
-        "altered: the row of {shard_id} says {found} and our processor did not write that ({why}); whoever takes it does not write the windows that may have begun before; its owner, where one reads it, writes it again; until then `processor leases rewind {shard_id} --to TRIM_HORIZON`, or to a record before {found}, mends it"
+        "altered: the row of {shard_id} says {found} and our processor did not write that ({why}); where one reads the shard it writes its own place again; else its next reader does not write the windows that may have begun before {found}, unless `processor leases rewind {shard_id} --to TRIM_HORIZON` mends it first"
     );
     let fields = json!({ "shard_id": shard_id, "checkpoint": found, "reason": why });
     Some((words, json!({ "altered": fields })))

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::core::Closed;
+use crate::core::ahead::{Told, Watched, ahead_ms};
 use crate::core::holding::{Effect, Finish, Holding, Raw, Taken, Written};
 use crate::drive::Shared;
 use crate::leases::is_no_table;
@@ -39,6 +40,8 @@ pub(crate) struct Held {
     again: Again,
     checkpoint_logged: Instant,
     altered: Altered,
+    watched: Watched,
+    late: u64,
 }
 
 /// Whether it was said that a tool changed the row.
@@ -83,6 +86,8 @@ impl Held {
             again: Again::default(),
             checkpoint_logged: Instant::now(),
             altered: Altered::No,
+            watched: Watched::default(),
+            late: 0,
         }
     }
 
@@ -116,8 +121,25 @@ impl Held {
                 _ = timer.tick() => {}
             }
             self.tell_altered();
+            self.tell_ahead();
             self.holding.on_time(self.shared.now());
             self.show();
+        }
+    }
+
+    /// Says when the shard's clock is ahead of the stream's.
+    fn tell_ahead(&mut self) {
+        let Some(machine) = self.holding.machine() else { return };
+        let (shard_id, clock) = (&self.shard_id, machine.clock());
+        match self.watched.on_look(clock, self.late, self.shared.now()) {
+            Some(Told::Ahead { ahead_ms, since, late }) => {
+                tracing::warn!(%shard_id, %clock, ahead_ms, %since, late,
+                    "clock of the shard is ahead of the stream's: until the stream's has come up bids are late that come in time");
+            }
+            Some(Told::Over { since, late }) => {
+                tracing::info!(%shard_id, %since, late, "clock of the shard is no longer ahead of the stream's");
+            }
+            None => {}
         }
     }
 
@@ -243,6 +265,7 @@ impl Held {
                 add(&metrics.stray, judged.stray);
                 add(&metrics.early, judged.early);
                 add(&metrics.late, judged.late);
+                self.late += judged.late;
                 self.shared.samples.on_refused(&self.shard_id, &raw.sequence, judged);
                 self.caught_up();
             }
@@ -273,6 +296,7 @@ impl Held {
         let gauges = ShardGauges {
             behind_ms: self.behind_ms,
             clock_lag_ms: known(machine.clock()),
+            clock_ahead_ms: ahead_ms(machine.clock(), self.shared.now()),
             checkpoint_age_ms: known(self.holding.row().closed_through),
             open_windows: count(machine.open_windows() + machine.pending_windows()),
             open_bids: count(machine.open_bids()),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use schemas::ids::ShardId;
 
+use crate::core::ahead::AHEAD_TOLD_MS;
+
 /// What one shard looks like now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardGauges {
@@ -14,6 +16,8 @@ pub struct ShardGauges {
     pub behind_ms: u64,
     /// How far the shard clock is behind the service's time, in ms.
     pub clock_lag_ms: u64,
+    /// How far the shard clock is ahead of the service's time, in ms.
+    pub clock_ahead_ms: u64,
     /// How far the checkpoint's clock is behind the service's time, in ms.
     pub checkpoint_age_ms: u64,
     /// Windows that hold bids or counts.
@@ -175,6 +179,14 @@ impl Metrics {
     #[must_use]
     pub fn items_held(&self) -> u64 {
         u64::try_from(self.held.lock().expect("no holder panics").len()).unwrap_or(u64::MAX)
+    }
+
+    /// Shards whose clock is ahead of the service's by more than is told.
+    #[must_use]
+    pub fn clocks_ahead(&self) -> u64 {
+        let shards = self.shards.lock().expect("no holder panics");
+        let ahead = shards.values().filter(|shard| shard.clock_ahead_ms > AHEAD_TOLD_MS).count();
+        u64::try_from(ahead).unwrap_or(u64::MAX)
     }
 
     /// Sets what a shard looks like, or forgets it.

@@ -160,7 +160,7 @@ fn gauges(m: &Metrics) -> Vec<(&'static str, &'static str, u64)> {
 
 fn by_shard(metrics: &Metrics) -> Vec<Reading> {
     type Pick = fn(&ShardGauges) -> u64;
-    let picks: [(&'static str, &'static str, Unit, Pick); 5] = [
+    let picks: [(&'static str, &'static str, Unit, Pick); 6] = [
         ("processor_shard_behind_ms", "How far reading is behind the tip", Unit::Milliseconds, |s| {
             s.behind_ms
         }),
@@ -169,6 +169,12 @@ fn by_shard(metrics: &Metrics) -> Vec<Reading> {
             "How far the shard clock is behind the service's time",
             Unit::Milliseconds,
             |s| s.clock_lag_ms,
+        ),
+        (
+            "processor_shard_clock_ahead_ms",
+            "How far the shard clock is ahead of the service's time: bids in time are late meanwhile",
+            Unit::Milliseconds,
+            |s| s.clock_ahead_ms,
         ),
         (
             "processor_shard_checkpoint_age_ms",

@@ -45,16 +45,16 @@ pub(crate) fn start(shared: &Arc<Shared>, door: Option<Door>) {
 }
 
 /// A processor is well while stream and leases answer, every part of the hash space is read by someone, no tool
-/// changed a lease, the table takes what is written and no item diverged.
+/// changed a lease, no shard's clock is ahead of the stream's, the table takes what is written and no item diverged.
 fn health(shared: &Shared) -> Result<String, String> {
     let metrics = &shared.metrics;
     let (gaps, unread) = (get(&metrics.lease_gaps), get(&metrics.leases_unread));
     let (held, divergence) = (get(&metrics.leases_held), get(&metrics.divergence));
     let (away, refused) = (get(&metrics.away), metrics.shards_refused());
     let (items, table) = (metrics.items_held(), get(&metrics.table_refuses));
-    let altered = get(&metrics.leases_altered);
+    let (altered, ahead) = (get(&metrics.leases_altered), metrics.clocks_ahead());
     let words = format!(
-        "leases held {held}, gaps {gaps}, unread {unread}, refused {refused}, altered {altered}, divergence {divergence}, items refused by the table {items}"
+        "leases held {held}, gaps {gaps}, unread {unread}, refused {refused}, altered {altered}, clocks ahead {ahead}, divergence {divergence}, items refused by the table {items}"
     );
     let words = if table == 0 { words } else { format!("the table refuses writes; {words}") };
     let words = match (away, get(&metrics.unauthorized)) {
@@ -64,7 +64,7 @@ fn health(shared: &Shared) -> Result<String, String> {
             "unauthorized: stream or leases refuse the credentials, or a policy denies the calls; last seen: {words}"
         ),
     };
-    let bad = gaps + unread + refused + altered + divergence + items + table + away;
+    let bad = gaps + unread + refused + altered + ahead + divergence + items + table + away;
     if bad == 0 { Ok(words) } else { Err(words) }
 }
 

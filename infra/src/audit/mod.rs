@@ -3,9 +3,10 @@
 //!
 //! Shares only contracts with the stages: how a record is decoded, what an item holds, how a digest is made. What is
 //! absent: any use of the processor or the settler, their windows, their order of candidates or their choice of a
-//! winner. [`recompute`] is the log's side, [`items`] and [`rows`] what was found, [`items::compare`],
+//! winner. [`recompute`] is the log's side, `ahead` whose clocks ran ahead, [`items`] and [`rows`] what was found, [`items::compare`],
 //! [`decisions::compare`] and [`books::compare`] the pure comparison.
 
+mod ahead;
 mod auction;
 pub mod books;
 pub mod choice;
@@ -26,6 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use anyhow::Context;
 use runtime::clients::Clients;
 use schemas::ids::SlotId;
 use schemas::item::State;
@@ -33,6 +35,7 @@ use schemas::keys;
 use schemas::time::Millis;
 use serde::Serialize;
 
+pub use self::ahead::ClockAhead;
 pub use self::decisions::Pending;
 pub use self::difference::Difference;
 use self::difference::Findings;
@@ -103,6 +106,8 @@ pub struct AuditResult {
     pub settlements: u64,
     /// Entries of the ledger.
     pub entries: u64,
+    /// Shards whose clock ran ahead of later arrivals, so that bids were late which came in time.
+    pub clocks_ahead: Vec<ClockAhead>,
     /// Everything that is not as the log says.
     pub differences: Vec<Difference>,
 }
@@ -119,11 +124,11 @@ pub async fn audit(
     db: &tokio_postgres::Client,
     options: &AuditOptions,
 ) -> anyhow::Result<AuditResult> {
-    let began = runtime::clock::now();
     let agreed = runtime::agreed::read(&clients.dynamodb, &options.table, None).await;
     let agreed = agreed.map_err(Failure::from)?;
     let mut log = Recomputed::new(agreed);
-    let stream = stream::Stream { client: &clients.kinesis, name: &options.stream, until: began };
+    let stream =
+        stream::Stream { client: &clients.kinesis, name: &options.stream, clock: &clients.kinesis_clock };
     let stream::Read { made, records, managed } = stream.read(&mut log).await?;
     let mut items = Items::default();
     // Before the items: what a checkpoint has passed by now must stand when they are read.
@@ -138,8 +143,9 @@ pub async fn audit(
         log.cut_through(made);
     }
     let pending = if options.expect_settled { Pending::Difference } else { Pending::Allowed };
-    let mut result = compare(&log, &items, &rows, pending, runtime::clock::now());
-    (result.records, result.earlier) = (records, earlier);
+    let now = clients.kinesis_clock.now().context("replies of the stream have no Date")?;
+    let mut result = compare(&log, &items, &rows, pending, now);
+    (result.records, result.earlier, result.clocks_ahead) = (records, earlier, log.clocks_ahead);
     if let Some(managed) = managed {
         let mut findings = Findings::default();
         let about = difference::About::subject(&managed.stream);
@@ -192,6 +198,7 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, n
         skipped: auction::count(items.missing.skipped.len()),
         settlements: auction::count(rows.settlements.len()),
         entries: auction::count(rows.entries.len()),
+        clocks_ahead: Vec::new(),
         differences: findings.0,
     }
 }
@@ -216,6 +223,12 @@ impl AuditResult {
             "  counted   {:>10} late, {} early, {} stray, {} duplicates, {} rejected",
             self.late, self.early, self.stray, self.duplicates, self.rejected
         )?;
+        for ClockAhead { shard_id, ahead_ms, since, late } in &self.clocks_ahead {
+            writeln!(
+                out,
+                "  clock     of {shard_id} ran up to {ahead_ms} ms ahead of later arrivals from {since} on; {late} bids were late for that alone"
+            )?;
+        }
         writeln!(out, "  not judged{:>10} cut where what the stream holds begins", self.cut)?;
         if self.earlier > 0 {
             writeln!(out, "  not judged{:>10} of a stream before this one", self.earlier)?;

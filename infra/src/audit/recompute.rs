@@ -14,6 +14,7 @@ use schemas::limits::HOT_SLOTS;
 use schemas::money::Money;
 use schemas::time::Millis;
 
+use super::ahead::{Ahead, ClockAhead};
 use super::auction::{Auction, Counted, Place, name_regions};
 use super::log::{Log, Record, Shard, hash_of, passed, ttl_of, window_of};
 
@@ -76,6 +77,8 @@ pub struct Recomputed {
     pub hot: BTreeMap<(Millis, ShardId), HotSlots>,
     /// Closed auctions that are not judged because their window is cut.
     pub cut: u64,
+    /// Shards whose clock ran ahead of later arrivals.
+    pub clocks_ahead: Vec<ClockAhead>,
     covered: BTreeMap<ShardId, Covered>,
 }
 
@@ -84,7 +87,7 @@ impl Recomputed {
     #[must_use]
     pub fn new(agreed: GeometryItem) -> Self {
         let (aggregates, totals, hot) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { agreed, aggregates, totals, hot, cut: 0, covered: BTreeMap::new() }
+        Self { agreed, aggregates, totals, hot, cut: 0, clocks_ahead: Vec::new(), covered: BTreeMap::new() }
     }
 
     /// The stream was made then, and there was one before it: windows up to then are cut, for that one had a part of
@@ -132,7 +135,8 @@ impl Recomputed {
                 }
             }
         }
-        let mut reading = Reading { shard: shard.clone(), clock, edge, open, totals: BTreeMap::new() };
+        let ahead = Ahead::default();
+        let mut reading = Reading { shard: shard.clone(), clock, edge, open, totals: BTreeMap::new(), ahead };
         reading.close(self);
         reading
     }
@@ -177,8 +181,8 @@ fn owns(shard: &Shard, slot: &SlotId) -> bool {
 }
 
 /// Why a bid does not count.
-#[derive(Clone, Copy, Debug)]
-enum Refused {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
     Rejected,
     Stray,
     Early,
@@ -193,6 +197,7 @@ pub struct Reading {
     edge: Edge,
     open: BTreeMap<Millis, BTreeMap<SlotId, Auction>>,
     totals: BTreeMap<(Millis, Region), RegionTotals>,
+    ahead: Ahead,
 }
 
 impl Reading {
@@ -203,6 +208,7 @@ impl Reading {
             let first = self.clock.plus(all.agreed.geometry.ahead_max_ms);
             self.edge = Edge { at: self.edge.at.max(Some(first)), unknown: false };
         }
+        self.ahead.on_arrival(self.clock, record.arrival);
         self.close(all);
         let place = Arc::new(Place { shard_id: self.shard.id.clone(), sequence: record.sequence.clone() });
         for (sub_sequence, item) in (0..).zip(&record.items) {
@@ -215,7 +221,10 @@ impl Reading {
                     );
                 }
                 Ok(bid) => match self.refusal(&all.agreed, bid) {
-                    Some(refused) => self.refuse(&all.agreed, bid.region, refused),
+                    Some(refused) => {
+                        self.ahead.on_refused(&all.agreed, record.arrival, (bid, refused));
+                        self.refuse(&all.agreed, bid.region, refused);
+                    }
                     None => {
                         let window = window_of(&all.agreed, bid.event_time);
                         let auction = self.open.entry(window).or_default().entry(bid.slot_id).or_default();
@@ -235,6 +244,7 @@ impl Reading {
             }
         }
         let Shard { id, first, last, .. } = self.shard;
+        all.clocks_ahead.extend(self.ahead.told(&id));
         all.covered
             .insert(id, Covered { first, last, clock: self.clock, ended, edge: self.edge, open: self.open });
     }

@@ -12,6 +12,7 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::{Record as Stored, Shard as Listed, ShardIteratorType};
 use runtime::distribution::{ServiceManaged, keys_kept};
 use runtime::failure::Failure;
+use runtime::service_clock::ServiceClock;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::limits::GET_RECORDS_MAX;
 use schemas::record;
@@ -29,8 +30,9 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Stream<'a> {
     pub(super) client: &'a Client,
     pub(super) name: &'a str,
-    /// What arrived later need not be read to the last record: a stream that is written to has no end.
-    pub(super) until: Millis,
+    /// The service's clock. What arrived after the audit began by it need not be read to the last record: a stream that
+    /// is written to has no end.
+    pub(super) clock: &'a ServiceClock,
 }
 
 /// What was read.
@@ -43,10 +45,19 @@ pub(super) struct Read {
     pub(super) managed: Option<ServiceManaged>,
 }
 
+/// What a stream says of itself.
+struct Summary {
+    made: Millis,
+    /// Whether its first shards may have lost their beginnings.
+    oldest: bool,
+    managed: Option<ServiceManaged>,
+    now: Millis,
+}
+
 impl Stream<'_> {
     /// Reads everything into the recomputation.
     pub(super) async fn read(&self, all: &mut Recomputed) -> anyhow::Result<Read> {
-        let (made, oldest, managed) = self.made().await?;
+        let Summary { made, oldest, managed, now: until } = self.summary().await?;
         let (mut done, mut records) = (BTreeSet::new(), 0);
         // Shards may split while others are read: list again until none is new.
         loop {
@@ -57,23 +68,24 @@ impl Stream<'_> {
                 return Ok(Read { made, records, managed });
             }
             for shard in new {
-                records += self.shard(shard, all).await?;
+                records += self.shard(shard, until, all).await?;
                 done.insert(shard.id.clone());
             }
         }
     }
 
     /// When the stream was made, whether it is older than what it keeps, so that its first shards may have lost their
-    /// beginnings, and whether it ignores keys.
-    async fn made(&self) -> anyhow::Result<(Millis, bool, Option<ServiceManaged>)> {
+    /// beginnings, whether it ignores keys, and what time it is there.
+    async fn summary(&self) -> anyhow::Result<Summary> {
         let answer =
             retry::read(|| self.client.describe_stream_summary().stream_name(self.name).send()).await;
         let answer = answer.map_err(|failure| self.sentence(&failure))?;
         let summary = answer.stream_description_summary().context("a stream without a summary")?;
         let made = u64::try_from(summary.stream_creation_timestamp().to_millis()?).unwrap_or(0);
         let kept = u64::try_from(summary.retention_period_hours()).unwrap_or(0) * 3_600_000;
-        let managed = keys_kept(summary).err();
-        Ok((Millis(made), made.saturating_add(kept) <= self.until.0, managed))
+        let now = self.clock.span().context("replies of the stream have no Date")?.latest;
+        let (oldest, managed) = (made.saturating_add(kept) <= now.0, keys_kept(summary).err());
+        Ok(Summary { made: Millis(made), oldest, managed, now })
     }
 
     async fn shards(&self, trimmed: bool) -> anyhow::Result<Vec<Shard>> {
@@ -97,7 +109,7 @@ impl Stream<'_> {
         listed.iter().map(|shard| shard_of(shard, trimmed)).collect()
     }
 
-    async fn shard(&self, shard: &Shard, all: &mut Recomputed) -> anyhow::Result<u64> {
+    async fn shard(&self, shard: &Shard, until: Millis, all: &mut Recomputed) -> anyhow::Result<u64> {
         let mut reading = all.begin(shard);
         let mut last: Option<SequenceNumber> = None;
         let mut iterator = self.iterator(shard, last.as_ref()).await?;
@@ -123,7 +135,7 @@ impl Stream<'_> {
                 let behind_ms = page.millis_behind_latest();
                 tracing::info!(shard_id = %shard.id, records, behind_ms, "reading the stream");
             }
-            if self.is_tip(&page) {
+            if is_tip(&page, until) {
                 return self.left(shard, reading, all, (records, false));
             }
             iterator = page.next_shard_iterator;
@@ -141,15 +153,6 @@ impl Stream<'_> {
         tracing::debug!(shard_id = %shard.id, records, ended, "shard read");
         reading.end(all, ended);
         Ok(u64::try_from(records)?)
-    }
-
-    /// Whether a page is the last that matters: empty at the tip, or past the time at which the audit began.
-    fn is_tip(&self, page: &GetRecordsOutput) -> bool {
-        let at_tip = page.millis_behind_latest() == Some(0) && page.next_shard_iterator().is_some();
-        let arrival =
-            |stored: &Stored| stored.approximate_arrival_timestamp().and_then(|at| at.to_millis().ok());
-        let until = i64::try_from(self.until.0).unwrap_or(i64::MAX);
-        at_tip && page.records().last().is_none_or(|last| arrival(last).is_some_and(|at| at > until))
     }
 
     async fn iterator(
@@ -173,6 +176,14 @@ impl Stream<'_> {
     fn sentence(&self, failure: &Failure) -> anyhow::Error {
         sentence(&format!("stream {} cannot be read", self.name), failure).into()
     }
+}
+
+/// Whether a page is the last that matters: empty at the tip, or past the time at which the audit began.
+fn is_tip(page: &GetRecordsOutput, until: Millis) -> bool {
+    let at_tip = page.millis_behind_latest() == Some(0) && page.next_shard_iterator().is_some();
+    let arrival = |stored: &Stored| stored.approximate_arrival_timestamp().and_then(|at| at.to_millis().ok());
+    let until = i64::try_from(until.0).unwrap_or(i64::MAX);
+    at_tip && page.records().last().is_none_or(|last| arrival(last).is_some_and(|at| at > until))
 }
 
 fn shard_of(listed: &Listed, trimmed: bool) -> anyhow::Result<Shard> {

@@ -1,6 +1,7 @@
 //! Processors as real processes: killed, stopped, paused, throttled and lied to while shards split and merge.
 
 mod altered;
+mod clock;
 mod distribution;
 mod process;
 mod promises;

@@ -112,9 +112,12 @@ pub(super) async fn rewind(
     let is_first = age == Age::Young && listed.parents.is_empty();
     let target = Target { is_open: listed.is_open, is_first };
     let arrival = first_arrival(stream, (&listed.shard_id, &place), age).await?;
-    let row =
-        write((leases, stream), shard, |row| rewound(row, (&place, arrival), target, geometry).map(Some))
-            .await?;
+    let change = |row: &Lease| {
+        // What a tool wrote beside its place is not taken over.
+        let row = if row.is_trusted() { row.clone() } else { doubted(row, Some(&listed), age) };
+        rewound(&row, (&place, arrival), target, geometry).map(Some)
+    };
+    let row = write((leases, stream), shard, change).await?;
     let closed_through = row.map(|row| row.closed_through).unwrap_or_default();
     if json {
         let line =
@@ -236,7 +239,13 @@ fn rewound(
         ));
     }
     let is_ended = row.checkpoint == Checkpoint::ShardEnd;
-    if !is_ended && sequence(place) >= sequence(&row.checkpoint) {
+    // A place that is not believed may be sealed as it stands, too.
+    let is_earlier = if row.is_trusted() {
+        sequence(place) < sequence(&row.checkpoint)
+    } else {
+        sequence(place) <= sequence(&row.checkpoint)
+    };
+    if !is_ended && !is_earlier {
         return refused(format!(
             "{shard} is read from {} already; name a place before that",
             row.checkpoint.as_text()
@@ -254,7 +263,8 @@ fn rewound(
         });
     }
     let last_cut = geometry.window_start(arrival.plus(geometry.ahead_max_ms));
-    if !geometry.passed(last_cut, row.closed_through) {
+    // Whoever takes a place that is not believed cuts at least as much.
+    if row.is_trusted() && !geometry.passed(last_cut, row.closed_through) {
         return refused(format!(
             "a reader that begins at {arrival} cannot see windows up to {last_cut} whole, and {shard} has closed only what {} closes; rewind further back",
             row.closed_through
@@ -267,6 +277,7 @@ fn rewound(
 mod tests {
     use super::*;
     use schemas::hash::HashRange;
+    use schemas::seal::Seal;
 
     #[test]
     fn a_place_with_nothing_behind_it_is_told_from_one_that_was_never_given() {
@@ -281,6 +292,25 @@ mod tests {
             let words = told(place, Age::Old);
             assert!(words.ends_with("nothing to read again") && !words.contains("never"), "{words}");
         }
+    }
+
+    #[test]
+    fn a_rewind_of_a_row_that_another_tool_wrote_is_taken_where_it_cuts_no_more_than_its_take() {
+        let geometry = Geometry { window_ms: 10, grace_ms: 2, ahead_max_ms: 5, ..Geometry::default() };
+        let after = |number: &str| Checkpoint::After(number.parse().unwrap());
+        let row = Lease {
+            checkpoint: after("100"),
+            seal: Seal::Foreign,
+            ..Lease::new(ShardId("s".into()), HashRange::ALL, Vec::new())
+        };
+        let at = Target { is_open: true, is_first: false };
+        let to = |place: Checkpoint, at| rewound(&row, (&place, Millis(125)), at, &geometry);
+        for place in ["50", "100"] {
+            assert_eq!(to(after(place), at).unwrap().beginning, Beginning::Cut, "it has closed nothing");
+        }
+        assert!(to(after("101"), at).is_err(), "a later place may pass over bids");
+        let anew = to(Checkpoint::TrimHorizon, Target { is_first: true, ..at }).unwrap();
+        assert_eq!((anew.checkpoint, anew.beginning), (Checkpoint::TrimHorizon, Beginning::Whole));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The rules as values: no clock, no chance, no waiting.
 //!
 //! [`shard`] is the shard machine and [`tail`] what its children inherit; [`holding`] looks after one held lease,
-//! [`lease`] decides which leases to hold, [`doubt`] which places to believe, [`pace`] how fast to write. Each takes events and answers what to do.
+//! [`lease`] decides which leases to hold, [`doubt`] which places to believe, [`ahead`] tells of a clock that is wrong, [`pace`] how fast to write. Each takes events and answers what to do.
 
+pub mod ahead;
 mod auction;
 mod book;
 mod closed;

@@ -62,6 +62,26 @@ fn each_refusal_is_counted_per_copy_in_the_window_of_the_clock() {
 }
 
 #[test]
+fn a_clock_that_ran_ahead_of_later_arrivals_is_told_with_what_was_late_for_that_alone() {
+    let slot = slot(false, 0);
+    // Windows of 10 ms with 2 ms of grace: an arrival from 5 s ahead closes all that follows for 5 s.
+    let records = vec![
+        record(1, 1_000, &[bid(slot, 1, 1_000)]),
+        record(2, 6_001, &[]),
+        record(3, 1_001, &[bid(slot, 2, 1_001), bid(slot, 3, 500)]),
+        record(4, 5_500, &[bid(slot, 4, 5_499), bid(slot, 5, 5_491)]),
+        record(5, 6_005, &[bid(slot, 6, 6_005)]),
+    ];
+    let all = Recomputed::of(agreed(), &log(vec![(shard("s", 0, u128::MAX, &[]), records, false)]));
+    let [told] = &all.clocks_ahead[..] else { panic!("{:?}", all.clocks_ahead) };
+    // The third was late by its own arrival, too.
+    assert_eq!((told.ahead_ms, told.since, told.late), (5_000, Millis(1_001), 3));
+    let back = vec![record(1, 2_000, &[]), record(2, 1_001, &[]), record(3, 2_001, &[])];
+    let all = Recomputed::of(agreed(), &log(vec![(shard("s", 0, u128::MAX, &[]), back, false)]));
+    assert_eq!(all.clocks_ahead, [], "arrivals may go back a little");
+}
+
+#[test]
 fn an_auction_of_more_regions_than_an_item_names_keeps_the_busiest_and_adds_up_the_others() {
     let slot = slot(false, 0);
     let of = |n: u32, name: String| {

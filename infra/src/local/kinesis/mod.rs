@@ -169,6 +169,11 @@ impl KinesisHandle {
         self.shared.advance(by);
     }
 
+    /// Sets the engine's clock by so many ms, also back, as a machine's clock is set: for tests of clocks that differ.
+    pub fn shift_clock(&self, by_ms: i64) {
+        self.shared.shift(by_ms);
+    }
+
     /// Stops listening, answers what is under way and returns.
     pub async fn shutdown(mut self) {
         self.stop.cancel();

@@ -1,7 +1,7 @@
 //! What every connection shares: the engine behind its lock, what goes wrong on purpose, the clock, and the word that
 //! something changed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) struct Shared {
     engine: Mutex<Engine>,
     dice: Mutex<Dice>,
     /// Ms by which this engine's clock is ahead of the machine's.
-    ahead_ms: AtomicU64,
+    ahead_ms: AtomicI64,
     changed: watch::Sender<()>,
     /// How long one subscription to a shard lasts.
     pub(crate) subscription: Duration,
@@ -33,7 +33,7 @@ impl Shared {
         Self {
             engine: Mutex::new(engine),
             dice: Mutex::new(Dice::new(faults)),
-            ahead_ms: AtomicU64::new(0),
+            ahead_ms: AtomicI64::new(0),
             changed: watch::Sender::new(()),
             subscription,
             control,
@@ -57,12 +57,17 @@ impl Shared {
 
     /// The engine's time in ms since the epoch. Read it while the engine is held where it becomes an arrival.
     pub(crate) fn now_ms(&self) -> u64 {
-        runtime::clock::now().0.saturating_add(self.ahead_ms.load(Ordering::Relaxed))
+        runtime::clock::now().0.saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
+    /// Moves this engine's clock, also back, and lets nothing happen that comes with time.
+    pub(crate) fn shift(&self, by_ms: i64) {
+        self.ahead_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// Moves this engine's clock ahead.
     pub(crate) fn advance(&self, by: Duration) {
-        self.ahead_ms.fetch_add(u64::try_from(by.as_millis()).unwrap_or(0), Ordering::Relaxed);
+        self.shift(i64::try_from(by.as_millis()).unwrap_or(0));
         let now_ms = self.now_ms();
         self.engine().tick(now_ms);
         self.tell();
