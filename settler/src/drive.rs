@@ -289,7 +289,8 @@ impl Settler {
             Ok(false) => 0,
             Err(failure) => {
                 tracing::warn!(%failure, slot, window, "hold not written, found again later");
-                if !failure.is_transient() {
+                // Credentials that expired say nothing of the item.
+                if matches!(failure, Failure::Refused { .. }) {
                     let reason = format!("it can be neither decided ({reason}) nor held ({failure})");
                     self.metrics.foreign.fetch_add(self.walk.note(key, reason).into(), Ordering::Relaxed);
                 }

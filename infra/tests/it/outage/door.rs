@@ -114,7 +114,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Closed> {
     let call = share.calls.fetch_add(1, Ordering::SeqCst);
     let one_of = share.one_of.load(Ordering::SeqCst);
-    if one_of == 0 || call % one_of != 0 {
+    if one_of == 0 || !call.is_multiple_of(one_of) {
         return forward(request, upstream).await.map_err(|_| Closed);
     }
     let given = share.given.fetch_add(1, Ordering::SeqCst);
