@@ -268,7 +268,7 @@ fn cut_from_attr(attrs: &Attrs) -> Beginning {
     }
 }
 
-fn tails_to_attr(tails: &[Tail]) -> Attr {
+pub(crate) fn tails_to_attr(tails: &[Tail]) -> Attr {
     let one = |tail: &Tail| {
         let mut attrs = Attrs::from([
             ("shard".to_owned(), s(&tail.shard_id)),
@@ -285,7 +285,7 @@ fn tails_to_attr(tails: &[Tail]) -> Attr {
     Attr::L(tails.iter().map(one).collect())
 }
 
-fn tails_from_attr(attrs: &Attrs) -> Result<Vec<Tail>, AttrError> {
+pub(crate) fn tails_from_attr(attrs: &Attrs) -> Result<Vec<Tail>, AttrError> {
     let one = |attrs: &Attrs| {
         Ok(Tail {
             shard_id: ShardId(text(attrs, "shard")?),

@@ -39,5 +39,14 @@ pub const OUTBOX_BUCKETS: u32 = 16;
 pub const OUTBOX_SUBS: u32 = 4;
 /// How many regions an aggregate names: with codes as long as they may be, its item stays far below the largest.
 pub const AGGREGATE_REGIONS_MAX: usize = 256;
+/// Most accounts of one auction whose bids are looked at in the log behind its item's candidates. All their rows are
+/// read by one statement, whose keys are 16 bytes each.
+pub const LOG_ACCOUNTS_MAX: u64 = 50_000;
+/// Most bids of such an auction: each id is remembered while the log is read, so that copies are found.
+pub const LOG_BIDS_MAX: u64 = 1_000_000;
+/// Most bytes of the log that are read for it: at 1 MiB/s four minutes.
+pub const LOG_BYTES_MAX: u64 = 256 * 1_048_576;
+/// Most rows of evidence of one decision: with its other rows they fit one transaction.
+pub const EVIDENCE_MAX: usize = 2_000;
 /// How many of a shard's busiest slots are listed per window.
 pub const HOT_SLOTS: usize = 10;

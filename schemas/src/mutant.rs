@@ -111,6 +111,12 @@ mutants!(
     AlwaysFirstPrice = "always-first-price",
     /// What a second price was made of is not written down.
     PriceUnproven = "price-unproven",
+    /// The amount that follows the last candidate sets the price, whoever bid it.
+    PhantomSetsPrice = "phantom-sets-price",
+    /// Nobody behind the candidates of the item is looked at.
+    PhantomBlocksSale = "phantom-blocks-sale",
+    /// A suspended account may win and set prices.
+    SuspendedMayBuy = "suspended-may-buy",
     /// An item whose digest is not its own is decided.
     DigestIgnored = "digest-ignored",
     /// A mark says what its settler would have decided.

@@ -19,6 +19,34 @@ pub fn derived_id(settlement: &SettlementId, part: &str) -> Uuid {
     Uuid::new_v5(&settlement.0, part.as_bytes())
 }
 
+/// Whether an account may bid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AccountStatus {
+    /// It may; so may one whose row says nothing.
+    #[default]
+    Active,
+    /// It may not: its bids win nothing and set no price.
+    Suspended,
+}
+
+impl AccountStatus {
+    /// The word in `enterprise_accounts.status`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+impl std::str::FromStr for AccountStatus {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Active, Self::Suspended].into_iter().find(|one| one.as_str() == text).ok_or(())
+    }
+}
+
 /// Why an auction was not sold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoSale {
@@ -28,6 +56,9 @@ pub enum NoSale {
     BelowFloor,
     /// Candidates were passed over for several reasons, or none had an account that could pay.
     NoEligibleCandidate,
+    /// Nobody among those that could be looked at may win, or sets the price; and others stand behind them that are
+    /// beyond what is looked at.
+    CandidatesExhausted,
 }
 
 impl NoSale {
@@ -38,6 +69,7 @@ impl NoSale {
             Self::UnknownSlot => "unknown_slot",
             Self::BelowFloor => "below_floor",
             Self::NoEligibleCandidate => "no_eligible_candidate",
+            Self::CandidatesExhausted => "candidates_exhausted",
         }
     }
 }
@@ -49,6 +81,8 @@ pub enum PassedOver {
     BelowFloor,
     /// `enterprise_accounts` does not know its account.
     UnknownAccount,
+    /// Its account is suspended.
+    Suspended,
     /// Balance and credit limit together do not reach.
     InsufficientFunds,
 }
@@ -60,6 +94,7 @@ impl PassedOver {
         match self {
             Self::BelowFloor => "below_floor",
             Self::UnknownAccount => "unknown_account",
+            Self::Suspended => "suspended",
             Self::InsufficientFunds => "insufficient_funds",
         }
     }

@@ -44,26 +44,28 @@ impl fmt::Display for Column {
 }
 
 macro_rules! migrations {
-    ($($number:literal $name:literal),* $(,)?) => {
+    ($($zeros:literal $number:literal $name:literal),* $(,)?) => {
         &[$(Migration {
             number: $number,
             name: $name,
-            statement: include_str!(concat!("../sql/00", $number, "_", $name, ".sql")),
+            statement: include_str!(concat!("../sql/", $zeros, $number, "_", $name, ".sql")),
         }),*]
     };
 }
 
 /// All steps in order.
 pub const MIGRATIONS: &[Migration] = migrations![
-    1 "enterprise_accounts",
-    2 "ad_slots",
-    3 "settlements",
-    4 "ad_bids",
-    5 "financial_ledger",
-    6 "conflict_events",
-    7 "simulation_runs",
-    8 "financial_ledger_by_account",
-    9 "settlements_slot_as_seen",
+    "00" 1 "enterprise_accounts",
+    "00" 2 "ad_slots",
+    "00" 3 "settlements",
+    "00" 4 "ad_bids",
+    "00" 5 "financial_ledger",
+    "00" 6 "conflict_events",
+    "00" 7 "simulation_runs",
+    "00" 8 "financial_ledger_by_account",
+    "00" 9 "settlements_slot_as_seen",
+    "0" 10 "enterprise_accounts_status",
+    "0" 11 "settlements_log_as_read",
 ];
 
 /// How a line begins that adds a column.

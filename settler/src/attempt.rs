@@ -10,6 +10,7 @@ use futures::future::join_all;
 use schemas::ids::{AccountId, SettlementId, SlotId};
 use schemas::item::{Decision, Outcome};
 use schemas::money::Money;
+use schemas::settlement::AccountStatus;
 use schemas::time::Millis;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -109,7 +110,12 @@ fn slot(row: &Row) -> Option<(SlotId, Slot)> {
 
 fn account(row: &Row) -> Option<(AccountId, Account)> {
     let money = |column| row.try_get::<_, &str>(column).ok()?.parse().ok();
-    let account = Account { balance: money(1)?, credit_limit: money(2)?, version: row.try_get(3).ok()? };
+    let status = match row.try_get::<_, Option<&str>>(4).ok()? {
+        Some(word) => word.parse().ok()?,
+        None => AccountStatus::Active,
+    };
+    let (balance, credit_limit, version) = (money(1)?, money(2)?, row.try_get(3).ok()?);
+    let account = Account { balance, credit_limit, version, status };
     Some((AccountId(row.try_get(0).ok()?), account))
 }
 
@@ -200,13 +206,21 @@ fn settlements(rows: &[SettlementRow]) -> Columns {
         column(rows, |row| winner(row).map(|one| i64::from(one.sub_sequence))),
         column(rows, |row| row.slot.map(|slot| slot.floor.to_string())),
         column(rows, |row| row.slot.map(|slot| slot.publisher.0)),
+        column(rows, |row| count(row.log.looked.accounts)),
+        column(rows, |row| count(row.log.looked.unknown)),
+        column(rows, |row| count(row.log.cost.reads)),
+        column(rows, |row| count(row.log.cost.bytes)),
     ]
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn evidence(rows: &[EvidenceRow]) -> Columns {
     vec![
         column(rows, |row| row.id.0),
-        column(rows, |row| i64::try_from(row.rank).expect("at most 16 candidates")),
+        column(rows, |row| i64::try_from(row.rank).expect("far fewer accounts are looked at")),
         column(rows, |row| row.candidate.bid_id.0),
         column(rows, |row| row.candidate.account_id.0),
         column(rows, |row| row.candidate.region.to_string()),

@@ -16,6 +16,9 @@ pub struct Config {
     /// The table of aggregates.
     #[arg(long, env = "AGGREGATES_TABLE", default_value = keys::TABLE, value_parser = NonEmptyStringValueParser::new())]
     pub table: String,
+    /// The stream of bids, which is read for auctions whose candidates do not suffice.
+    #[arg(long, env = "STREAM_NAME", default_value = keys::STREAM, value_parser = NonEmptyStringValueParser::new())]
+    pub stream: String,
     /// Where the ledger is.
     #[command(flatten)]
     pub ledger: Ledger,

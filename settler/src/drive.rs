@@ -17,10 +17,10 @@ use schemas::ids::SettlementId;
 use schemas::item::Outcome;
 use tokio::task::JoinSet;
 
-use crate::attempt;
 use crate::config::Config;
 use crate::conflicts;
 use crate::core::attempt::Meaning;
+use crate::core::choose::Terms;
 use crate::core::plan::{Done, Job};
 use crate::core::rounds::{Round, Rounds};
 use crate::core::rows::{Auction, Decided};
@@ -31,6 +31,8 @@ use crate::grace::Grace;
 use crate::metrics::{Contention, Metrics};
 use crate::outbox::{Key, Marked, Outbox};
 use crate::progress;
+use crate::ready::{broken, ready};
+use crate::replays::Replays;
 use crate::runner::Runner;
 use crate::walk::Walk;
 
@@ -75,14 +77,19 @@ pub async fn run(
     tracing::info!(worker, ledger = config.ledger.name(), "settler started");
     let mut rounds = Rounds::new(agreed.outbox_buckets, Duration::from_millis(config.idle_ms));
     let mut rng = StdRng::seed_from_u64(runtime::chance::seed());
+    let (stream, geometry) = (config.stream.clone(), agreed.geometry);
+    let replays = Arc::new(Replays::new(clients.kinesis, stream, geometry, Arc::clone(&metrics)));
     let outbox = Outbox { client: clients.dynamodb, table: config.table.clone(), agreed };
-    let walk = Walk::new(outbox.clone());
+    let walk = Walk::new(outbox.clone(), Arc::clone(&replays));
     // The geometry came from the same table.
     let reading = Watched::after_a_good_start(format!("outbox of table {}", config.table));
+    // Both end with the settler, however it ends.
     let mut telling = JoinSet::new();
     telling.spawn(progress::tell(Arc::clone(&metrics), shutdown.clone()));
+    telling.spawn(Arc::clone(&replays).run(shutdown.clone()));
     let found = AtomicU64::default();
-    let settler = Settler { config, outbox, walk, pool, worker, metrics, shutdown, reading, ledger, found };
+    let settler =
+        Settler { config, outbox, walk, replays, pool, worker, metrics, shutdown, reading, ledger, found };
     while !settler.shutdown.requested() {
         let left = settler.look(rounds.order(&mut rng)).await?;
         settler.walk.tell();
@@ -112,36 +119,11 @@ pub async fn run(
     Ok(())
 }
 
-/// A ledger that was never provisioned, or by an earlier release, says so now and not at the first auction. Whatever
-/// else goes wrong may pass, and is met again by the work: until all statements are prepared, the start is not a good one.
-async fn ready(pool: &Pool, within: Duration) -> Result<Watched, Error> {
-    let mut connection = pool.take().await?;
-    match tokio::time::timeout(within, attempt::prepare(&mut connection)).await {
-        Ok(Ok(())) => {
-            pool.give_back(connection);
-            return Ok(Watched::after_a_good_start(pool.name()));
-        }
-        Ok(Err(told)) if told.meaning == Meaning::Broken => {
-            return Err(broken(&format!("{} ({})", told.text, told.sqlstate)));
-        }
-        _ => connection.close().await,
-    }
-    Ok(Watched::new(pool.name()))
-}
-
-fn broken(reason: &str) -> Error {
-    Error::Refused {
-        what: "the settler's statements".to_owned(),
-        reason: format!(
-            "{reason}; if the ledger was never provisioned, or by an earlier release, run `exchange provision`"
-        ),
-    }
-}
-
 struct Settler {
     config: Config,
     outbox: Outbox,
     walk: Walk,
+    replays: Arc<Replays>,
     pool: Pool,
     worker: String,
     metrics: Arc<Metrics>,
@@ -200,9 +182,30 @@ impl Settler {
             // Of the auctions nothing was begun, and now nothing is.
             return Ok(left);
         }
-        let rules = Rules { pricing: self.outbox.agreed.geometry.pricing, ..self.config.rules };
-        let runner = Runner::new(&self.pool, Job::Settle(found.auctions), rules, Some(&self.shutdown));
+        for (key, reason) in self.replays.take_held() {
+            left += self.hold(&key, &reason).await;
+        }
+        let (mut batch, mut alone) = (Vec::new(), Vec::new());
+        for auction in found.auctions {
+            match self.replays.found(&auction) {
+                Some(auction) => alone.push(auction),
+                None => batch.push(auction),
+            }
+        }
+        left += self.settle(batch).await?;
+        // What was read of the log may be thousands of accounts: such an auction shares its transaction with no other.
+        for auction in alone {
+            left += self.settle(vec![auction]).await?;
+        }
+        Ok(left)
+    }
+
+    /// Runs one job to its end; answers how many auctions left the outbox by it.
+    async fn settle(&self, batch: Vec<Arc<Auction>>) -> Result<usize, Error> {
+        let rules = Rules { terms: Terms::from(&self.outbox.agreed.geometry), ..self.config.rules };
+        let runner = Runner::new(&self.pool, Job::Settle(batch), rules, Some(&self.shutdown));
         let mut runner = runner.watched(&self.metrics);
+        let mut left = 0;
         while let Some(ended) = runner.next().await {
             self.count(&ended);
             let grace = Grace::after(Some(&self.shutdown));
@@ -228,6 +231,12 @@ impl Settler {
                 self.metrics.ledger_away.store(0, Ordering::Relaxed);
                 self.metrics.ledger_statements.store(0, Ordering::Relaxed);
                 self.metrics.transactions.fetch_add(1, Ordering::Relaxed);
+                for auction in &batch {
+                    match rows.contains_key(&auction.id) {
+                        true => self.replays.forget(auction),
+                        false => self.replays.ask(auction),
+                    }
+                }
                 Ok(self.mark(&batch, &rows).await)
             }
             End::Done(_) => Ok(0),
@@ -377,6 +386,8 @@ impl Settler {
         let sale = matches!(row.decision.outcome, Outcome::Sale { .. });
         let counter = if sale { &self.metrics.settled } else { &self.metrics.no_sale };
         counter.fetch_add(1, Ordering::Relaxed);
+        let is_of_log = auction.behind.cost().is_some();
+        self.metrics.log_auctions.fetch_add(is_of_log.into(), Ordering::Relaxed);
         let closed = auction.aggregate.window_end.plus(self.outbox.agreed.geometry.grace_ms);
         let waited = Duration::from_millis(runtime::clock::now().since(closed));
         self.metrics.settle_seconds.observe(waited.as_secs_f64());

@@ -1,7 +1,8 @@
 //! Turns closed auctions into settlements: one decision each, true in the ledger before anything says so.
 //!
 //! [`core`] decides: who wins, what is written, what is tried again. [`runner`] is the one place where a transaction is
-//! run, attempt by attempt; [`outbox`] is the edge to DynamoDB; [`drive`] has the only loop. What is absent: leases.
+//! run, attempt by attempt; [`outbox`] is the edge to DynamoDB, `replays` the one to Kinesis; [`drive`] has the
+//! only loop that settles. What is absent: leases.
 //! Two settlers may pick the same auction; the ledger arbitrates.
 
 mod attempt;
@@ -18,7 +19,9 @@ pub mod metrics;
 pub mod outbox;
 mod progress;
 pub mod provision;
+mod ready;
 pub mod release;
+mod replays;
 pub mod runner;
 pub mod schema;
 mod show;

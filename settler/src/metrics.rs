@@ -48,6 +48,14 @@ pub struct Metrics {
     pub outbox_away: AtomicU64,
     /// 1 while the table of aggregates refuses the credentials, or a policy denies reading it.
     pub outbox_unauthorized: AtomicU64,
+    /// 1 while the stream cannot be read for auctions whose candidates do not suffice.
+    pub log_away: AtomicU64,
+    /// Auctions that were decided with what was read of the log.
+    pub log_auctions: AtomicU64,
+    /// GetRecords calls for them.
+    pub log_reads: AtomicU64,
+    /// Bytes of records that were read for them.
+    pub log_bytes: AtomicU64,
     /// Attempts of each part.
     pub attempts: Histogram,
     /// Seconds from window end and grace to the mark.
@@ -72,6 +80,10 @@ impl Default for Metrics {
             ledger_statements: AtomicU64::default(),
             outbox_away: AtomicU64::default(),
             outbox_unauthorized: AtomicU64::default(),
+            log_away: AtomicU64::default(),
+            log_auctions: AtomicU64::default(),
+            log_reads: AtomicU64::default(),
+            log_bytes: AtomicU64::default(),
             attempts: Histogram::new(ATTEMPTS),
             settle_seconds: Histogram::new(SETTLE_SECONDS),
         }
@@ -146,6 +158,13 @@ impl Collector for Counters {
             ("settler_retries", "Attempts that were made again, for any reason", &metrics.retries),
             ("settler_resolved", "Conflicts of batches that ended well", &metrics.resolved),
             ("settler_given_back", "Auctions that were left for later", &metrics.given_back),
+            (
+                "settler_log_auctions",
+                "Auctions that were decided with what stands behind their candidates in the log",
+                &metrics.log_auctions,
+            ),
+            ("settler_log_reads", "GetRecords calls for them", &metrics.log_reads),
+            ("settler_log_bytes", "Bytes of records that were read for them", &metrics.log_bytes),
         ] {
             let counter = ConstCounter::new(counter.load(Ordering::Relaxed));
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
@@ -174,6 +193,11 @@ impl Collector for Counters {
                 "1 while the outbox refuses the credentials, or a policy denies reading it",
                 &metrics.outbox_unauthorized,
             ),
+            (
+                "settler_log_away",
+                "1 while the stream cannot be read for auctions whose candidates do not suffice",
+                &metrics.log_away,
+            ),
         ] {
             let flag = i64::try_from(flag.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
             let gauge = ConstGauge::new(flag);
@@ -200,6 +224,8 @@ mod tests {
             "settler_conflicts_total 4",
             "settler_resolved_total 3",
             "settler_held_total 0",
+            "settler_log_auctions_total 0",
+            "settler_log_away 0",
             "settler_attempts_bucket{le=\"3.0\"} 1",
             "settler_settle_seconds_bucket{le=\"0.05\"} 0",
             "settler_settle_seconds_bucket{le=\"0.1\"} 1",

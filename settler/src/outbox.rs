@@ -66,6 +66,15 @@ pub(crate) struct Items {
     pub(crate) is_whole: bool,
 }
 
+/// Whether the log may be read for an auction that is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// Where its candidates do not suffice.
+    Read,
+    /// It is decided by its candidates alone.
+    Never,
+}
+
 /// What became of a mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marked {
@@ -190,7 +199,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When the table cannot be read or written.
-    pub async fn release(&self, slot: &SlotId, window_start: Millis) -> Result<bool, Failure> {
+    pub async fn release(&self, slot: &SlotId, window_start: Millis, log: Log) -> Result<bool, Failure> {
         let key = (keys::slot_pk(slot), keys::window_sk(window_start));
         let Some(item) = self.item(&key).await? else { return Ok(false) };
         let aggregate = attrs::from_sdk(&item).ok().and_then(|item| Aggregate::from_attrs(&item).ok());
@@ -202,6 +211,8 @@ impl Outbox {
         let end = aggregate
             .map_or_else(|| self.agreed.geometry.window_end(window_start), |aggregate| aggregate.window_end);
         let s = |text: String| AttributeValue::S(text);
+        let replay = if log == Log::Never { ", replay" } else { "" };
+        let set = "SET #state = :pending, outbox_pk = :pk, outbox_sk = :sk REMOVE held_error";
         let update = self
             .update(&key)
             .condition_expression("attribute_exists(PK) AND #state = :held")
@@ -209,7 +220,7 @@ impl Outbox {
             .expression_attribute_values(":pending", s(State::Pending.as_str().to_owned()))
             .expression_attribute_values(":pk", s(keys::outbox_pk(bucket, keys::outbox_sub(slot))))
             .expression_attribute_values(":sk", s(keys::outbox_sk(end, slot)))
-            .update_expression("SET #state = :pending, outbox_pk = :pk, outbox_sk = :sk REMOVE held_error");
+            .update_expression(format!("{set}{replay}"));
         conditional(update).await
     }
 

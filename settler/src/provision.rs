@@ -6,6 +6,7 @@ use std::time::Duration;
 use runtime::backoff::Backoff;
 use schemas::ids::{AccountId, SlotId};
 use schemas::money::{Money, Price};
+use schemas::settlement::AccountStatus;
 use schemas::time::Millis;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::grace::Grace;
 use crate::runner::Runner;
 pub use crate::schema::{apply as schema, known as known_schema};
-use crate::statements::{INSERT_ACCOUNTS, READ_AGREED, UPSERT_SLOTS};
+use crate::statements::{INSERT_ACCOUNTS, READ_AGREED, UPDATE_STATUS, UPSERT_SLOTS};
 
 /// Rows of one transaction: far below the 3,000 of DSQL.
 const ROWS: usize = 500;
@@ -47,6 +48,8 @@ pub struct NewAccount {
     pub balance: Money,
     /// How far below zero it may go.
     pub credit_limit: Money,
+    /// Whether it may bid; what stands there when nothing is said.
+    pub status: Option<AccountStatus>,
 }
 
 /// A slot to be known to the ledger.
@@ -103,7 +106,8 @@ async fn execute(
     again(connection.ledger(), what, STATEMENT_WITHIN, run).await
 }
 
-/// Makes accounts that are not known yet; what a known one holds is never changed.
+/// Makes accounts that are not known yet; what a known one holds is never changed, and its status only where one is
+/// given. A settlement that debits an account while its status changes conflicts, and is decided again.
 ///
 /// # Errors
 /// When an amount is beyond what the ledger holds, or the ledger refuses.
@@ -123,6 +127,11 @@ pub async fn accounts(connection: &Connection, accounts: &[NewAccount]) -> Resul
         let balances: Vec<String> = part.iter().map(|one| one.balance.to_string()).collect();
         let limits: Vec<String> = part.iter().map(|one| one.credit_limit.to_string()).collect();
         execute(connection, "accounts", INSERT_ACCOUNTS, &[&ids, &names, &balances, &limits]).await?;
+        let given = part.iter().filter_map(|one| Some((one.account_id.0, one.status?.as_str())));
+        let (ids, words): (Vec<Uuid>, Vec<&str>) = given.unzip();
+        if !ids.is_empty() {
+            execute(connection, "status of accounts", UPDATE_STATUS, &[&ids, &words]).await?;
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use schemas::keys;
 use schemas::time::Millis;
 
 use crate::error::Error;
-use crate::outbox::Outbox;
+use crate::outbox::{Log, Outbox};
 
 /// Which auction.
 #[derive(Args, Clone, Debug)]
@@ -22,6 +22,10 @@ pub struct Release {
     /// Start of the window, as RFC 3339 or as psql prints it.
     #[arg(long, value_parser = runtime::when::parse)]
     pub window: Millis,
+    /// Decides it by the candidates of its item alone: where these do not suffice it is not sold. For an auction whose log
+    /// the stream no longer holds.
+    #[arg(long)]
+    pub by_candidates: bool,
 }
 
 /// Releases it.
@@ -31,7 +35,8 @@ pub struct Release {
 pub async fn release(options: &Release, clients: &Clients) -> Result<(), Error> {
     let agreed = runtime::agreed::read(&clients.dynamodb, &options.table, None).await?;
     let outbox = Outbox { client: clients.dynamodb.clone(), table: options.table.clone(), agreed };
-    let released = outbox.release(&options.slot, options.window).await;
+    let log = if options.by_candidates { Log::Never } else { Log::Read };
+    let released = outbox.release(&options.slot, options.window, log).await;
     match released {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::Input(format!(

@@ -31,7 +31,8 @@ pub(crate) async fn start(config: &Config, metrics: &Arc<Metrics>, shutdown: &Sh
 /// A settler is well while its ledger and its outbox answer. What is held is for a person, and no restart helps.
 fn health(metrics: &Metrics) -> Result<String, String> {
     let held = metrics.held.load(Ordering::Relaxed);
-    let away = [("ledger", &metrics.ledger_away), ("outbox", &metrics.outbox_away)];
+    let away =
+        [("ledger", &metrics.ledger_away), ("outbox", &metrics.outbox_away), ("stream", &metrics.log_away)];
     let away: Vec<&str> =
         away.iter().filter(|(_, flag)| flag.load(Ordering::Relaxed) > 0).map(|(name, _)| *name).collect();
     let mut troubles = Vec::new();

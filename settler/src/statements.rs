@@ -13,9 +13,9 @@ pub const READ_SETTLEMENTS: &str = "SELECT settlement_id, outcome, winner_accoun
 /// Slots.
 pub const READ_SLOTS: &str = "SELECT slot_id, publisher_account_id, floor_price::text FROM ad_slots \
      WHERE slot_id = ANY($1::uuid[])";
-/// Accounts: balance, limit and version of one row, read together.
-pub const READ_ACCOUNTS: &str = "SELECT account_id, balance::text, credit_limit::text, version \
-     FROM enterprise_accounts WHERE account_id = ANY($1::uuid[])";
+/// Accounts: balance, limit, version and status of one row, read together.
+pub const READ_ACCOUNTS: &str = "SELECT account_id, balance::text, credit_limit::text, version, \
+     status FROM enterprise_accounts WHERE account_id = ANY($1::uuid[])";
 /// Entries of deposits.
 pub const READ_ENTRIES: &str = "SELECT entry_id, account_id, amount::text FROM financial_ledger \
      WHERE entry_id = ANY($1::uuid[])";
@@ -23,14 +23,16 @@ pub const READ_ENTRIES: &str = "SELECT entry_id, account_id, amount::text FROM f
 pub const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (settlement_id, slot_id, window_start, window_end, \
      outcome, winner_account, winning_bid, winning_amount, clearing_price, no_sale_reason, aggregate_digest, \
      settled_at, winner_region, winner_shard, winner_sequence, winner_sub_sequence, floor_price, \
-     publisher_account_id) \
+     publisher_account_id, log_accounts, log_unknown, log_reads, log_bytes) \
      SELECT id, slot, window_start::timestamptz, window_end::timestamptz, outcome, account, bid, amount::numeric, \
-     price::numeric, reason, digest, at::timestamptz, region, shard, sequence, sub, floor::numeric, publisher \
+     price::numeric, reason, digest, at::timestamptz, region, shard, sequence, sub, floor::numeric, publisher, \
+     log_accounts, log_unknown, log_reads, log_bytes \
      FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::text[], \
      $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bigint[], \
-     $17::text[], $18::uuid[]) \
+     $17::text[], $18::uuid[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[]) \
      AS rows (id, slot, window_start, window_end, outcome, account, bid, amount, price, reason, digest, at, region, \
-     shard, sequence, sub, floor, publisher) ON CONFLICT (settlement_id) DO NOTHING";
+     shard, sequence, sub, floor, publisher, log_accounts, log_unknown, log_reads, \
+     log_bytes) ON CONFLICT (settlement_id) DO NOTHING";
 /// New evidence.
 pub const INSERT_EVIDENCE: &str = "INSERT INTO ad_bids (settlement_id, rank, bid_id, account_id, region, amount, \
      passed_over, balance_seen, limit_seen, version_seen) \
@@ -77,7 +79,11 @@ pub const INSERT_ACCOUNTS: &str = "INSERT INTO enterprise_accounts (account_id, 
      ON CONFLICT (account_id) DO NOTHING";
 /// Accounts that may bid, in order, from one of them on.
 pub const READ_AGREED: &str = "SELECT account_id FROM enterprise_accounts \
-     WHERE account_id >= $1::uuid ORDER BY account_id LIMIT $2::bigint";
+     WHERE account_id >= $1::uuid AND coalesce(status, 'active') = 'active' ORDER BY account_id LIMIT $2::bigint";
+/// Accounts whose status is another than is said from now on; their version counts debits and stays.
+pub const UPDATE_STATUS: &str = "UPDATE enterprise_accounts AS stored SET status = given.status, status_since = now() \
+     FROM unnest($1::uuid[], $2::text[]) AS given (account, status) \
+     WHERE stored.account_id = given.account AND coalesce(stored.status, 'active') <> given.status";
 /// Slots: known ones get the floor and the publisher that are given, for decisions that are still to be made.
 pub const UPSERT_SLOTS: &str = "INSERT INTO ad_slots (slot_id, publisher_account_id, floor_price) \
      SELECT slot, publisher, floor::numeric FROM unnest($1::uuid[], $2::uuid[], $3::text[]) \
@@ -118,6 +124,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("rollback", ROLLBACK),
     ("insert conflicts", INSERT_CONFLICTS),
     ("insert accounts", INSERT_ACCOUNTS),
+    ("update status", UPDATE_STATUS),
     ("upsert slots", UPSERT_SLOTS),
     ("insert run", INSERT_RUN),
     ("read columns", crate::schema::COLUMNS),

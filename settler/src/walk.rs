@@ -15,6 +15,7 @@ use schemas::limits::OUTBOX_SUBS;
 use crate::core::foreign::{AGAIN_AFTER, Foreign, REMEMBERED_MAX};
 use crate::core::rows::Auction;
 use crate::outbox::{Found, GET_MAX, Items, Key, Outbox, Position};
+use crate::replays::Replays;
 
 /// Most pages of each part of a bucket in one look.
 const PAGES_MAX: u32 = 8;
@@ -42,6 +43,8 @@ impl Batch {
 #[derive(Debug)]
 pub(crate) struct Walk {
     outbox: Outbox,
+    /// Auctions whose log is being read are met again once it was.
+    replays: Arc<Replays>,
     began: Instant,
     foreign: Mutex<Foreign>,
     starts: Mutex<BTreeMap<u32, Start>>,
@@ -64,8 +67,8 @@ struct Start {
 }
 
 impl Walk {
-    pub(crate) fn new(outbox: Outbox) -> Self {
-        Self { outbox, began: Instant::now(), foreign: Mutex::default(), starts: Mutex::default() }
+    pub(crate) fn new(outbox: Outbox, replays: Arc<Replays>) -> Self {
+        Self { outbox, replays, began: Instant::now(), foreign: Mutex::default(), starts: Mutex::default() }
     }
 
     /// What one bucket holds that can be taken, oldest windows first, at most `most`.
@@ -133,7 +136,8 @@ impl Walk {
         }
         found.sort_unstable();
         let (foreign, now) = (lock(&self.foreign), self.now());
-        Ok(found.into_iter().map(|(_, key)| key).filter(|key| !foreign.is_known(key, now)).collect())
+        let is_due = |key: &Key| !foreign.is_known(key, now) && !self.replays.is_waiting(key);
+        Ok(found.into_iter().map(|(_, key)| key).filter(is_due).collect())
     }
 
     /// Sorts what was read; false when the service did not get to all of it.

@@ -48,6 +48,15 @@ impl Auction {
         }
     }
 
+    /// The best bids of the accounts that its item does not name, best first.
+    pub(super) fn behind(&self, agreed: &GeometryItem) -> Vec<Candidate> {
+        let mut ranked: Vec<&Counted> = self.bids.values().collect();
+        ranked.sort_by(|a, b| better(agreed, &a.bid, &b.bid));
+        let mut seen = BTreeSet::new();
+        let distinct = ranked.into_iter().filter(|counted| seen.insert(counted.bid.account_id));
+        distinct.skip(usize::from(agreed.geometry.candidates)).map(candidate).collect()
+    }
+
     /// The aggregate it leaves, with all regions; none without a counted bid.
     pub(super) fn close(
         &self,
@@ -79,6 +88,7 @@ impl Auction {
             next_amount: next.map(|bid| bid.amount),
             next_score: next.map(|bid| score_of(agreed, &bid)),
             shard_id: shard_id.clone(),
+            replay: None,
             state: State::Pending,
             decision: None,
             held_error: None,

@@ -1,15 +1,21 @@
 //! Who should have won, and at what price: the audit's own reading of the rule.
 //!
-//! Candidates in order; one below the floor, unknown, or unable to pay yields to the next. First price is the winner's
-//! own amount; second price the next eligible amount, or the floor, never above the winner's own. What the accounts
-//! behind the winner held stands in the evidence, up to the one that set the price, so one price is right. Only rows of
-//! earlier releases end at the winner: their second price is one of several when the accounts' history leaves it open.
+//! Offers in order: the candidates of the item, then those that only the log holds; one below the floor, unknown,
+//! suspended, or unable to pay yields to the next. First price is the winner's own amount; second price the next eligible
+//! amount, or the floor when everyone was looked at, never above the winner's own. What the accounts behind the winner
+//! held stands in the evidence, up to the one that set the price, so one price is right. Where offers are left that
+//! nobody looked at, nothing is sold that depends on them. Only rows of earlier releases end at the winner: their second
+//! price is one of several when the accounts' history leaves it open; and the amount that follows the last candidate
+//! could set it.
 
 use std::collections::BTreeSet;
 
 use schemas::geometry::Pricing;
 use schemas::item::Candidate;
 use schemas::money::{Money, Price};
+
+/// The reason where offers are left that could not be looked at.
+pub const EXHAUSTED: &str = "candidates_exhausted";
 
 /// What became of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +26,8 @@ pub enum Fate {
     BelowFloor,
     /// Its account does not exist.
     UnknownAccount,
+    /// Its account was suspended.
+    Suspended,
     /// Its account could not pay.
     InsufficientFunds,
 }
@@ -32,6 +40,7 @@ impl Fate {
             Self::Eligible => None,
             Self::BelowFloor => Some("below_floor"),
             Self::UnknownAccount => Some("unknown_account"),
+            Self::Suspended => Some("suspended"),
             Self::InsufficientFunds => Some("insufficient_funds"),
         }
     }
@@ -68,20 +77,22 @@ pub enum Choice {
 /// What prices depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
-    /// Best first.
-    pub candidates: &'a [Candidate],
+    /// Everyone who was looked at or may have been, best first.
+    pub candidates: &'a [&'a Candidate],
+    /// Whether nobody else can be worth anything.
+    pub is_whole: bool,
     /// One for each candidate.
     pub reach: &'a [Reach],
     /// The slot's floor.
     pub floor: Money,
-    /// The amount of the account that follows the last candidate.
+    /// The amount of the account that follows the last candidate, where it could set a price.
     pub next_amount: Option<Price>,
     /// First or second price.
     pub pricing: Pricing,
 }
 
 impl Case<'_> {
-    /// What the candidate at a place would have to pay.
+    /// What the candidate at a place would have to pay; nothing when that depends on offers nobody looked at.
     #[must_use]
     pub fn prices(&self, place: usize) -> BTreeSet<Money> {
         let own = Money::from(self.candidates[place].amount);
@@ -99,6 +110,9 @@ impl Case<'_> {
                     return prices;
                 }
             }
+        }
+        if !self.is_whole {
+            return BTreeSet::new();
         }
         let follower = self.next_amount.map(Money::from).filter(|amount| *amount >= self.floor);
         // A floor of nothing still sells for the least there is: a price is above zero.
@@ -122,7 +136,11 @@ impl Case<'_> {
     #[must_use]
     pub fn choose(&self, fates: &[Fate]) -> Choice {
         match fates.iter().position(|fate| *fate == Fate::Eligible) {
-            Some(place) => Choice::Sale { place, prices: self.prices(place) },
+            Some(place) => match self.prices(place) {
+                prices if prices.is_empty() => Choice::NoSale { reason: EXHAUSTED },
+                prices => Choice::Sale { place, prices },
+            },
+            None if !self.is_whole => Choice::NoSale { reason: EXHAUSTED },
             None if fates.iter().all(|fate| *fate == Fate::BelowFloor) => {
                 Choice::NoSale { reason: "below_floor" }
             }

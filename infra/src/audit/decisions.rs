@@ -7,24 +7,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::ids::{AccountId, SlotId};
-use schemas::item::{Aggregate, Candidate, Decision, Outcome, State};
+use schemas::item::{Aggregate, Candidate};
+use schemas::limits::EVIDENCE_MAX;
 use schemas::money::Money;
 use schemas::time::Millis;
 use uuid::Uuid;
 
-use super::choice::{Case, Choice, Fate, Reach};
+use super::behind::Behind;
+use super::choice::{Case, Choice, EXHAUSTED, Fate, Reach};
 use super::difference::{About, Findings, or_nothing};
 use super::history::Histories;
 use super::items::Items;
 use super::log::end_of;
+use super::marks::mark;
 use super::recompute::{Recomputed, Verdict};
 use super::rows::{Evidence, Rows, Settlement};
 use crate::output::counted;
 
 /// `settlements.outcome` of a sale.
-const SALE: &str = "SALE";
+pub(super) const SALE: &str = "SALE";
 /// `settlements.outcome` of an auction that was not sold.
 const NO_SALE: &str = "NO_SALE";
+
+/// How far the clock of a settler may be from the ledger's: within it a status may have been changed before a decision
+/// or after it.
+const CLOCKS_DIFFER_MS: u64 = 60_000;
 
 /// Whether an auction that awaits its decision is a difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +63,10 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, f
         for settlement in settlements {
             form(log, settlement, &about, findings);
             if let Some(aggregate) = basis {
-                Judge { log, rows, known: &known, aggregate, settlement, about: &about }.judge(findings);
+                let item = items.aggregates.get(key).map(|found| &found.item);
+                let behind = Behind::of((log, key), aggregate, item, settlement);
+                Judge { log, rows, known: &known, aggregate, behind, settlement, about: &about }
+                    .judge(findings);
             }
         }
     }
@@ -76,53 +86,6 @@ fn form(log: &Recomputed, row: &Settlement, about: &About, findings: &mut Findin
     let id = Uuid::new_v5(&row.slot_id.0, row.window_start.to_string().as_bytes());
     findings.same("settlement settlement_id", about, id, row.settlement_id);
     findings.same("settlement window_end", about, end_of(&log.agreed, row.window_start), row.window_end);
-}
-
-/// The mark in the item is a copy of the row.
-fn mark(
-    item: &Aggregate,
-    row: Option<&Settlement>,
-    pending: Pending,
-    about: &About,
-    findings: &mut Findings,
-) {
-    match item.state {
-        State::Pending | State::Held => {
-            if let Some(decision) = &item.decision {
-                findings.add("aggregate decision", about, "nothing", decision_words(decision));
-            }
-            if item.state == State::Pending && pending == Pending::Difference {
-                findings.add("aggregate state", about, "SETTLED or NO_SALE", item.state.as_str());
-            }
-        }
-        State::Settled | State::NoSale => {
-            let Some(row) = row else {
-                findings.add("settlement", about, "one row", "nothing");
-                return;
-            };
-            let state = if row.outcome == SALE { State::Settled } else { State::NoSale };
-            findings.same("aggregate state", about, state.as_str(), item.state.as_str());
-            let words = item.decision.as_ref().map(decision_words);
-            findings.same("aggregate decision", about, row_words(row), or_nothing(words));
-        }
-    }
-}
-
-fn decision_words(decision: &Decision) -> String {
-    let outcome = match &decision.outcome {
-        Outcome::Sale { winner, clearing_price } => format!("won by {winner} for {clearing_price}"),
-        Outcome::NoSale { reason } => format!("not sold: {reason}"),
-    };
-    format!("{} at {} {outcome}", decision.settlement_id, decision.settled_at)
-}
-
-fn row_words(row: &Settlement) -> String {
-    let outcome = if row.outcome == SALE {
-        format!("won by {} for {}", or_nothing(row.winner_account), or_nothing(row.clearing_price))
-    } else {
-        format!("not sold: {}", or_nothing(row.no_sale_reason.as_ref()))
-    };
-    format!("{} at {} {outcome}", row.settlement_id, row.settled_at)
 }
 
 /// What accounts held, and since when slots are known to have existed: an account or slot that was provisioned later
@@ -150,6 +113,7 @@ struct Judge<'a> {
     rows: &'a Rows,
     known: &'a Known,
     aggregate: &'a Aggregate,
+    behind: Behind<'a>,
     settlement: &'a Settlement,
     about: &'a About,
 }
@@ -162,29 +126,66 @@ impl Judge<'_> {
         let floor = self.floor();
         self.slot(floor, findings);
         let Some(floor) = floor else {
-            return self.row(&Choice::NoSale { reason: "unknown_slot" }, findings);
+            return self.row(&Choice::NoSale { reason: "unknown_slot" }, &[], findings);
         };
-        let all = || aggregate.candidates.iter().enumerate().map(|(place, one)| (one, evidence.get(place)));
+        self.behind.judge(row, self.about, findings);
+        if self.behind.is_gone() {
+            return;
+        }
+        let ranked = self.behind.offers(aggregate, floor);
+        let candidates: Vec<&Candidate> = ranked.iter().map(|(_, candidate)| *candidate).collect();
+        let named = aggregate.candidates.len();
+        let by_rank: BTreeMap<i64, &Evidence> = evidence.iter().map(|seen| (seen.rank, seen)).collect();
+        // Candidates are told by their places, so that a gap among them shows; behind them there are gaps.
+        let seen: Vec<Option<&Evidence>> = ranked
+            .iter()
+            .map(|(rank, _)| match usize::try_from(*rank) {
+                Ok(place) if place < named => evidence.get(place),
+                _ => by_rank.get(rank).copied(),
+            })
+            .collect();
+        let all = || candidates.iter().copied().zip(seen.iter().copied());
         let reach: Vec<Reach> = all().map(|(candidate, seen)| self.reach(candidate, floor, seen)).collect();
+        let geometry = &self.log.agreed.geometry;
         let case = Case {
-            candidates: &aggregate.candidates,
+            candidates: &candidates,
+            is_whole: self.behind.is_whole(aggregate, floor, geometry.ranking),
             reach: &reach,
             floor,
-            next_amount: aggregate.next_amount,
-            pricing: self.log.agreed.geometry.pricing,
+            next_amount: aggregate.next_amount.filter(|_| self.behind == Behind::Earlier),
+            pricing: geometry.pricing,
         };
         let fate = |(place, (candidate, seen))| self.fate(candidate, floor, seen, &case.prices(place));
         let mut fates: Vec<Fate> = all().enumerate().map(fate).collect();
-        let choice = case.choose(&fates);
-        if let Choice::Sale { place, .. } = choice {
+        let mut choice = case.choose(&fates);
+        let own_from = match choice {
             // Behind the winner each is held to its own amount: the question there is who sets the price.
-            for (fate, (candidate, seen)) in fates.iter_mut().zip(all()).skip(place + 1) {
-                *fate = self.fate(candidate, floor, seen, &BTreeSet::from([candidate.amount.into()]));
-            }
+            Choice::Sale { place, .. } => place + 1,
+            Choice::NoSale { reason: EXHAUSTED } => 0,
+            Choice::NoSale { .. } => fates.len(),
+        };
+        for (fate, (candidate, seen)) in fates.iter_mut().zip(all()).skip(own_from) {
+            *fate = self.fate(candidate, floor, seen, &BTreeSet::from([candidate.amount.into()]));
         }
-        self.row(&choice, findings);
-        self.complete(case.considered(&choice, &fates), evidence, &choice, findings);
-        self.evidence(&fates, evidence, findings);
+        let considered = case.considered(&choice, &fates);
+        let looked = ranked.iter().zip(&fates).take(considered);
+        let is_named = |rank: i64| usize::try_from(rank).is_ok_and(|place| place < named);
+        // Behind the candidates an account that nobody knows leaves no evidence.
+        let leaves = |rank: i64, fate: Fate| is_named(rank) || fate != Fate::UnknownAccount;
+        let mut wanted: Vec<(i64, &Candidate, Fate)> = looked
+            .clone()
+            .map(|((rank, candidate), fate)| (*rank, *candidate, *fate))
+            .filter(|(rank, _, fate)| leaves(*rank, *fate))
+            .collect();
+        if wanted.len() > EVIDENCE_MAX {
+            wanted.truncate(EVIDENCE_MAX);
+            choice = Choice::NoSale { reason: EXHAUSTED };
+        }
+        let further = looked.filter(|((rank, _), _)| !is_named(*rank)).map(|(_, fate)| *fate);
+        self.behind.counts(row, further, (self.about, findings));
+        self.row(&choice, &candidates, findings);
+        self.complete(wanted.len(), evidence, &choice, findings);
+        self.evidence(&wanted, evidence, findings);
     }
 
     /// The floor that the row says it was decided by, or the one that its slot has now when the row is from before
@@ -212,7 +213,7 @@ impl Judge<'_> {
     /// Whether a candidate could have paid its own amount: by its evidence, or by its history when it has none.
     fn reach(&self, candidate: &Candidate, floor: Money, seen: Option<&Evidence>) -> Reach {
         let amount = Money::from(candidate.amount);
-        if amount < floor || self.is_unknown(candidate, seen) {
+        if amount < floor || self.is_unknown(candidate, seen) || self.is_suspended(candidate, seen) {
             return Reach::Never;
         }
         match seen.and_then(|seen| held(seen, candidate)) {
@@ -228,9 +229,20 @@ impl Judge<'_> {
     /// Whether nobody knew the account, which only its evidence can say when it was provisioned since.
     fn is_unknown(&self, candidate: &Candidate, seen: Option<&Evidence>) -> bool {
         let proven = self.known.histories.existed(&candidate.account_id, self.settlement.settled_at);
+        let says_so = |seen: &Evidence| says(seen, Fate::UnknownAccount) && seen.version_seen.is_none();
+        // Behind the candidates that nobody knew it is said by its having no evidence.
+        let is_behind = !self.aggregate.candidates.iter().any(|one| one.account_id == candidate.account_id);
         !self.rows.accounts.contains_key(&candidate.account_id)
-            || (!proven
-                && seen.is_some_and(|seen| says(seen, Fate::UnknownAccount) && seen.version_seen.is_none()))
+            || (!proven && seen.map_or(is_behind, says_so))
+    }
+
+    /// Whether its account was suspended, which its evidence alone can say when it was given another status since.
+    fn is_suspended(&self, candidate: &Candidate, seen: Option<&Evidence>) -> bool {
+        let Some(account) = self.rows.accounts.get(&candidate.account_id) else { return false };
+        let Some(since) = account.status_since else { return false };
+        let is_suspended = account.status.as_deref() == Fate::Suspended.word();
+        let was_so = is_suspended && since.plus(CLOCKS_DIFFER_MS) < self.settlement.settled_at;
+        was_so || seen.is_some_and(|seen| says(seen, Fate::Suspended))
     }
 
     /// What becomes of a candidate by floor, account, and the evidence of its balance, held to what it may have had to
@@ -248,6 +260,8 @@ impl Judge<'_> {
             Fate::BelowFloor
         } else if self.is_unknown(candidate, seen) {
             Fate::UnknownAccount
+        } else if self.is_suspended(candidate, seen) {
+            Fate::Suspended
         } else if seen.and_then(|seen| held(seen, candidate)).is_some_and(|held| held < price) {
             Fate::InsufficientFunds
         } else {
@@ -255,10 +269,10 @@ impl Judge<'_> {
         }
     }
 
-    fn row(&self, choice: &Choice, findings: &mut Findings) {
+    fn row(&self, choice: &Choice, candidates: &[&Candidate], findings: &mut Findings) {
         let row = self.settlement;
         let (sale, reason) = match choice {
-            Choice::Sale { place, prices } => (Some((&self.aggregate.candidates[*place], prices)), None),
+            Choice::Sale { place, prices } => (Some((candidates[*place], prices)), None),
             Choice::NoSale { reason } => (None, Some((*reason).to_owned())),
         };
         let allowed =
@@ -298,9 +312,9 @@ impl Judge<'_> {
     }
 
     /// The candidates that were considered, as they were written down, and the truth of every reason.
-    fn evidence(&self, fates: &[Fate], evidence: &[Evidence], findings: &mut Findings) {
-        let candidates = self.aggregate.candidates.iter().zip(fates);
-        for ((rank, found), (candidate, fate)) in (0_i64..).zip(evidence).zip(candidates) {
+    fn evidence(&self, wanted: &[(i64, &Candidate, Fate)], evidence: &[Evidence], findings: &mut Findings) {
+        for (found, (rank, candidate, fate)) in evidence.iter().zip(wanted) {
+            let rank = *rank;
             let about = self.about.clone().with(format!("rank {rank}"));
             let bid = |rank, bid: String, account: AccountId, region: &str, amount: Money| {
                 format!("{rank}: bid {bid} of {account} in {region} at {amount}")
@@ -322,7 +336,9 @@ impl Judge<'_> {
     fn funds(&self, found: &Evidence, about: &About, findings: &mut Findings) {
         let seen = (found.balance_seen, found.limit_seen, found.version_seen);
         let (Some(balance), Some(_), Some(version)) = seen else {
-            let decided = says(found, Fate::Eligible) || says(found, Fate::InsufficientFunds);
+            let decided = [Fate::Eligible, Fate::InsufficientFunds, Fate::Suspended]
+                .iter()
+                .any(|fate| says(found, *fate));
             if decided || seen != (None, None, None) {
                 let found = format!(
                     "balance {}, limit {}, version {}",

@@ -8,6 +8,7 @@
 
 mod ahead;
 mod auction;
+mod behind;
 pub mod books;
 pub mod choice;
 pub mod decisions;
@@ -15,6 +16,7 @@ pub mod difference;
 mod history;
 pub mod items;
 pub mod log;
+mod marks;
 pub mod missing;
 pub mod recompute;
 mod retry;
@@ -24,7 +26,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use anyhow::Context;
@@ -40,7 +42,7 @@ pub use self::decisions::Pending;
 pub use self::difference::Difference;
 use self::difference::Findings;
 use self::items::Items;
-use self::recompute::Recomputed;
+use self::recompute::{Kept, Recomputed};
 use self::rows::Rows;
 use crate::failure::Failure;
 
@@ -138,6 +140,15 @@ pub async fn audit(
     let foreign = table::scan(&clients.dynamodb, &options.table, |attrs| items.take(attrs)).await?;
     items.unreadable.extend(foreign);
     let rows = rows::read(db).await?;
+    let read = rows.settlements.iter().filter(|row| row.log_reads.is_some_and(|reads| reads > 0));
+    let read: BTreeSet<(SlotId, Millis)> = read.map(|row| (row.slot_id, row.window_start)).collect();
+    if !read.is_empty() {
+        // Who bid behind the candidates is kept for these alone, so it is read once it is known which they are.
+        let mut again = Recomputed::new(log.agreed.clone());
+        again.kept = Kept::These(read);
+        stream.read(&mut again).await?;
+        log.behind = again.behind;
+    }
     let earlier = earlier(&items, &rows, made);
     if earlier > 0 {
         log.cut_through(made);
@@ -162,7 +173,7 @@ fn earlier(items: &Items, rows: &Rows, made: Millis) -> u64 {
         items.aggregates.iter().filter(|(_, found)| found.item.window_end <= made).map(|(key, _)| *key);
     let decided = rows.settlements.iter().filter(|row| row.window_end <= made);
     let decided = decided.map(|row| (row.slot_id, row.window_start));
-    auction::count(written.chain(decided).collect::<std::collections::BTreeSet<_>>().len())
+    auction::count(written.chain(decided).collect::<BTreeSet<_>>().len())
 }
 
 /// The pure comparison of everything that was read. `now` decides which items may be gone.

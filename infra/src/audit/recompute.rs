@@ -4,12 +4,12 @@
 //! begins with the auctions that its parents left open. Windows whose beginning this reader cannot have seen are cut,
 //! and those that the clock at the tip has not closed stay out: neither is judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schemas::bid::Bid;
 use schemas::ids::{Region, ShardId, SlotId};
-use schemas::item::{Aggregate, GeometryItem, HotSlot, HotSlots, RegionTotals};
+use schemas::item::{Aggregate, Candidate, GeometryItem, HotSlot, HotSlots, RegionTotals};
 use schemas::limits::HOT_SLOTS;
 use schemas::money::Money;
 use schemas::time::Millis;
@@ -64,6 +64,28 @@ impl Covered {
     }
 }
 
+/// Of which auctions everyone who bid is kept, and not only who the item names: thousands of accounts may be one's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// Of none.
+    #[default]
+    None,
+    /// Of these.
+    These(BTreeSet<(SlotId, Millis)>),
+    /// Of all.
+    All,
+}
+
+impl Kept {
+    fn holds(&self, key: &(SlotId, Millis)) -> bool {
+        match self {
+            Self::None => false,
+            Self::These(keys) => keys.contains(key),
+            Self::All => true,
+        }
+    }
+}
+
 /// Everything that the log decides.
 #[derive(Clone, Debug)]
 pub struct Recomputed {
@@ -71,6 +93,10 @@ pub struct Recomputed {
     pub agreed: GeometryItem,
     /// Closed auctions by slot and window.
     pub aggregates: BTreeMap<(SlotId, Millis), Aggregate>,
+    /// The best bids of the accounts that an auction's item does not name, best first, where they are kept.
+    pub behind: BTreeMap<(SlotId, Millis), Vec<Candidate>>,
+    /// Where they are.
+    pub kept: Kept,
     /// Counts by region, window and shard.
     pub totals: BTreeMap<(Region, Millis, ShardId), RegionTotals>,
     /// Busiest slots by window and shard.
@@ -86,8 +112,17 @@ impl Recomputed {
     /// Nothing yet.
     #[must_use]
     pub fn new(agreed: GeometryItem) -> Self {
-        let (aggregates, totals, hot) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { agreed, aggregates, totals, hot, cut: 0, clocks_ahead: Vec::new(), covered: BTreeMap::new() }
+        Self {
+            agreed,
+            aggregates: BTreeMap::new(),
+            behind: BTreeMap::new(),
+            kept: Kept::None,
+            totals: BTreeMap::new(),
+            hot: BTreeMap::new(),
+            cut: 0,
+            clocks_ahead: Vec::new(),
+            covered: BTreeMap::new(),
+        }
     }
 
     /// The stream was made then, and there was one before it: windows up to then are cut, for that one had a part of
@@ -98,6 +133,7 @@ impl Recomputed {
         }
         let before = self.aggregates.len();
         self.aggregates.retain(|(_, window), _| *window > made);
+        self.behind.retain(|(_, window), _| *window > made);
         self.totals.retain(|(_, window, _), _| *window > made);
         self.hot.retain(|(window, _), _| *window > made);
         self.cut += super::auction::count(before - self.aggregates.len());
@@ -106,7 +142,7 @@ impl Recomputed {
     /// Recomputes a log that is all in memory.
     #[must_use]
     pub fn of(agreed: GeometryItem, log: &Log) -> Self {
-        let mut all = Self::new(agreed);
+        let mut all = Self { kept: Kept::All, ..Self::new(agreed) };
         for shard in &log.shards {
             let mut reading = all.begin(&shard.shard);
             for record in &shard.records {
@@ -312,6 +348,9 @@ impl Reading {
             if self.edge.cuts(window) {
                 all.cut += 1;
             } else {
+                if all.kept.holds(&(*slot, window)) {
+                    all.behind.insert((*slot, window), auction.behind(&all.agreed));
+                }
                 all.aggregates.insert((*slot, window), aggregate);
             }
         }

@@ -34,6 +34,10 @@ pub struct Settlement {
     pub winner_sub_sequence: Option<i64>,
     pub floor_price: Option<Money>,
     pub publisher_account_id: Option<AccountId>,
+    pub log_accounts: Option<i64>,
+    pub log_unknown: Option<i64>,
+    pub log_reads: Option<i64>,
+    pub log_bytes: Option<i64>,
 }
 
 /// A candidate as the decision saw it.
@@ -74,6 +78,8 @@ pub struct Account {
     pub balance: Money,
     pub credit_limit: Money,
     pub version: i64,
+    pub status: Option<String>,
+    pub status_since: Option<Millis>,
 }
 
 /// A slot.
@@ -103,13 +109,14 @@ const SETTLEMENTS: &str = "SELECT settlement_id, slot_id, \
     floor(extract(epoch FROM window_start) * 1000)::bigint, floor(extract(epoch FROM window_end) * 1000)::bigint, \
     outcome, winner_account, winning_bid, winning_amount::text, clearing_price::text, no_sale_reason, \
     aggregate_digest, floor(extract(epoch FROM settled_at) * 1000)::bigint, winner_region, winner_shard, \
-    winner_sequence, winner_sub_sequence, floor_price::text, publisher_account_id FROM settlements";
+    winner_sequence, winner_sub_sequence, floor_price::text, publisher_account_id, \
+    log_accounts, log_unknown, log_reads, log_bytes FROM settlements";
 const EVIDENCE: &str = "SELECT settlement_id, rank, bid_id, account_id, region, amount::text, passed_over, \
     balance_seen::text, limit_seen::text, version_seen FROM ad_bids";
 const ENTRIES: &str = "SELECT entry_id, settlement_id, deposit_id, account_id, direction, amount::text, \
     account_version, floor(extract(epoch FROM created_at) * 1000)::bigint FROM financial_ledger";
-const ACCOUNTS: &str = "SELECT account_id, opening_balance::text, balance::text, credit_limit::text, version \
-    FROM enterprise_accounts";
+const ACCOUNTS: &str = "SELECT account_id, opening_balance::text, balance::text, credit_limit::text, version, \
+    status, floor(extract(epoch FROM status_since) * 1000)::bigint FROM enterprise_accounts";
 const SLOTS: &str = "SELECT slot_id, publisher_account_id, floor_price::text FROM ad_slots";
 
 /// Reads everything in one transaction, so that rows that were written together are seen together.
@@ -145,6 +152,8 @@ async fn read_all(db: &Client) -> anyhow::Result<Rows> {
             balance: money(&row, 2)?,
             credit_limit: money(&row, 3)?,
             version: row.try_get(4)?,
+            status: row.try_get(5)?,
+            status_since: row.try_get::<_, Option<i64>>(6)?.map(moment).transpose()?,
         };
         rows.accounts.insert(AccountId(row.try_get(0)?), account);
     }
@@ -205,7 +214,10 @@ fn money(row: &Row, column: usize) -> anyhow::Result<Money> {
 }
 
 fn millis(row: &Row, column: usize) -> anyhow::Result<Millis> {
-    let ms: i64 = row.try_get(column)?;
+    moment(row.try_get(column)?)
+}
+
+fn moment(ms: i64) -> anyhow::Result<Millis> {
     Ok(Millis(u64::try_from(ms).context("a time is before 1970")?))
 }
 
@@ -229,6 +241,10 @@ fn settlement(row: &Row) -> anyhow::Result<Settlement> {
         winner_sub_sequence: row.try_get(15)?,
         floor_price: maybe_money(row, 16)?,
         publisher_account_id: row.try_get::<_, Option<Uuid>>(17)?.map(AccountId),
+        log_accounts: row.try_get(18)?,
+        log_unknown: row.try_get(19)?,
+        log_reads: row.try_get(20)?,
+        log_bytes: row.try_get(21)?,
     })
 }
 

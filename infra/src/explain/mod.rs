@@ -76,6 +76,9 @@ pub struct Explanation {
     pub floor_price: Option<String>,
     pub publisher: Option<String>,
     pub no_sale_reason: Option<String>,
+    /// How many accounts behind the candidates were looked at in the log, and how many of these the ledger did not know.
+    pub log_accounts: Option<i64>,
+    pub log_unknown: Option<i64>,
     pub held_error: Option<String>,
     /// Who gave the auction's item up, when and why; nothing when nobody did.
     pub skipped: Option<String>,
@@ -226,6 +229,8 @@ pub fn explain(
         floor_price: row.and_then(|row| row.floor_price).map(|floor| floor.to_string()),
         publisher: row.and_then(|row| row.publisher_account_id).map(|account| account.to_string()),
         no_sale_reason: row.and_then(|row| row.no_sale_reason.clone()),
+        log_accounts: row.and_then(|row| row.log_accounts),
+        log_unknown: row.and_then(|row| row.log_unknown),
         held_error: item.and_then(|item| item.held_error.clone()),
         skipped: None,
         candidates: case.standings(),

@@ -40,7 +40,7 @@ impl Explanation {
             )?;
         }
         if let Some(next) = &self.next_amount {
-            writeln!(out, "      {next:>20} is the next amount; no more candidates are kept")?;
+            writeln!(out, "      {next:>20} is the next amount; the item keeps no more candidates")?;
         }
         if !self.entries.is_empty() {
             writeln!(out, "ledger")?;
@@ -69,6 +69,12 @@ impl Explanation {
         }
         if let (Some(floor), Some(publisher)) = (&self.floor_price, &self.publisher) {
             writeln!(out, "  the slot's floor was {floor}, its publisher {publisher}")?;
+        }
+        if let (Some(looked @ 1..), Some(unknown)) = (self.log_accounts, self.log_unknown) {
+            writeln!(
+                out,
+                "  behind the candidates {looked} accounts were looked at in the log, {unknown} of them unknown"
+            )?;
         }
         writeln!(out, "  settlement {}", self.settlement_id)
     }

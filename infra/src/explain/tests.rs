@@ -53,6 +53,10 @@ fn decided(winner: Option<&Evidence>, evidence: Vec<Evidence>) -> Rows {
         winner_sub_sequence: None,
         floor_price: None,
         publisher_account_id: None,
+        log_accounts: None,
+        log_unknown: None,
+        log_reads: None,
+        log_bytes: None,
     };
     Rows { settlements: vec![row], evidence: BTreeMap::from([(id, evidence)]), ..Rows::default() }
 }
@@ -165,6 +169,7 @@ fn item(evidence: &[Evidence], next: Option<u64>) -> Aggregate {
         next_amount: next.map(price),
         next_score: None,
         shard_id: ids::ShardId("s".to_owned()),
+        replay: None,
         state: schemas::item::State::Settled,
         decision: None,
         held_error: None,

@@ -20,6 +20,7 @@ pub(super) struct Case<'a> {
 
 /// A candidate of the item, or what the decision kept of one when the item is gone.
 struct Candidate {
+    rank: i64,
     account: AccountId,
     bid: BidId,
     region: String,
@@ -27,17 +28,17 @@ struct Candidate {
 }
 
 impl Case<'_> {
-    /// Every candidate with its verdict.
+    /// Every candidate with its verdict, and behind them every account that was looked at in the log and is known.
     pub(super) fn standings(&self) -> Vec<Standing> {
         let candidates = self.candidates();
         let winner = candidates.iter().position(|one| self.has_won(one.account, one.bid));
-        let standing = |(rank, one): (usize, &Candidate)| Standing {
-            rank,
+        let standing = |(place, one): (usize, &Candidate)| Standing {
+            rank: usize::try_from(one.rank).unwrap_or_default(),
             account_id: one.account.to_string(),
             bid_id: one.bid.to_string(),
             region: one.region.clone(),
             amount: one.amount.to_string(),
-            verdict: self.verdict(one.account, one.bid, winner.is_some_and(|winner| winner < rank)),
+            verdict: self.verdict(one.account, one.bid, winner.is_some_and(|winner| winner < place)),
         };
         candidates.iter().enumerate().map(standing).collect()
     }
@@ -45,6 +46,7 @@ impl Case<'_> {
     fn candidates(&self) -> Vec<Candidate> {
         let Some(item) = self.item else {
             let kept = |one: &Evidence| Candidate {
+                rank: one.rank,
                 account: one.account_id,
                 bid: one.bid_id,
                 region: one.region.clone(),
@@ -52,13 +54,23 @@ impl Case<'_> {
             };
             return self.evidence.iter().map(kept).collect();
         };
-        let stands = |one: &schemas::item::Candidate| Candidate {
+        let stands = |(rank, one): (i64, &schemas::item::Candidate)| Candidate {
+            rank,
             account: one.account_id,
             bid: one.bid_id,
             region: one.region.to_string(),
             amount: one.amount.into(),
         };
-        item.candidates.iter().map(stands).collect()
+        let named = item.candidates.len();
+        let is_behind = |one: &&Evidence| usize::try_from(one.rank).is_ok_and(|rank| rank >= named);
+        let behind = self.evidence.iter().filter(is_behind).map(|one| Candidate {
+            rank: one.rank,
+            account: one.account_id,
+            bid: one.bid_id,
+            region: one.region.clone(),
+            amount: one.amount,
+        });
+        (0..).zip(&item.candidates).map(stands).chain(behind).collect()
     }
 
     /// Two accounts may give their bids one id.
@@ -89,6 +101,9 @@ impl Case<'_> {
                 "ranked below the winner, and set the price".to_owned()
             }
             None if is_behind => "ranked below the winner".to_owned(),
+            None if row.no_sale_reason.as_deref() == Some("candidates_exhausted") => {
+                "could have paid, and who stands behind it is beyond what is looked at".to_owned()
+            }
             None if row.no_sale_reason.as_deref() == Some("unknown_slot") => {
                 "not sold: unknown_slot".to_owned()
             }
@@ -96,8 +111,8 @@ impl Case<'_> {
         }
     }
 
-    /// What made a second price: an amount behind the winner, what follows the last candidate, the floor, or the winner's
-    /// own amount, which it never exceeds.
+    /// What made a second price: an amount behind the winner, the floor, or the winner's own amount, which it never exceeds;
+    /// for a decision of an earlier release also what follows the last candidate.
     pub(super) fn price_set_by(&self) -> Option<String> {
         let own = self.row?.winning_amount.filter(|_| self.pricing == Pricing::Second)?;
         let capped = |amount: Money, by: String| {
@@ -105,6 +120,9 @@ impl Case<'_> {
         };
         if let Some(setter) = self.price_setter() {
             return Some(capped(setter.amount, setter.account_id.to_string()));
+        }
+        if self.row?.log_accounts.is_some() {
+            return Some("the floor, because nobody behind the winner could be held to an offer".to_owned());
         }
         // Whether all candidates were looked at is known only while the item says how many there are.
         let item = self.item.filter(|item| item.candidates.len() == self.evidence.len())?;

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use schemas::ids::{AccountId, SlotId};
 use schemas::money::Money;
+use schemas::settlement::AccountStatus;
 use serde_json::value::RawValue;
 use settler::provision::{NewAccount, NewSlot};
 
@@ -56,7 +57,12 @@ pub struct BadLine {
 /// # Errors
 /// A [`Failure`] when the file cannot be read; bad lines are in the answer.
 pub fn accounts(path: &Path) -> Result<Lines<NewAccount>, Failure> {
-    Ok(parse(&read(path)?, form(path), &["account_id", "name", "balance", "credit_limit"], account))
+    Ok(parse(
+        &read(path)?,
+        form(path),
+        (&["account_id", "name", "balance", "credit_limit"], &["status"]),
+        account,
+    ))
 }
 
 /// Reads slots.
@@ -64,7 +70,7 @@ pub fn accounts(path: &Path) -> Result<Lines<NewAccount>, Failure> {
 /// # Errors
 /// As [`accounts`].
 pub fn slots(path: &Path) -> Result<Lines<NewSlot>, Failure> {
-    Ok(parse(&read(path)?, form(path), &["slot_id", "publisher_account_id", "floor_price"], slot))
+    Ok(parse(&read(path)?, form(path), (&["slot_id", "publisher_account_id", "floor_price"], &[]), slot))
 }
 
 /// Writes the first bad lines, and how many more there are.
@@ -92,8 +98,11 @@ fn account(row: &mut Row<'_>) -> Option<(String, NewAccount)> {
     let name = row.get("name", name);
     let balance = row.get("balance", money);
     let credit_limit = row.get("credit_limit", money);
+    let given = row.given("status");
+    let status = if given { Some(row.get("status", status)?) } else { None };
     let account_id = account_id?;
-    let entry = NewAccount { account_id, name: name?, balance: balance?, credit_limit: credit_limit? };
+    let (name, balance, credit_limit) = (name?, balance?, credit_limit?);
+    let entry = NewAccount { account_id, name, balance, credit_limit, status };
     Some((account_id.to_string(), entry))
 }
 
@@ -122,6 +131,10 @@ fn name(text: &str) -> Result<String, String> {
         }
         _ => Ok(text.to_owned()),
     }
+}
+
+fn status(text: &str) -> Result<AccountStatus, String> {
+    text.parse().map_err(|()| "is no status; give active or suspended, or leave it empty".to_owned())
 }
 
 fn money(text: &str) -> Result<Money, String> {
@@ -173,6 +186,11 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// Whether an optional field says anything.
+    fn given(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(|value| value.as_ref().is_none_or(|text| !text.trim().is_empty()))
+    }
+
     /// Reads a field; what is wrong with it is noted.
     fn get<T>(&mut self, field: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let value = match self.fields.get(field) {
@@ -194,16 +212,16 @@ type Values = BTreeMap<String, Option<String>>;
 fn parse<T>(
     bytes: &[u8],
     form: Form,
-    fields: &[&str],
+    (fields, optional): (&[&str], &[&str]),
     entry: fn(&mut Row<'_>) -> Option<(String, T)>,
 ) -> Lines<T> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let is_json = bytes.trim_ascii_start().starts_with(b"{");
     let mut lines = Lines::default();
     let rows = match form {
-        Form::Csv => csv(bytes, fields, &mut lines.bad),
-        Form::Unsaid if !is_json => csv(bytes, fields, &mut lines.bad),
-        Form::Ndjson | Form::Unsaid => ndjson(bytes, fields, &mut lines.bad),
+        Form::Csv => csv(bytes, (fields, optional), &mut lines.bad),
+        Form::Unsaid if !is_json => csv(bytes, (fields, optional), &mut lines.bad),
+        Form::Ndjson | Form::Unsaid => ndjson(bytes, &[fields, optional].concat(), &mut lines.bad),
     };
     let mut first_lines: BTreeMap<String, u64> = BTreeMap::new();
     for (line, values) in rows {
@@ -223,7 +241,7 @@ fn parse<T>(
     lines
 }
 
-fn csv(bytes: &[u8], fields: &[&str], told: &mut Vec<BadLine>) -> Vec<(u64, Values)> {
+fn csv(bytes: &[u8], (fields, optional): (&[&str], &[&str]), told: &mut Vec<BadLine>) -> Vec<(u64, Values)> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(bytes);
     let mut names: Vec<String> = Vec::new();
     match reader.byte_headers() {
@@ -233,8 +251,9 @@ fn csv(bytes: &[u8], fields: &[&str], told: &mut Vec<BadLine>) -> Vec<(u64, Valu
         Err(error) => told.push(bad(1, "line", format!("is no header: {error}"))),
     }
     let before = told.len();
-    let wrong = |name: &&String| !fields.contains(&name.as_str());
-    told.extend(names.iter().filter(wrong).map(|name| bad(1, name, unknown(fields))));
+    let known = [fields, optional].concat();
+    let wrong = |name: &&String| !known.contains(&name.as_str());
+    told.extend(names.iter().filter(wrong).map(|name| bad(1, name, unknown(&known))));
     let again = |(place, name): &(usize, &String)| names[..*place].contains(name);
     told.extend(
         names.iter().enumerate().filter(again).map(|(_, name)| bad(1, name, "stands in the header twice")),

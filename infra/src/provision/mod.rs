@@ -297,6 +297,7 @@ pub fn sample_account(number: u32) -> NewAccount {
         name: format!("sample account {number}"),
         balance: SAMPLE_BALANCE,
         credit_limit: Money(0),
+        status: None,
     }
 }
 

@@ -109,6 +109,8 @@ words!(
         NoSale = "no sale",
         /// A candidate that could not pay.
         PassedOver = "candidate passed over",
+        /// A log that was read for an auction whose candidates did not suffice.
+        LogRead = "log read behind candidates",
         /// A batch that was halved.
         Halved = "batch halved",
         /// An auction that was set aside.

@@ -11,6 +11,7 @@ use schemas::ids::{AccountId, Region, SlotId};
 use schemas::item::GeometryItem;
 use schemas::money::Money;
 use schemas::record::Envelope;
+use schemas::settlement::AccountStatus;
 use schemas::time::Millis;
 use uuid::Uuid;
 
@@ -43,6 +44,8 @@ pub struct AccountSpec {
     pub opening: Option<Money>,
     /// How far below zero it may go.
     pub credit_limit: Money,
+    /// Whether it may bid.
+    pub status: AccountStatus,
 }
 
 /// A producer.
@@ -135,10 +138,13 @@ impl Setting {
         let ttl_after_ms = chance.pick(&[1_000, 1_000, 3_000, 1_000_000_000]);
         let agreed = GeometryItem { geometry, ttl_after_ms, outbox_buckets: chance.pick(&[1, 1, 2, 4]) };
         let failover_ms = chance.pick(&[1_500, 3_000]);
+        let phantoms = phantoms(seed);
+        // Each that the ledger knows leaves evidence.
+        let rows_min = if phantoms.is_empty() { 0 } else { 60 };
         Self {
             agreed,
             slots: (0..slots).map(|index| slot(index, &mut chance)).collect(),
-            accounts: (0..accounts).map(|index| account(index, &mut chance)).collect(),
+            accounts: (0..accounts).map(|index| account(index, &mut chance)).chain(phantoms).collect(),
             producers: (0..2).map(|index| producer(index, &mut chance)).collect(),
             processors: far(seed, (0..chance.between(2, 3)).map(|_| skew(&mut chance)).collect()),
             settlers: chance.index(2) + 1,
@@ -153,7 +159,7 @@ impl Setting {
             arrival_jitter_ms: chance.pick(&[0, 0, 3, 60]),
             index_lag_ms: chance.pick(&[0, 0, 50, 500]),
             retention_ms: if chance.happens(120) { 12_000 } else { 86_400_000 },
-            rows_max: chance.pick(&[12, 24, 3_000]),
+            rows_max: chance.pick(&[12, 24, 3_000]).max(rows_min),
             batch: chance.pick(&[1, 3, 25]),
         }
     }
@@ -177,7 +183,20 @@ fn account(index: u64, chance: &mut Chance) -> AccountSpec {
     let opening = Money(i128::from(chance.pick(&[0_i64, 300, 2_000, 2_000, 1_000_000])));
     let credit_limit = Money(i128::from(chance.pick(&[0_i64, 0, 500])));
     let account_id = AccountId(id(0xACC0_0417, index + 1));
-    AccountSpec { account_id, opening: (!chance.happens(80)).then_some(opening), credit_limit }
+    let opening = (!chance.happens(80)).then_some(opening);
+    AccountSpec { account_id, opening, credit_limit, status: AccountStatus::Active }
+}
+
+/// Accounts that nobody can be held to, in some worlds: unknown, broke or suspended, more than candidates are kept.
+fn phantoms(seed: u64) -> Vec<AccountSpec> {
+    let mut chance = Chance::of(seed, [9, 0, 0]);
+    let many = if chance.happens(150) { chance.between(4, 16) } else { 0 };
+    let phantom = |index| {
+        let opening = chance.pick(&[None, None, Some(Money(0)), Some(Money(1_000_000))]);
+        let status = if opening == Some(Money(0)) { AccountStatus::Active } else { AccountStatus::Suspended };
+        AccountSpec { account_id: AccountId(id(0xFA_17_03, index)), opening, credit_limit: Money(0), status }
+    };
+    (0..many).map(phantom).collect()
 }
 
 fn producer(index: usize, chance: &mut Chance) -> ProducerSpec {

@@ -297,6 +297,7 @@ impl Auction {
             next_amount: next.map(|bid| bid.amount),
             next_score: next.map(|bid| score(geometry.ranking, bid.amount, bid.quality)),
             shard_id: shard_id.clone(),
+            replay: None,
             state: State::Pending,
             decision: None,
             held_error: None,

@@ -1,9 +1,10 @@
 //! What a closed window leaves: aggregates, region totals, hot slots and bid events, all pure functions of the log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemas::ids::{Region, ShardId};
-use schemas::item::{Aggregate, BidEvent, GeometryItem, HotSlot, HotSlots, RegionTotals};
+use schemas::item::{Aggregate, BidEvent, GeometryItem, HotSlot, HotSlots, RegionTotals, Replay};
 use schemas::limits::HOT_SLOTS;
 use schemas::money::Money;
 use schemas::time::Millis;
@@ -50,6 +51,8 @@ pub(super) struct Closer<'a> {
     pub(super) shard_id: &'a ShardId,
     pub(super) agreed: &'a GeometryItem,
     pub(super) events: BidEvents,
+    /// From where the window is read again.
+    pub(super) replay: Option<&'a Arc<Replay>>,
 }
 
 impl Closer<'_> {
@@ -71,6 +74,9 @@ impl Closer<'_> {
             let mut aggregate = auction.close(at, start, self.shard_id, &self.agreed.geometry, &window.kept);
             totals.add(&aggregate, window.kept.copies.of(at));
             name_busiest(&mut aggregate.regions, self.agreed.geometry.ranking);
+            if !aggregate.names_all() {
+                aggregate.replay = self.replay.cloned();
+            }
             aggregates.push(aggregate);
         }
         let events = match self.events {

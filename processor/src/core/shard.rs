@@ -4,9 +4,11 @@
 //! then each bid is judged by the first rule that holds. The same log gives the same items, however it is cut into
 //! pages, shards and owners, and however often it is read.
 
+use std::sync::Arc;
+
 use schemas::hash::HashRange;
 use schemas::ids::{SequenceNumber, ShardId};
-use schemas::item::GeometryItem;
+use schemas::item::{GeometryItem, Replay};
 use schemas::lease::{Beginning, Checkpoint, Lease};
 use schemas::record::Decoded;
 use schemas::time::Millis;
@@ -35,6 +37,8 @@ pub struct ShardMachine {
     progress: Progress,
     /// Records taken.
     records: u64,
+    /// From where a window is read again of which parents left a part.
+    inherited: Arc<Replay>,
     /// Before the first count that was closed at the shard's end. Until the end itself is written down, a successor
     /// must count them whole again: no clock has passed them.
     counted_from: Option<Mark>,
@@ -70,9 +74,26 @@ impl ShardMachine {
         }
         let judge = Judge::new(geometry, lease.range, lease.closed_through);
         let at = Mark { checkpoint: lease.checkpoint.clone(), clock };
+        let inherited = Arc::new(Replay {
+            checkpoint: lease.checkpoint.clone(),
+            clock: Millis(0),
+            tails: lease.tails.clone(),
+        });
         let (shard_id, progress) = (lease.shard_id.clone(), Progress::default());
-        let mut machine =
-            Self { shard_id, agreed, events, at, judge, book, cut, progress, records: 0, counted_from: None };
+        let (records, counted_from) = (0, None);
+        let mut machine = Self {
+            shard_id,
+            agreed,
+            events,
+            at,
+            judge,
+            book,
+            cut,
+            progress,
+            records,
+            inherited,
+            counted_from,
+        };
         let closed = machine.close_passed(Millis(0));
         (machine, closed)
     }
@@ -134,7 +155,8 @@ impl ShardMachine {
             if counts.is_empty() || self.cut.cuts(*start) {
                 continue;
             }
-            let closer = Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events };
+            let closer =
+                Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events, replay: None };
             let from = self.counted_from.iter().chain(&window.first).reduce(|a, b| a.earlier(b)).cloned();
             self.counted_from = from;
             let ticket = self.progress.close(window, self.at.clock);
@@ -198,12 +220,25 @@ impl ShardMachine {
         while let Some((start, mut window)) = self.book.pop_passed(&self.agreed.geometry, self.at.clock) {
             if !self.cut.cuts(start) {
                 let ticket = self.progress.close(&window, before);
-                let closer = Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events };
-                closed.push(closer.close(ticket, start, &mut window));
+                let replay = self.replay(&window);
+                closed.push(self.closer(replay.as_ref()).close(ticket, start, &mut window));
             }
             self.book.reuse(window);
         }
         closed
+    }
+
+    fn closer<'a>(&'a self, replay: Option<&'a Arc<Replay>>) -> Closer<'a> {
+        Closer { shard_id: &self.shard_id, agreed: &self.agreed, events: self.events, replay }
+    }
+
+    /// From where a window is read again.
+    fn replay(&self, window: &Window) -> Option<Arc<Replay>> {
+        if window.inherited {
+            return Some(Arc::clone(&self.inherited));
+        }
+        let Mark { checkpoint, clock } = window.first.clone()?;
+        Some(Arc::new(Replay { checkpoint, clock, tails: Vec::new() }))
     }
 
     /// Whether a window or a count would be closed by a record that arrived now.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::digest::Fields;
+use super::replay::Replay;
 use crate::attr::{Attr, AttrError, Attrs, map, maps, millis, money, n, number, s, text};
 use crate::bid::RankKey;
 use crate::geometry::Ranking;
@@ -147,6 +149,8 @@ pub struct Aggregate {
     pub next_score: Option<u128>,
     /// The shard that closed it.
     pub shard_id: ShardId,
+    /// From where its log is read again, when others bid than the candidates.
+    pub replay: Option<Arc<Replay>>,
     /// Where it stands.
     pub state: State,
     /// What was decided, when it was.
@@ -307,6 +311,9 @@ impl Aggregate {
             ("shard_id".to_owned(), s(&self.shard_id)),
             ("state".to_owned(), s(self.state.as_str())),
         ]);
+        if let Some(replay) = &self.replay {
+            replay.put(&mut attrs);
+        }
         let mut optional =
             |name: &str, value: Option<Attr>| value.map(|value| attrs.insert(name.to_owned(), value));
         optional("next_amount", self.next_amount.map(n));
@@ -363,6 +370,7 @@ impl Aggregate {
             next_amount: when("next_amount")?,
             next_score: if present("next_score") { Some(number(attrs, "next_score")?) } else { None },
             shard_id: ShardId(text(attrs, "shard_id")?),
+            replay: Replay::take(attrs)?.map(Arc::new),
             state: text(attrs, "state")?,
             decision: decision(attrs)?,
             held_error: if present("held_error") { Some(text(attrs, "held_error")?) } else { None },

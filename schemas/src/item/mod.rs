@@ -6,6 +6,7 @@ mod directory;
 mod events;
 mod names;
 mod refused;
+mod replay;
 mod roster;
 mod totals;
 
@@ -14,6 +15,7 @@ pub use self::directory::{Directory, DirectoryHead, Edition, PART_BYTES_MAX};
 pub use self::events::{BidEvent, GeometryItem};
 pub use self::names::{NAMES_MAX, decode_names, encode_names};
 pub use self::refused::{RefusedItem, SkippedItem, skip_command};
+pub use self::replay::Replay;
 pub use self::roster::{ROSTER_ACCOUNTS_MAX, Roster};
 pub use self::totals::{HotSlot, HotSlots, RegionTotals};
 pub use crate::attr::AttrError as ItemError;

@@ -65,6 +65,7 @@ impl Grounds {
             name: "contention experiment".to_owned(),
             balance: BALANCE,
             credit_limit: Money(0),
+            status: None,
         };
         crate::provision::accounts(connection, &[account]).await
     }
@@ -150,6 +151,7 @@ fn aggregate(slot_id: SlotId, buyer: AccountId) -> Aggregate {
         next_amount: None,
         next_score: None,
         shard_id: ShardId("contend".to_owned()),
+        replay: None,
         state: State::Pending,
         decision: None,
         held_error: None,

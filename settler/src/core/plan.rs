@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use schemas::geometry::Pricing;
 use schemas::ids::{AccountId, SettlementId};
 use schemas::item::{Decision, Outcome};
 use schemas::money::{Money, Price};
@@ -12,9 +11,9 @@ use schemas::settlement::derived_id;
 use schemas::time::Millis;
 use uuid::Uuid;
 
-use super::choose::{Evidence, Slot, Verdict, choose};
+use super::choose::{Choice, Slot, Terms, Verdict, choose};
 use super::rows::{
-    Auction, Booked, Cause, Change, Decided, Direction, EntryRow, EvidenceRow, Reads, SettlementRow,
+    Auction, Booked, Cause, Change, Decided, Direction, EntryRow, EvidenceRow, LogRead, Reads, SettlementRow,
     Snapshot, Writes,
 };
 
@@ -46,7 +45,8 @@ pub enum Job {
 /// What a job came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// The row of every auction, made now or before.
+    /// The row of every auction, made now or before; none of one that cannot be decided before the log was read behind
+    /// its candidates.
     Decided(BTreeMap<SettlementId, Decided>),
     /// Booked by this job.
     Deposited,
@@ -98,7 +98,7 @@ impl Job {
                 slots: batch.iter().map(|one| one.aggregate.slot_id).collect(),
                 accounts: batch
                     .iter()
-                    .flat_map(|one| one.aggregate.candidates.iter().map(|candidate| candidate.account_id))
+                    .flat_map(|one| one.bids().map(|candidate| candidate.account_id))
                     .collect(),
                 ..Reads::default()
             },
@@ -126,15 +126,15 @@ impl Job {
     ///
     /// # Errors
     /// Why the job can never be done as it is.
-    pub fn plan(&self, seen: &Snapshot, pricing: Pricing, now: Millis) -> Result<Plan, String> {
+    pub fn plan(&self, seen: &Snapshot, terms: Terms, now: Millis) -> Result<Plan, String> {
         match self {
-            Self::Settle(batch) => Ok(settle(batch, seen, pricing, now)),
+            Self::Settle(batch) => Ok(settle(batch, seen, terms, now)),
             Self::Deposit(deposit) => deposit_plan(deposit, seen),
         }
     }
 }
 
-fn settle(batch: &[Arc<Auction>], seen: &Snapshot, pricing: Pricing, now: Millis) -> Plan {
+fn settle(batch: &[Arc<Auction>], seen: &Snapshot, terms: Terms, now: Millis) -> Plan {
     let mut accounts = seen.accounts.clone();
     let mut writes = Writes::default();
     let mut rows = seen.settlements.clone();
@@ -147,12 +147,12 @@ fn settle(batch: &[Arc<Auction>], seen: &Snapshot, pricing: Pricing, now: Millis
             accounts.clone_from(&seen.accounts);
         }
         let slot = seen.slots.get(&auction.aggregate.slot_id);
-        let chosen = choose(&auction.aggregate, slot, &mut accounts, pricing);
+        let chosen = choose((&auction.aggregate, &auction.behind), slot, &mut accounts, terms);
+        let Some(outcome) = outcome(auction, &chosen.verdict) else { continue };
         if !stands {
             decide(&mut writes, auction, slot, &chosen, now);
         }
-        let decision =
-            Decision { settlement_id: auction.id, settled_at: now, outcome: outcome(auction, &chosen.0) };
+        let decision = Decision { settlement_id: auction.id, settled_at: now, outcome };
         rows.insert(auction.id, Decided { decision, digest: auction.digest.clone() });
     }
     for (account, after) in &accounts {
@@ -170,12 +170,13 @@ fn settle(batch: &[Arc<Auction>], seen: &Snapshot, pricing: Pricing, now: Millis
     Plan { writes, done: Done::Decided(rows) }
 }
 
-fn outcome(auction: &Auction, verdict: &Verdict) -> Outcome {
+fn outcome(auction: &Auction, verdict: &Verdict) -> Option<Outcome> {
     match verdict {
         Verdict::Sale { rank, price, .. } => {
-            Outcome::Sale { winner: auction.aggregate.candidates[*rank].account_id, clearing_price: *price }
+            Some(Outcome::Sale { winner: auction.bid(*rank).account_id, clearing_price: *price })
         }
-        Verdict::NoSale(reason) => Outcome::NoSale { reason: reason.as_str().to_owned() },
+        Verdict::NoSale(reason) => Some(Outcome::NoSale { reason: reason.as_str().to_owned() }),
+        Verdict::Unread => None,
     }
 }
 
@@ -183,32 +184,35 @@ fn decide(
     writes: &mut Writes,
     auction: &Auction,
     slot: Option<&Slot>,
-    (verdict, evidence): &(Verdict, Vec<Evidence>),
+    Choice { verdict, evidence, looked }: &Choice,
     at: Millis,
 ) {
     let (id, aggregate) = (auction.id, &auction.aggregate);
+    let outcome = match verdict {
+        Verdict::Sale { rank, price, .. } => Ok((auction.bid(*rank).clone(), *price)),
+        Verdict::NoSale(reason) => Err(*reason),
+        Verdict::Unread => return,
+    };
     writes.settlements.push(SettlementRow {
         id,
         slot_id: aggregate.slot_id,
         window_start: aggregate.window_start,
         window_end: aggregate.window_end,
-        outcome: match verdict {
-            Verdict::Sale { rank, price, .. } => Ok((aggregate.candidates[*rank].clone(), *price)),
-            Verdict::NoSale(reason) => Err(*reason),
-        },
+        outcome,
         slot: slot.copied(),
         digest: auction.digest.clone(),
         settled_at: at,
+        log: LogRead { looked: *looked, cost: auction.behind.cost().unwrap_or_default() },
     });
     writes.evidence.extend(evidence.iter().map(|seen| EvidenceRow {
         id,
         rank: seen.rank,
-        candidate: aggregate.candidates[seen.rank].clone(),
+        candidate: auction.bid(seen.rank).clone(),
         passed_over: seen.passed_over,
         account: seen.account,
     }));
     if let Verdict::Sale { rank, price, version, publisher } = verdict {
-        let winner = aggregate.candidates[*rank].account_id;
+        let winner = auction.bid(*rank).account_id;
         let entry = |account, direction: Direction, version| EntryRow {
             id: derived_id(&id, direction.as_str()),
             cause: Cause::Settlement(id),

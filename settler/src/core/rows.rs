@@ -12,7 +12,8 @@ use schemas::settlement::{NoSale, PassedOver, settlement_id};
 use schemas::time::Millis;
 use uuid::Uuid;
 
-use super::choose::{Account, Slot};
+use super::behind::{Behind, Cost};
+use super::choose::{Account, Looked, Slot};
 
 /// An auction that awaits its decision, with what is derived from it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +24,29 @@ pub struct Auction {
     pub aggregate: Aggregate,
     /// The aggregate's digest.
     pub digest: String,
+    /// What is known of the accounts that its candidates do not name.
+    pub behind: Behind,
 }
 
 impl Auction {
-    /// The auction of this aggregate.
+    /// The auction of this aggregate; the log behind it was not read.
     #[must_use]
     pub fn of(aggregate: Aggregate) -> Self {
         let (id, digest) = (settlement_id(&aggregate.slot_id, aggregate.window_start), aggregate.digest());
-        Self { id, aggregate, digest }
+        let behind = Behind::of(&aggregate);
+        Self { id, aggregate, digest, behind }
+    }
+
+    /// Everyone whose bid is known, best first.
+    pub fn bids(&self) -> impl Iterator<Item = &Candidate> {
+        self.aggregate.candidates.iter().chain(self.behind.bids())
+    }
+
+    /// The bid of a rank that was looked at.
+    #[must_use]
+    pub fn bid(&self, rank: usize) -> &Candidate {
+        let candidates = &self.aggregate.candidates;
+        candidates.get(rank).unwrap_or_else(|| &self.behind.bids()[rank - candidates.len()])
     }
 
     /// Reads an item that awaits settlement; its digest must be that of what it says.
@@ -112,6 +128,17 @@ pub struct SettlementRow {
     pub digest: String,
     /// When.
     pub settled_at: Millis,
+    /// What was looked at behind the candidates: nothing where they sufficed.
+    pub log: LogRead,
+}
+
+/// What a decision took from the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogRead {
+    /// Accounts that were looked at behind the candidates.
+    pub looked: Looked,
+    /// What reading took.
+    pub cost: Cost,
 }
 
 /// A new row of `ad_bids`: a candidate that was considered.

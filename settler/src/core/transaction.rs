@@ -17,11 +17,11 @@
 use std::time::Duration;
 
 use runtime::backoff::Backoff;
-use schemas::geometry::Pricing;
 use schemas::mutant::{self, Mutant};
 use schemas::time::Millis;
 
 use super::attempt::{Attempt, Failure, Meaning};
+use super::choose::Terms;
 use super::jitter::{SETTLER, Strategy};
 use super::plan::{Done, Job};
 use super::rows::{Reads, Snapshot, Writes};
@@ -29,8 +29,8 @@ use super::rows::{Reads, Snapshot, Writes};
 /// How a batch is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// What the winner pays.
-    pub pricing: Pricing,
+    /// What was agreed about order and price.
+    pub terms: Terms,
     /// How attempts are spaced.
     pub strategy: Strategy,
     /// Base and cap of the spacing.
@@ -51,7 +51,7 @@ impl Default for Rules {
     fn default() -> Self {
         let ms = Duration::from_millis;
         Self {
-            pricing: Pricing::First,
+            terms: Terms::default(),
             strategy: Strategy::Full,
             backoff: SETTLER,
             away: Backoff { base: ms(100), cap: ms(5_000) },
@@ -208,7 +208,7 @@ impl Transaction {
 
     fn write(&mut self, snapshot: &Snapshot, now: Moment) -> Effect {
         let mut part = self.part.take().expect("only a part in flight has read");
-        match part.job.plan(snapshot, self.rules.pricing, now.wall) {
+        match part.job.plan(snapshot, self.rules.terms, now.wall) {
             Ok(plan) if plan.writes.fits() => {
                 part.planned = Some((plan.done, plan.writes.changes.len()));
                 self.part = Some(part);

@@ -11,9 +11,10 @@ use schemas::geometry::Pricing;
 use schemas::ids::{AccountId, BidId, SettlementId, ShardId, SlotId};
 use schemas::item::{Aggregate, Candidate, Outcome, State};
 use schemas::money::{BasisPoints, Money, Price};
+use schemas::settlement::AccountStatus;
 use schemas::time::Millis;
 use settler::core::attempt::Failure;
-use settler::core::choose::{Account, Slot};
+use settler::core::choose::{Account, Slot, Terms};
 use settler::core::plan::{CASH, Deposit, Done, Job};
 use settler::core::rows::{Auction, Decided, Direction, Writes};
 use settler::core::transaction::{Effect, End, Event, Moment, Rules, Transaction};
@@ -57,6 +58,7 @@ fn auction(pricing: Pricing) -> Auction {
         next_amount: None,
         next_score: None,
         shard_id: ShardId("s".to_owned()),
+        replay: None,
         state: State::Pending,
         decision: None,
         held_error: None,
@@ -65,8 +67,10 @@ fn auction(pricing: Pricing) -> Auction {
 }
 
 fn ledger() -> Ledger {
-    let account =
-        |(id, units)| (id, (0, Account { balance: Money(units), credit_limit: Money(0), version: 0 }));
+    let account = |(id, units)| {
+        let (balance, credit_limit, status) = (Money(units), Money(0), AccountStatus::Active);
+        (id, (0, Account { balance, credit_limit, version: 0, status }))
+    };
     Ledger {
         slots: BTreeMap::from([(
             SlotId(Uuid::from_u128(10)),
@@ -124,7 +128,10 @@ impl World {
             at: Millis(5),
         });
         let actor = |job| Actor {
-            machine: Transaction::new(job, Rules { pricing, ..Rules::default() }),
+            machine: Transaction::new(
+                job,
+                Rules { terms: Terms { pricing, ..Terms::default() }, ..Rules::default() },
+            ),
             next: Next::Tell(Event::Ready),
             end: None,
         };

@@ -8,7 +8,7 @@ use schemas::money::{Money, Price};
 use schemas::time::Millis;
 use uuid::Uuid;
 
-use super::super::choice::{Case, Choice, Fate, Reach};
+use super::super::choice::{Case, Choice, EXHAUSTED, Fate, Reach};
 use super::super::history::Histories;
 use super::super::rows::{Account, Entry, Rows};
 use super::world::*;
@@ -35,8 +35,14 @@ fn candidates(amounts: &[u64]) -> Vec<Candidate> {
 fn prices(amounts: &[u64], reach: &[Reach], floor: i128, next: Option<u64>) -> Vec<i128> {
     let candidates = candidates(amounts);
     let next_amount = next.map(|units| Price::from_units(units).unwrap());
-    let case =
-        Case { candidates: &candidates, reach, floor: Money(floor), next_amount, pricing: Pricing::Second };
+    let case = Case {
+        candidates: &candidates.iter().collect::<Vec<_>>(),
+        is_whole: true,
+        reach,
+        floor: Money(floor),
+        next_amount,
+        pricing: Pricing::Second,
+    };
     case.prices(0).into_iter().map(|price| price.0).collect()
 }
 
@@ -58,7 +64,8 @@ fn a_second_price_is_the_next_eligible_amount_or_the_floor_and_never_above_the_o
 fn the_first_who_may_win_wins_and_otherwise_the_reason_is_stated() {
     let candidates = candidates(&[64, 32]);
     let case = Case {
-        candidates: &candidates,
+        candidates: &candidates.iter().collect::<Vec<_>>(),
+        is_whole: true,
         reach: &[Reach::Always; 2],
         floor: Money(4),
         next_amount: None,
@@ -70,6 +77,13 @@ fn the_first_who_may_win_wins_and_otherwise_the_reason_is_stated() {
     assert_eq!(case.choose(&[Fate::BelowFloor; 2]), Choice::NoSale { reason: "below_floor" });
     let mixed = case.choose(&[Fate::UnknownAccount, Fate::BelowFloor]);
     assert_eq!(mixed, Choice::NoSale { reason: "no_eligible_candidate" });
+    let exhausted = Choice::NoSale { reason: EXHAUSTED };
+    let part = Case { is_whole: false, ..case };
+    assert_eq!(part.choose(&[Fate::InsufficientFunds, Fate::Eligible]), sale(1, 32));
+    assert_eq!(part.choose(&[Fate::Suspended; 2]), exhausted, "others bid that nobody looked at");
+    let second = |reach| Case { reach, pricing: Pricing::Second, ..part }.choose(&[Fate::Eligible; 2]);
+    assert_eq!(second(&[Reach::Always; 2]), sale(0, 32));
+    assert_eq!(second(&[Reach::Always, Reach::Never]), exhausted);
 }
 
 #[test]
@@ -84,7 +98,14 @@ fn what_an_account_could_pay_follows_from_its_entries() {
         account_version: version,
         created_at: Millis(50),
     };
-    let row = Account { opening_balance: Money(64), balance: Money(40), credit_limit: Money(0), version: 1 };
+    let row = Account {
+        opening_balance: Money(64),
+        balance: Money(40),
+        credit_limit: Money(0),
+        version: 1,
+        status: None,
+        status_since: None,
+    };
     let mut rows = Rows { accounts: BTreeMap::from([(account(1), row)]), ..Rows::default() };
     rows.entries = vec![entry(Some(1), false, 32), entry(None, true, 8)];
     let histories = Histories::of(&rows);

@@ -1,5 +1,6 @@
 //! Hand-made logs and what must come out of them; then a pipeline that agrees with its log, and every way to spoil it.
 
+mod behind;
 mod choice;
 mod pipeline;
 mod planted;

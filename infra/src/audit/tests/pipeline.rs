@@ -50,6 +50,10 @@ fn settlement(log: &Recomputed, n: usize) -> Settlement {
         winner_sub_sequence: None,
         floor_price: money(4),
         publisher_account_id: Some(account(PUBLISHER)),
+        log_accounts: Some(0),
+        log_unknown: Some(0),
+        log_reads: Some(0),
+        log_bytes: Some(0),
     }
 }
 
@@ -90,7 +94,9 @@ pub(super) fn entry(
 
 pub(super) fn world(pricing: Pricing) -> World {
     let mut agreed = agreed();
-    agreed.geometry.pricing = pricing;
+    // Under second price the item must name who sets it.
+    let candidates = if pricing == Pricing::First { 2 } else { 3 };
+    (agreed.geometry.pricing, agreed.geometry.candidates) = (pricing, candidates);
     let mut slots = [slot(false, 0), slot(false, 1)];
     slots.sort();
     let bids = [bid(slots[0], 3, 3), bid(slots[0], 4, 4), bid(slots[0], 5, 5), bid(slots[1], 1, 1)];
@@ -101,12 +107,14 @@ pub(super) fn world(pricing: Pricing) -> World {
     let sold = sold(&log, 1, price);
     let entries = paid(&sold, account(4), price);
     let no_sale = settlement(&log, 1);
+    let mut seen =
+        vec![evidence(&log, 0, 0, Some("insufficient_funds"), -1), evidence(&log, 0, 1, None, 100)];
+    if pricing == Pricing::Second {
+        seen.push(evidence(&log, 0, 2, None, 0));
+    }
     let rows = Rows {
         evidence: BTreeMap::from([
-            (
-                sold.settlement_id,
-                vec![evidence(&log, 0, 0, Some("insufficient_funds"), -1), evidence(&log, 0, 1, None, 100)],
-            ),
+            (sold.settlement_id, seen),
             (no_sale.settlement_id, vec![evidence(&log, 1, 0, Some("below_floor"), 0)]),
         ]),
         settlements: vec![sold, no_sale],
@@ -148,7 +156,8 @@ fn paid(sold: &Settlement, winner: AccountId, amount: Money) -> Vec<Entry> {
 }
 
 fn account_row(opening: i128, balance: i128, version: i64) -> Account {
-    Account { opening_balance: Money(opening), balance: Money(balance), credit_limit: Money(8), version }
+    let (opening_balance, balance, credit_limit) = (Money(opening), Money(balance), Money(8));
+    Account { opening_balance, balance, credit_limit, version, status: None, status_since: None }
 }
 
 fn slot_row() -> Slot {
@@ -183,6 +192,40 @@ pub(super) fn priced() -> World {
     ];
     let rows = Rows {
         evidence: BTreeMap::from([(sold.settlement_id, evidence)]),
+        settlements: vec![sold],
+        entries,
+        accounts: accounts.map(|(n, row)| (account(n), row)).into(),
+        slots: BTreeMap::from([(slot, slot_row())]),
+    };
+    World { items: items(&log, &rows), log, rows }
+}
+
+/// One auction under second price with two candidates, in which accounts 9, 8 and 7 are unknown: account 10 (1,024
+/// units) pays what account 4 (16) bid, which only the log holds.
+pub(super) fn crowded() -> World {
+    let mut agreed = agreed();
+    agreed.geometry.pricing = Pricing::Second;
+    let slot = slot(false, 0);
+    let bids: Vec<_> = [4, 7, 8, 9, 10].map(|n| bid(slot, n, 5)).to_vec();
+    let records = vec![record(1, 5, &bids), record(2, 50, &[])];
+    let log = Recomputed::of(agreed, &log(vec![(shard("s", 0, u128::MAX, &[]), records, false)]));
+    let price = Money(16);
+    let mut sold = sold(&log, 0, price);
+    (sold.log_accounts, sold.log_unknown) = (Some(3), Some(2));
+    (sold.log_reads, sold.log_bytes) = (Some(1), Some(100));
+    let mut unknown = evidence(&log, 0, 1, Some("unknown_account"), 0);
+    (unknown.balance_seen, unknown.limit_seen, unknown.version_seen) = (None, None, None);
+    let behind = &log.behind.values().next().unwrap()[2];
+    let mut sets = evidence(&log, 0, 0, None, 100);
+    (sets.rank, sets.bid_id, sets.account_id) = (4, behind.bid_id, behind.account_id);
+    (sets.region, sets.amount) = (behind.region.to_string(), behind.amount.into());
+    let entries = paid(&sold, account(10), price);
+    let accounts = [(4, account_row(100, 100, 0)), (10, account_row(2_000, 1_984, 1))];
+    let rows = Rows {
+        evidence: BTreeMap::from([(
+            sold.settlement_id,
+            vec![evidence(&log, 0, 0, None, 2_000), unknown, sets],
+        )]),
         settlements: vec![sold],
         entries,
         accounts: accounts.map(|(n, row)| (account(n), row)).into(),
@@ -232,6 +275,19 @@ impl World {
     /// Evidence of the first decision.
     pub(super) fn seen(&mut self) -> &mut Vec<Evidence> {
         self.rows.evidence.values_mut().next().unwrap()
+    }
+
+    /// Makes the first sale none, in all that says so; its row and its evidence.
+    pub(super) fn unsold(&mut self, reason: &str) -> (&mut Settlement, &mut Vec<Evidence>) {
+        let row = &mut self.rows.settlements[0];
+        let (winner, price) = (row.winner_account.unwrap(), row.clearing_price.unwrap());
+        let plain = settlement(&self.log, 0);
+        *row = Settlement { no_sale_reason: Some(reason.to_owned()), ..plain };
+        self.rows.entries.clear();
+        let account = self.rows.accounts.get_mut(&winner).unwrap();
+        (account.balance.0, account.version) = (account.balance.0 + price.0, 0);
+        self.items = items(&self.log, &self.rows);
+        (&mut self.rows.settlements[0], self.rows.evidence.values_mut().next().unwrap())
     }
 
     /// Makes the first sale one at another price, in all that says so.

@@ -19,6 +19,7 @@ fn earlier() -> World {
     let mut world = priced();
     let row = &mut world.rows.settlements[0];
     (row.floor_price, row.publisher_account_id) = (None, None);
+    (row.log_accounts, row.log_unknown, row.log_reads, row.log_bytes) = (None, None, None, None);
     world.seen().truncate(2);
     world
 }

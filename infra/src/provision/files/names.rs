@@ -30,7 +30,7 @@ pub struct Named {
 /// # Errors
 /// A [`Failure`] when the file cannot be read; bad lines are in the answer.
 pub fn names(path: &Path) -> Result<Lines<Named>, Failure> {
-    Ok(parse(&read(path)?, form(path), &["name", "kind", "id"], named))
+    Ok(parse(&read(path)?, form(path), (&["name", "kind", "id"], &[]), named))
 }
 
 /// The map of these names.
@@ -75,7 +75,7 @@ mod tests {
         let text = format!(
             "kind,name,id\naccount,acme,{id}\nslot,acme,{id}\nseat,b,{id}\naccount,acme,{id}\nslot,,1\n"
         );
-        let read = parse(text.as_bytes(), Form::Csv, &["name", "kind", "id"], named);
+        let read = parse(text.as_bytes(), Form::Csv, (&["name", "kind", "id"], &[]), named);
         let map = map_of(read.good);
         assert_eq!(map.account("acme").unwrap().to_string(), id);
         assert_eq!(map.slot("acme").unwrap().to_string(), id);
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(places, [(4, "kind"), (5, "name"), (6, "name"), (6, "id")]);
         assert_eq!(count_lines(&read.bad), 3);
         let json = format!(r#"{{"kind":"slot","name":"home-top","id":"{id}"}}"#);
-        let read = parse(json.as_bytes(), Form::Unsaid, &["name", "kind", "id"], named);
+        let read = parse(json.as_bytes(), Form::Unsaid, (&["name", "kind", "id"], &[]), named);
         assert!(read.bad.is_empty() && map_of(read.good).slot("home-top").is_some());
     }
 }

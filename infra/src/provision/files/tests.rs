@@ -7,11 +7,11 @@ const B: &str = "bbbbbbbb-0000-4000-8000-000000000002";
 const ACCOUNT_FIELDS: [&str; 4] = ["account_id", "name", "balance", "credit_limit"];
 
 fn accounts_of(text: &str) -> Lines<NewAccount> {
-    parse(text.as_bytes(), Form::Unsaid, &ACCOUNT_FIELDS, account)
+    parse(text.as_bytes(), Form::Unsaid, (&ACCOUNT_FIELDS, &["status"]), account)
 }
 
 fn slots_of(text: &str) -> Lines<NewSlot> {
-    parse(text.as_bytes(), Form::Unsaid, &["slot_id", "publisher_account_id", "floor_price"], slot)
+    parse(text.as_bytes(), Form::Unsaid, (&["slot_id", "publisher_account_id", "floor_price"], &[]), slot)
 }
 
 fn told(bad: &[BadLine]) -> Vec<(u64, &str)> {
@@ -100,4 +100,24 @@ fn many_bad_lines_are_shown_up_to_a_bound() {
     let out = String::from_utf8(out).unwrap();
     assert_eq!(out.lines().count(), TOLD_MAX + 1);
     assert!(out.starts_with("a.csv:1: name is bad\n") && out.ends_with("a.csv: and 3 more\n"), "{out}");
+}
+
+#[test]
+fn a_status_may_be_given_and_need_not_be() {
+    use schemas::settlement::AccountStatus::{Active, Suspended};
+    let csv = accounts_of(&format!(
+        "account_id,name,balance,credit_limit,status\n{A},a,5,1,suspended\n{B},b,5,1,\n"
+    ));
+    assert_eq!(csv.bad, []);
+    assert_eq!([csv.good[0].status, csv.good[1].status], [Some(Suspended), None]);
+    let json = |status: &str| {
+        let line =
+            format!("{{\"account_id\":\"{A}\",\"name\":\"a\",\"balance\":5,\"credit_limit\":1{status}}}");
+        accounts_of(&line)
+    };
+    assert_eq!(json("").good[0].status, None);
+    assert_eq!(json(",\"status\":\"active\"").good[0].status, Some(Active));
+    let wrong = json(",\"status\":\"gone\"");
+    assert_eq!((wrong.good.len(), wrong.bad[0].field.as_str()), (0, "status"));
+    assert!(wrong.bad[0].reason.contains("active or suspended"), "{}", wrong.bad[0].reason);
 }

@@ -11,7 +11,7 @@ use settler::core::choose::Account;
 use settler::core::rows::{Cause, Direction, EvidenceRow, SettlementRow, Writes};
 use uuid::Uuid;
 
-use super::auction::same;
+use super::auction::{count, same};
 use super::items::Items;
 use super::log::Log;
 
@@ -24,6 +24,8 @@ pub struct Purse {
     pub limit: i128,
     /// Debits so far.
     pub version: i64,
+    /// Whether it is not suspended.
+    pub may_bid: bool,
 }
 
 /// A decision as the log and a snapshot demand it.
@@ -50,6 +52,7 @@ impl Seen {
             balance: seen.balance.0,
             limit: seen.credit_limit.0,
             version: seen.version,
+            may_bid: seen.status == schemas::settlement::AccountStatus::Active,
         };
         Self {
             rank: row.rank,
@@ -129,10 +132,14 @@ impl Books {
         same("digest", items.digests.get(&(slot, start)), Some(&row.digest))?;
         let ranked = auction.ranked_bids(&log.agreed.geometry);
         let kept = usize::from(log.agreed.geometry.candidates).min(ranked.len());
-        let next = ranked.get(kept).map(|bid| i128::from(bid.amount.units()));
         let as_seen = row.slot.map(|slot| (slot.publisher, slot.floor.0));
         same("publisher and floor", self.slots.get(&slot).copied(), as_seen)?;
-        let (verdict, seen) = self.choose((&ranked[..kept], next), slot, purses, log.agreed.geometry.pricing);
+        let (verdict, seen, looked) = self.choose((&ranked, kept), slot, purses, log.agreed.geometry.pricing);
+        same("accounts looked at behind the candidates", looked.0, row.log.looked.accounts)?;
+        same("unknown ones among them", looked.1, row.log.looked.unknown)?;
+        if looked.0 > 0 && row.log.cost.reads == 0 {
+            return Err("it looked behind the candidates without reading".to_owned());
+        }
         let have = match &row.outcome {
             Ok((winner, price)) => {
                 let publisher = self.slots.get(&slot).map_or(winner.account_id, |(publisher, _)| *publisher);
@@ -145,28 +152,29 @@ impl Books {
         Ok((verdict, seen))
     }
 
+    /// The verdict, its evidence, and how many accounts had to be looked at behind those that the item names: all, and
+    /// those that nobody knows.
     fn choose(
         &self,
-        (ranked, next): (&[Bid], Option<i128>),
+        (ranked, kept): (&[Bid], usize),
         slot: SlotId,
         purses: &mut BTreeMap<AccountId, Purse>,
         pricing: Pricing,
-    ) -> (Verdict, Vec<Seen>) {
+    ) -> (Verdict, Vec<Seen>, (u64, u64)) {
         let Some((publisher, floor)) = self.slots.get(&slot).copied() else {
-            return (Verdict::NoSale("unknown_slot"), Vec::new());
+            return (Verdict::NoSale("unknown_slot"), Vec::new(), (0, 0));
         };
         let amount = |rank: usize| i128::from(ranked[rank].amount.units());
         let purse = |rank: usize| purses.get(&ranked[rank].account_id).copied();
-        let able = |rank, price| purse(rank).is_some_and(|purse| purse.balance + purse.limit >= price);
+        let able = |rank, price| {
+            purse(rank).is_some_and(|purse| purse.may_bid && purse.balance + purse.limit >= price)
+        };
         let bids = |rank: usize| amount(rank) >= floor;
         let runner_up =
             |rank| (rank + 1..ranked.len()).find(|other| bids(*other) && able(*other, amount(*other)));
-        let charged = |rank| {
-            let behind = runner_up(rank).map(amount).or(next.filter(|next| *next >= floor));
-            match pricing {
-                Pricing::First => amount(rank),
-                Pricing::Second => behind.unwrap_or(floor.max(1)).min(amount(rank)),
-            }
+        let charged = |rank| match pricing {
+            Pricing::First => amount(rank),
+            Pricing::Second => runner_up(rank).map_or(floor.max(1), amount).min(amount(rank)),
         };
         let winner = (0..ranked.len()).find(|rank| bids(*rank) && able(*rank, charged(*rank)));
         let looked_at = match (winner, pricing) {
@@ -175,27 +183,31 @@ impl Books {
             (Some(winner), Pricing::Second) => runner_up(winner).map_or(ranked.len(), |last| last + 1),
         };
         let seen = |rank: usize| {
-            let is_behind = winner.is_some_and(|winner| rank > winner);
-            let price = if is_behind { amount(rank) } else { charged(rank) };
+            let price = if winner == Some(rank) { charged(rank) } else { amount(rank) };
             let why = match purse(rank) {
                 _ if !bids(rank) => Some("below_floor"),
                 None => Some("unknown_account"),
+                Some(purse) if !purse.may_bid => Some("suspended"),
                 Some(_) => (!able(rank, price)).then_some("insufficient_funds"),
             };
             Seen { rank, bid: ranked[rank].bid_id, account: ranked[rank].account_id, why, purse: purse(rank) }
         };
-        let evidence = (0..looked_at).map(seen).collect();
+        let further = || (kept..looked_at).filter(|rank| bids(*rank));
+        let unknown = further().filter(|rank| purse(*rank).is_none()).count();
+        let looked = (count(further().count()), count(unknown));
+        let behind = further().filter(|rank| purse(*rank).is_some());
+        let evidence = (0..looked_at.min(kept)).chain(behind).map(seen).collect();
         let Some(rank) = winner else {
             let all_below = !ranked.is_empty() && !(0..ranked.len()).any(bids);
             let reason = if all_below { "below_floor" } else { "no_eligible_candidate" };
-            return (Verdict::NoSale(reason), evidence);
+            return (Verdict::NoSale(reason), evidence, looked);
         };
         let (bid, price) = (&ranked[rank], charged(rank));
         let purse = purses.get_mut(&bid.account_id).expect("an account that is able to pay");
         purse.balance -= price;
         purse.version += 1;
         let price = u64::try_from(price).expect("prices are above zero");
-        (Verdict::Sale { winner: bid.account_id, bid: bid.bid_id, price, publisher }, evidence)
+        (Verdict::Sale { winner: bid.account_id, bid: bid.bid_id, price, publisher }, evidence, looked)
     }
 
     fn entries(

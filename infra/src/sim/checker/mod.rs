@@ -269,9 +269,20 @@ impl Checker {
         }
     }
 
-    /// Whether an auction may be set aside: the ledger refuses it, or its item says something else than its digest.
+    /// Whether an auction may be set aside: the ledger refuses it, its item says something else than its digest,
+    /// or its log may be gone.
     fn may_be_held(&self, slot: SlotId, start: u64) -> bool {
-        self.poisoned.contains(&slot) || self.corrupted.contains(&(slot, start))
+        self.poisoned.contains(&slot)
+            || self.corrupted.contains(&(slot, start))
+            || (self.trims && self.is_crowded(slot, start))
+    }
+
+    /// Whether accounts bid that the auction's item does not name: retention may have taken the log behind it.
+    fn is_crowded(&self, slot: SlotId, start: u64) -> bool {
+        let geometry = &self.log.agreed.geometry;
+        let bidders = |auction: &auction::Auction| auction.ranked_bids(geometry).len();
+        let closed = self.log.closed.get(&(slot, start));
+        closed.is_some_and(|(_, auction)| bidders(auction) > usize::from(geometry.candidates))
     }
 
     /// Whether everything is done: what is missing first, if not.

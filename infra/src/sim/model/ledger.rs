@@ -60,7 +60,8 @@ impl LedgerModel {
     #[must_use]
     pub fn new(setting: &Setting) -> Self {
         let account = |spec: &crate::sim::setting::AccountSpec| {
-            let account = Account { balance: spec.opening?, credit_limit: spec.credit_limit, version: 0 };
+            let (balance, credit_limit, status) = (spec.opening?, spec.credit_limit, spec.status);
+            let account = Account { balance, credit_limit, version: 0, status };
             Some((spec.account_id, vec![(0, account)]))
         };
         let slot = |spec: &crate::sim::setting::SlotSpec| {
@@ -260,7 +261,12 @@ impl LedgerModel {
 }
 
 fn purse(account: &Account) -> Purse {
-    Purse { balance: account.balance.0, limit: account.credit_limit.0, version: account.version }
+    Purse {
+        balance: account.balance.0,
+        limit: account.credit_limit.0,
+        version: account.version,
+        may_bid: account.status == schemas::settlement::AccountStatus::Active,
+    }
 }
 
 fn decided(row: &SettlementRow) -> Decided {

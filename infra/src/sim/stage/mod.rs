@@ -1,5 +1,6 @@
 //! The stages of a world: production cores, each with a thin driver that performs its effects on the net.
 
+pub mod behind;
 pub mod holder;
 pub mod marks;
 pub mod processor;

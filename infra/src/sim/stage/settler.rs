@@ -9,10 +9,12 @@ use schemas::attr::{Attr, Attrs};
 use schemas::keys;
 use schemas::limits::OUTBOX_SUBS;
 use settler::core::attempt::{Failure, Fate, Origin};
+use settler::core::choose::Terms;
 use settler::core::plan::{Done, Job};
 use settler::core::rows::Auction;
 use settler::core::transaction::{Effect, End, Ended, Event, Moment, Rules, Transaction};
 
+use super::behind::LogReading;
 use super::marks::{Marks, hold};
 use super::{Alarm, wall, watch};
 use crate::sim::call::{Answer, Call, Key, Life, Reply, Trouble};
@@ -39,6 +41,8 @@ enum Doing {
     Pausing(u64),
     /// Marks what was decided.
     Marking(Marks),
+    /// Reads the log for an auction.
+    Reading(Box<LogReading>),
 }
 
 /// A settler's life.
@@ -52,6 +56,8 @@ pub struct SettlerStage {
     left: usize,
     idle_ms: u64,
     machine: Option<Transaction>,
+    /// Auctions whose candidates do not suffice.
+    unread: Vec<Arc<Auction>>,
     batch: usize,
     connected: bool,
     /// Reading the outbox.
@@ -73,6 +79,7 @@ impl SettlerStage {
             left: 0,
             idle_ms: IDLE_MS.0,
             machine: None,
+            unread: Vec::new(),
             batch: 0,
             connected: false,
             reading: Outage::after_a_good_start(),
@@ -132,6 +139,7 @@ impl SettlerStage {
             Doing::Marking(marks) => {
                 marks.on_hear(tag, reply, net);
             }
+            Doing::Reading(reading) => reading.on_hear(tag, reply, net),
             _ => {}
         }
         self.turn(net);
@@ -169,10 +177,14 @@ impl SettlerStage {
             self.doing = Doing::Marking(Marks::new(self.life, Vec::new(), holds));
             return;
         }
+        self.settle(batch, net);
+    }
+
+    fn settle(&mut self, batch: Vec<Arc<Auction>>, net: &mut Net) {
         self.batch = batch.len();
         let second = Duration::from_secs(1);
         let rules = Rules {
-            pricing: net.setting.agreed.geometry.pricing,
+            terms: Terms::from(&net.setting.agreed.geometry),
             halve_after: 2,
             deadline: 4 * second,
             flight: Duration::from_millis(net.setting.timeout_ms),
@@ -248,6 +260,7 @@ impl SettlerStage {
             End::Done(Done::Decided(rows)) => {
                 let row =
                     |auction: &Arc<Auction>| Some((Arc::clone(auction), rows.get(&auction.id)?.clone()));
+                self.unread.extend(batch.iter().filter(|one| !rows.contains_key(&one.id)).cloned());
                 (batch.iter().filter_map(row).collect(), Vec::new())
             }
             End::Refused(reason) | End::Broken(reason) => {
@@ -278,6 +291,14 @@ impl SettlerStage {
                 }
                 Doing::Pausing(_) => self.tell(Event::Ready, net),
                 Doing::Resting(_) | Doing::Between if self.until_ms.is_some() => self.over = true,
+                Doing::Resting(_) | Doing::Between if !self.unread.is_empty() => self.begin_reading(net),
+                Doing::Reading(_) if self.until_ms.is_some() => self.over = true,
+                Doing::Reading(reading) => {
+                    if let Some(at_ms) = reading.turn(self.life, &mut self.next_tag, net) {
+                        return self.alarm.set(at_ms.min(until_ms), self.life, net);
+                    }
+                    self.end_reading(net);
+                }
                 Doing::Resting(_) => self.look(net),
                 Doing::Between => self.walk(net),
                 Doing::Marking(marks) => {
@@ -290,6 +311,26 @@ impl SettlerStage {
                         self.tell(Event::Ready, net);
                     }
                 }
+            }
+        }
+    }
+
+    fn begin_reading(&mut self, net: &mut Net) {
+        self.doing = Doing::Between;
+        let geometry = net.setting.agreed.geometry;
+        let reading = self.unread.pop().and_then(|auction| LogReading::new(auction, geometry, net));
+        if let Some(reading) = reading {
+            self.doing = Doing::Reading(Box::new(reading));
+        }
+    }
+
+    fn end_reading(&mut self, net: &mut Net) {
+        let Doing::Reading(reading) = std::mem::replace(&mut self.doing, Doing::Between) else { return };
+        match reading.end(&net.setting.agreed.geometry) {
+            Ok(auction) => self.settle(vec![auction], net),
+            Err((key, reason)) => {
+                net.tell(|| format!("{} holds {key:?}: {reason}", self.life));
+                self.doing = Doing::Marking(Marks::new(self.life, Vec::new(), vec![hold(key, &reason)]));
             }
         }
     }

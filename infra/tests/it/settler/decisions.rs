@@ -67,7 +67,7 @@ impl Running {
 }
 
 /// Settles what is pending and stops.
-async fn settle_all(world: &World) -> Arc<Metrics> {
+pub(super) async fn settle_all(world: &World) -> Arc<Metrics> {
     let running = Running::start(world);
     world.until_outbox_is_empty().await;
     running.stop().await
@@ -226,6 +226,7 @@ async fn an_auction_that_the_ledger_refuses_is_held_alone_and_can_be_released() 
 
     postgres.batch_execute("ALTER TABLE settlements DROP CONSTRAINT unlucky").await.unwrap();
     let release = |number| settler::release::Release {
+        by_candidates: false,
         table: schemas::keys::TABLE.to_owned(),
         slot: slot(number),
         window: auctions[4].window_start,

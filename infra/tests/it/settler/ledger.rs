@@ -183,11 +183,21 @@ async fn a_ledger_of_an_earlier_release_is_refused_until_it_is_provisioned_again
     };
     refused("settlements").await;
 
-    for migration in MIGRATIONS.iter().filter(|one| one.number <= 8) {
-        connection.client.simple_query(migration.statement).await.unwrap();
-    }
-    settler::provision::known_schema(&connection).await.unwrap();
+    let of_release = async |numbers: std::ops::RangeInclusive<u32>| {
+        for migration in MIGRATIONS.iter().filter(|one| numbers.contains(&one.number)) {
+            connection.client.simple_query(migration.statement).await.unwrap();
+        }
+        settler::provision::known_schema(&connection).await.unwrap();
+    };
+    of_release(1..=8).await;
+    refused("does not exist").await;
+    of_release(9..=9).await;
+    refused("status").await;
+    of_release(10..=10).await;
+    refused("log_accounts").await;
+    postgres.batch_execute("ALTER TABLE settlements DROP COLUMN floor_price").await.unwrap();
     refused("floor_price").await;
+    postgres.batch_execute("ALTER TABLE settlements DROP COLUMN publisher_account_id").await.unwrap();
 
     world.provision(2, 1_000, 2).await;
     let (before, after) = (auction(1, 1, &[(1, 32)]), auction(1, 2, &[(2, 16)]));

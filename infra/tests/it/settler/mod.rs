@@ -2,6 +2,7 @@
 
 mod altered;
 mod away;
+mod behind;
 mod chaos;
 mod checks;
 mod child;

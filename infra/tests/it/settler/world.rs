@@ -151,6 +151,7 @@ impl World {
             name: format!("account {number}"),
             balance: Money(balance),
             credit_limit: Money(0),
+            status: None,
         };
         let accounts: Vec<_> = (1..=accounts).map(account).collect();
         settler::provision::accounts(&connection, &accounts).await.unwrap();
@@ -247,6 +248,7 @@ pub(super) fn auction(slot_number: u128, window: u64, bids: &[(u128, u64)]) -> A
         next_amount: None,
         next_score: None,
         shard_id: ShardId("shardId-000000000000".to_owned()),
+        replay: None,
         state: State::Pending,
         decision: None,
         held_error: None,

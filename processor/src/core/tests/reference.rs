@@ -231,6 +231,7 @@ fn aggregate(rules: &Rules, shard: &Shard, (window, slot): (u64, SlotId), auctio
             Ranking::AmountQuality => u128::from(bid.amount.units()) * u128::from(bid.quality.get()),
         }),
         shard_id: shard.id.clone(),
+        replay: None,
         state: State::Pending,
         decision: None,
         held_error: None,

@@ -25,7 +25,9 @@ pub(in crate::core) fn key(item: &Attrs) -> (String, String) {
 }
 
 impl Store {
-    pub(in crate::core) fn put(&mut self, item: Attrs) {
+    /// From where a window is read again another life may say otherwise: the simulation reads from there.
+    pub(in crate::core) fn put(&mut self, mut item: Attrs) {
+        item.remove("replay");
         let key = key(&item);
         match self.items.get(&key) {
             Some(stands) if *stands != item => self.diverged.push(key),

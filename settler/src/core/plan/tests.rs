@@ -1,8 +1,9 @@
 //! Claims about plans: whatever a batch holds, money is neither made nor lost, and nothing overflows unnoticed.
 
 use proptest::{prop_assert, prop_assert_eq, proptest};
+use schemas::geometry::Pricing;
 use schemas::ids::SlotId;
-use schemas::settlement::PassedOver;
+use schemas::settlement::{AccountStatus, PassedOver};
 
 use super::*;
 use crate::core::choose::Account;
@@ -13,6 +14,15 @@ const MOST: i128 = Money::MAX.0;
 
 fn id(number: usize) -> AccountId {
     AccountId(Uuid::from_u128(u128::try_from(number).unwrap()))
+}
+
+fn held(balance: i128, limit: i128, version: i64) -> Account {
+    let (balance, credit_limit) = (Money(balance), Money(limit));
+    Account { balance, credit_limit, version, status: AccountStatus::Active }
+}
+
+fn terms(pricing: Pricing) -> Terms {
+    Terms { pricing, ..Terms::default() }
 }
 
 fn batch(amounts: &[Vec<(usize, u64)>]) -> Vec<Arc<Auction>> {
@@ -30,9 +40,8 @@ fn batch(amounts: &[Vec<(usize, u64)>]) -> Vec<Arc<Auction>> {
 
 fn seen(reads: &Reads, balances: &[(i128, i128)], floor: i128) -> Snapshot {
     let slot = Slot { publisher: id(99), floor: Money(floor) };
-    let account = |(number, (balance, limit)): (usize, &(i128, i128))| {
-        (id(number), Account { balance: Money(*balance), credit_limit: Money(*limit), version: 7 })
-    };
+    let account =
+        |(number, (balance, limit)): (usize, &(i128, i128))| (id(number), held(*balance, *limit, 7));
     Snapshot {
         slots: reads.slots.iter().map(|slot_id| (*slot_id, slot)).collect(),
         accounts: balances
@@ -57,8 +66,8 @@ proptest! {
         let pricing = if second { Pricing::Second } else { Pricing::First };
         let job = Job::Settle(batch(&amounts));
         let snapshot = seen(&job.reads(), &balances, floor);
-        let plan = job.plan(&snapshot, pricing, Millis(5)).unwrap();
-        prop_assert_eq!(&plan, &job.plan(&snapshot, pricing, Millis(5)).unwrap(), "the same from the same");
+        let plan = job.plan(&snapshot, terms(pricing), Millis(5)).unwrap();
+        prop_assert_eq!(&plan, &job.plan(&snapshot, terms(pricing), Millis(5)).unwrap(), "the same from the same");
         let signed = |row: &EntryRow| {
             let amount = Money::from(row.amount).0;
             if row.direction == Direction::Debit { -amount } else { amount }
@@ -85,7 +94,7 @@ proptest! {
         let deposit = Deposit { id: Uuid::from_u128(1), account: id(0), amount, at: Millis(5) };
         let job = Job::Deposit(deposit);
         let snapshot = seen(&job.reads(), &[(balance, 0)], 0);
-        let planned = job.plan(&snapshot, Pricing::First, Millis(9));
+        let planned = job.plan(&snapshot, Terms::default(), Millis(9));
         prop_assert_eq!(planned.is_ok(), balance + i128::from(units) <= MOST);
         if let Ok(plan) = planned {
             prop_assert_eq!(plan.writes.changes[0].add, Money::from(amount));
@@ -103,7 +112,7 @@ fn what_was_decided_before_is_read_and_not_written() {
     let decision = Decision { settlement_id: auctions[0].id, settled_at: Millis(1), outcome };
     let stands = Decided { decision, digest: auctions[0].digest.clone() };
     snapshot.settlements.insert(auctions[0].id, stands.clone());
-    let plan = job.plan(&snapshot, Pricing::First, Millis(5)).unwrap();
+    let plan = job.plan(&snapshot, Terms::default(), Millis(5)).unwrap();
     assert_eq!(plan.writes.settlements.len(), 1);
     let Done::Decided(rows) = plan.done else { panic!("decided") };
     assert_eq!(rows[&auctions[0].id], stands, "the row that stands, not an opinion");
@@ -118,7 +127,7 @@ fn every_row_carries_the_slot_that_it_was_decided_by() {
     let dear = Slot { publisher: id(98), floor: Money(17) };
     snapshot.slots.insert(auctions[1].aggregate.slot_id, dear);
     snapshot.slots.remove(&auctions[2].aggregate.slot_id);
-    let plan = job.plan(&snapshot, Pricing::First, Millis(5)).unwrap();
+    let plan = job.plan(&snapshot, Terms::default(), Millis(5)).unwrap();
     let rows: Vec<_> = plan.writes.settlements.iter().map(|row| (row.outcome.is_ok(), row.slot)).collect();
     let cheap = Slot { publisher: id(99), floor: Money(4) };
     assert_eq!(rows, [(true, Some(cheap)), (false, Some(dear)), (false, None)]);
@@ -128,7 +137,7 @@ fn every_row_carries_the_slot_that_it_was_decided_by() {
 fn one_account_pays_for_its_auctions_in_turn_until_it_cannot() {
     let job = Job::Settle(batch(&[vec![(0, 8), (1, 1)], vec![(0, 8), (1, 2)], vec![(0, 8), (1, 4)]]));
     let snapshot = seen(&job.reads(), &[(16, 0), (100, 0)], 0);
-    let plan = job.plan(&snapshot, Pricing::First, Millis(5)).unwrap();
+    let plan = job.plan(&snapshot, Terms::default(), Millis(5)).unwrap();
     let change = |number| plan.writes.changes.iter().find(|change| change.account == id(number)).unwrap();
     assert_eq!((change(0).add, change(0).version), (Money(-16), 9));
     assert_eq!((change(1).add, change(1).version), (Money(-4), 8));
@@ -142,7 +151,7 @@ fn one_account_pays_for_its_auctions_in_turn_until_it_cannot() {
 fn under_second_price_the_rows_of_who_set_the_price_are_written_and_counted() {
     let job = Job::Settle(batch(&[vec![(0, 16)], vec![(1, 32), (2, 9), (0, 8), (3, 4)]]));
     let snapshot = seen(&job.reads(), &[(20, 0), (64, 0), (8, 0), (64, 0)], 2);
-    let plan = |pricing| job.plan(&snapshot, pricing, Millis(5)).unwrap().writes;
+    let plan = |pricing| job.plan(&snapshot, terms(pricing), Millis(5)).unwrap().writes;
     let (first, second) = (plan(Pricing::First), plan(Pricing::Second));
     assert_eq!((first.evidence.len(), second.evidence.len()), (2, 4));
     assert_eq!(second.rows(), first.rows() + 2);
@@ -151,7 +160,7 @@ fn under_second_price_the_rows_of_who_set_the_price_are_written_and_counted() {
         let row = &second.evidence[1 + rank];
         (row.rank, row.candidate.account_id, row.passed_over, row.account.unwrap())
     };
-    let account = |balance, version| Account { balance: Money(balance), credit_limit: Money(0), version };
+    let account = |balance, version| held(balance, 0, version);
     assert_eq!(row(0), (0, id(1), None, account(64, 7)));
     assert_eq!(row(1), (1, id(2), Some(PassedOver::InsufficientFunds), account(8, 7)));
     assert_eq!(row(2), (2, id(0), None, account(18, 8)), "it paid the floor of 2 just before");
@@ -167,12 +176,12 @@ fn an_id_that_was_used_for_another_deposit_is_refused() {
     for (entry, _, account) in deposit.entries() {
         snapshot.entries.insert(entry, Booked { account, amount: Money(8) });
     }
-    let before = job.plan(&snapshot, Pricing::First, Millis(9)).unwrap();
+    let before = job.plan(&snapshot, Terms::default(), Millis(9)).unwrap();
     assert!(before.done == Done::DepositedBefore && before.writes.is_empty());
     // Another amount, and another account: either is another deposit, and the one that stands is named.
     let amount = Price::from_units(9).unwrap();
     for other in [Deposit { amount, ..deposit }, Deposit { account: id(1), ..deposit }] {
-        let refused = Job::Deposit(other).plan(&snapshot, Pricing::First, Millis(9)).unwrap_err();
+        let refused = Job::Deposit(other).plan(&snapshot, Terms::default(), Millis(9)).unwrap_err();
         let stands = format!("used for a deposit of 0.0008 to account {} before", id(0));
         assert!(refused.contains(&stands) && refused.contains("id of its own"), "{refused}");
     }

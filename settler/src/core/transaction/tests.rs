@@ -25,8 +25,9 @@ fn auctions(numbers: &[u128], account: impl Fn(u128) -> u128) -> Vec<Arc<Auction
 /// What stands in a ledger that knows everyone and has decided nothing.
 fn seen(reads: &Reads) -> Snapshot {
     let slot = Slot { publisher: AccountId::from_bytes([9; 16]), floor: schemas::money::Money(1) };
-    let account =
-        Account { balance: schemas::money::Money(1_000), credit_limit: schemas::money::Money(0), version: 0 };
+    let (balance, credit_limit) = (schemas::money::Money(1_000), schemas::money::Money(0));
+    let status = schemas::settlement::AccountStatus::Active;
+    let account = Account { balance, credit_limit, version: 0, status };
     Snapshot {
         slots: reads.slots.iter().map(|id| (*id, slot)).collect(),
         accounts: reads.accounts.iter().map(|id| (*id, account)).collect(),

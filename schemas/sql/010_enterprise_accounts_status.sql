@@ -1,0 +1,3 @@
+ALTER TABLE enterprise_accounts
+    ADD COLUMN IF NOT EXISTS status TEXT,
+    ADD COLUMN IF NOT EXISTS status_since TIMESTAMPTZ;

@@ -1,0 +1,5 @@
+ALTER TABLE settlements
+    ADD COLUMN IF NOT EXISTS log_accounts BIGINT,
+    ADD COLUMN IF NOT EXISTS log_unknown BIGINT,
+    ADD COLUMN IF NOT EXISTS log_reads BIGINT,
+    ADD COLUMN IF NOT EXISTS log_bytes BIGINT;
