@@ -107,7 +107,7 @@ impl Error {
             | Self::Managed(_)
             | Self::Usage(_)
             | Self::Env(_)
-            | Self::Expose(ExposeError::NoToken(_)) => exit::USAGE,
+            | Self::Expose(ExposeError::NoToken(_) | ExposeError::Token(_)) => exit::USAGE,
             Self::Call { failure, .. } => failure.exit_code(),
             Self::Expose(ExposeError::Listen { .. }) => exit::UNAVAILABLE,
             Self::Output(_) => exit::IO,

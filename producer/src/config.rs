@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, value_parser};
+use runtime::connection::KEEP_ALIVE_S;
 use schemas::ids::Region;
 use schemas::intake::IntakeRules;
 use schemas::keys;
@@ -108,6 +110,10 @@ pub struct Http {
     /// Most connections at once.
     #[arg(long, default_value_t = 256, value_parser = value_parser!(u32).range(1..=65_536))]
     pub connections: u32,
+    /// How long a connection without a request stays open, in s: longer than the balancer in front keeps it, so that no
+    /// request meets its closing.
+    #[arg(long, default_value_t = KEEP_ALIVE_S, value_parser = value_parser!(u32).range(1..=3_600))]
+    pub keep_alive_s: u32,
 }
 
 /// What load is generated.
@@ -180,13 +186,16 @@ impl Config {
     /// Where bids come in over HTTP, when they do.
     #[must_use]
     pub fn listen(&self) -> Option<Listen> {
-        let Http { listen, token_file, body_bytes, connections } = &self.http;
+        let Http { listen, token_file, body_bytes, connections, keep_alive_s } = &self.http;
         Some(Listen {
             address: (*listen)?,
             token_file: token_file.clone(),
             body_bytes_max: usize::try_from(*body_bytes).unwrap_or(usize::MAX),
             connections_max: usize::try_from(*connections).unwrap_or(usize::MAX),
-            patience: Patience::default(),
+            patience: Patience {
+                keep_alive: Duration::from_secs((*keep_alive_s).into()),
+                ..Patience::default()
+            },
         })
     }
 

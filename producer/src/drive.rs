@@ -214,7 +214,7 @@ impl Drive {
             deliver_ms: config.deliver_s.saturating_mul(1_000),
             geometry,
         };
-        metrics.standing().on_answer();
+        metrics.on_heard(None);
         tracing::info!(stream = config.stream, shards = map.len(), envelope = %config.envelope, "sending");
         let mut drive = Self {
             admission,
@@ -260,12 +260,14 @@ impl Drive {
     fn turn(&mut self) {
         let now = self.now();
         while let Some(request) = self.sender.poll_request(now) {
+            self.metrics.on_ask();
             self.flight.spawn(put::put(self.client.clone(), self.stream.clone(), request));
         }
         self.on_answers();
         let is_quiet = self.listing.due_ms().is_some_and(|due_ms| due_ms <= now.elapsed_ms);
         if is_quiet || self.sender.wants_map() {
             let ask = if self.sender.doubts_keys() { Ask::Keys } else { Ask::Shards };
+            self.metrics.on_ask();
             self.listing.begin(now.elapsed_ms, ask);
         }
         if now.elapsed_ms >= self.looked_ms {

@@ -12,10 +12,10 @@ use crate::shards::{self, Ask};
 
 /// A shard map wanted again so soon after the last one is asked for more slowly.
 const YOUNG_MS: u64 = 1_000;
-/// After so long without a word of the stream it is asked for its shards. ListShards allows 1,000 calls a second for
-/// each stream (Kinesis API reference), enough for thousands of idle producers; DescribeStreamSummary allows an account
-/// 20, which processors need.
-const QUIET_MS: u64 = 10_000;
+/// After so long without a word of the stream it is asked for its shards, half of the time after which one that does
+/// not answer is away. ListShards allows 1,000 calls a second for each stream (Kinesis API reference), enough for
+/// thousands of idle producers; DescribeStreamSummary allows an account 20, which processors need.
+const QUIET_MS: u64 = 5_000;
 
 /// What a reading came to.
 pub(crate) type Listed = Result<Result<ShardMap, KeysError>, JoinError>;

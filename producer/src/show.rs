@@ -24,7 +24,9 @@ pub(crate) async fn start(
     let Some(address) = config.metrics_listen else { return Ok(shown) };
     let door = Door::open(address, config.metrics_token.as_deref()).await.map_err(|error| match error {
         ExposeError::Listen { address, source } => Error::ListenForMetrics { address, source },
-        error @ ExposeError::NoToken(_) => Error::Usage { message: error.to_string() },
+        error @ (ExposeError::NoToken(_) | ExposeError::Token(_)) => {
+            Error::Usage { message: error.to_string() }
+        }
     })?;
     let address = door.address().unwrap_or(address);
     tracing::info!(%address, "metrics are shown at /metrics, health at /health");

@@ -76,7 +76,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Agreed(error) => error.exit_code(),
-            Self::Expose(ExposeError::NoToken(_))
+            Self::Expose(ExposeError::NoToken(_) | ExposeError::Token(_))
             | Self::Usage(_)
             | Self::Schema(_)
             | Self::Env(_)

@@ -11,14 +11,14 @@ use producer::generator::{Generator, GeneratorConfig, Made};
 const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// What callers waited.
-pub struct Waited {
-    pub p50: Duration,
-    pub p99: Duration,
-    pub bids_per_s: f64,
+pub(crate) struct Waited {
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    pub(crate) bids_per_s: f64,
 }
 
 /// Waits until the producer is well.
-pub fn until_well(address: SocketAddr) -> anyhow::Result<()> {
+pub(crate) fn until_well(address: SocketAddr) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         let well = TcpStream::connect(address).is_ok_and(|mut socket| {
@@ -34,7 +34,7 @@ pub fn until_well(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// So many callers at once, each on a connection of its own, for so long.
-pub fn measure(address: SocketAddr, callers: u64, lasts: Duration) -> anyhow::Result<Waited> {
+pub(crate) fn measure(address: SocketAddr, callers: u64, lasts: Duration) -> anyhow::Result<Waited> {
     let began = Instant::now();
     let mut waited = std::thread::scope(|scope| {
         let callers: Vec<_> =

@@ -16,6 +16,7 @@ mod kinesis_door;
 mod kinesis_fanout;
 mod kinesis_kill;
 mod kinesis_time;
+mod listeners;
 mod local;
 mod local_doors;
 mod outage;

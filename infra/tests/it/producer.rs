@@ -14,6 +14,7 @@ mod load;
 mod pressure;
 mod process;
 mod reshard;
+mod silent;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,14 +1,17 @@
 //! Whether the stream takes bids, by what it last said.
 //!
-//! A call that fails says nothing yet: what was taken waits and is sent again. A stream that has failed for a while is
-//! away, and one that is not there or refuses is so at once. A refusal for a rate is an answer.
+//! A call that fails says nothing yet: what was taken waits and is sent again. A stream that was asked and has not
+//! answered for a while is away, whether the calls failed or are still under way; one that is not there or refuses is so
+//! at once. A refusal for a rate is an answer.
 
 use std::time::{Duration, Instant};
 
 use runtime::failure::Failure;
 
-/// Failures that last less long are tried again and not told as health.
+/// So long after its last answer a stream that is asked is away; what lasts less long is not told as health.
 pub const AWAY_AFTER: Duration = Duration::from_secs(10);
+/// So long at least it must have been asked: one that nobody sent anything owes no answer.
+pub const ASKED_FOR: Duration = Duration::from_secs(5);
 
 /// A stream that is not ACTIVE gives no list of its shards (Kinesis API reference, ListShards).
 const BUSY: &str = "ResourceInUseException";
@@ -74,8 +77,8 @@ enum Said {
     #[default]
     Nothing,
     Answered,
-    /// Nothing since then.
-    Failed(Instant),
+    /// Nothing since its last answer.
+    Failed,
     Missing,
     Unauthorized,
     Refused,
@@ -85,29 +88,51 @@ enum Said {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
     said: Said,
+    /// When it last answered, well or not.
+    answered: Option<Instant>,
+    /// When it was first asked since then.
+    asked: Option<Instant>,
     is_ending: bool,
 }
 
 impl Standing {
+    /// It is asked, or asked again.
+    pub fn on_ask(&mut self, now: Instant) {
+        self.asked.get_or_insert(now);
+    }
+
     /// It answered a call.
-    pub fn on_answer(&mut self) {
-        self.said = Said::Answered;
+    pub fn on_answer(&mut self, now: Instant) {
+        self.on_said(Said::Answered, now);
     }
 
     /// A call failed.
     pub fn on_failure(&mut self, failure: &Failure, now: Instant) {
-        self.said = match (failure, self.said) {
-            (Failure::Throttled { .. }, _) => Said::Answered,
+        let said = match failure {
+            Failure::Throttled { .. } => Said::Answered,
             // It changes its shards, or is made or deleted; records may be taken all the same, and whether they are is
             // what those say.
-            (Failure::Refused { code, .. }, _) if code == BUSY => Said::Answered,
-            (Failure::Missing { .. }, _) => Said::Missing,
-            (Failure::Unauthorized { .. }, _) => Said::Unauthorized,
-            (Failure::Refused { .. }, _) => Said::Refused,
-            // Since the first of them.
-            (_, Said::Failed(since)) => Said::Failed(since),
-            (_, _) => Said::Failed(now),
+            Failure::Refused { code, .. } if code == BUSY => Said::Answered,
+            Failure::Missing { .. } => Said::Missing,
+            Failure::Unauthorized { .. } => Said::Unauthorized,
+            Failure::Refused { .. } => Said::Refused,
+            _ => {
+                self.said = Said::Failed;
+                self.asked.get_or_insert(now);
+                return;
+            }
         };
+        self.on_said(said, now);
+    }
+
+    fn on_said(&mut self, said: Said, now: Instant) {
+        (self.said, self.answered, self.asked) = (said, Some(now), None);
+    }
+
+    fn is_away(&self, now: Instant) -> bool {
+        let since = |then: Instant| now.saturating_duration_since(then);
+        self.asked.is_some_and(|asked| since(asked) >= ASKED_FOR)
+            && self.answered.is_none_or(|answered| since(answered) >= AWAY_AFTER)
     }
 
     /// No more bids are taken.
@@ -123,9 +148,9 @@ impl Standing {
             Said::Unauthorized => Health::Unauthorized,
             Said::Refused => Health::Refused,
             _ if self.is_ending => Health::Ending,
-            Said::Failed(since) if now.saturating_duration_since(since) >= AWAY_AFTER => Health::Away,
             Said::Nothing => Health::Starting,
-            Said::Failed(_) | Said::Answered => Health::Well,
+            Said::Failed | Said::Answered if self.is_away(now) => Health::Away,
+            Said::Failed | Said::Answered => Health::Well,
         }
     }
 }
@@ -138,17 +163,57 @@ mod tests {
         Failure::said(code, String::new())
     }
 
+    /// A standing of a stream that answered, and when.
+    fn answered() -> (Standing, Instant) {
+        let (mut standing, now) = (Standing::default(), Instant::now());
+        standing.on_answer(now);
+        (standing, now)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_stream_that_never_answers_is_away_ten_seconds_after_its_last_answer() {
+        let (mut standing, now) = answered();
+        assert_eq!(standing.health(now + 60 * SECOND), Health::Well, "nobody asked it anything");
+        standing.on_ask(now + SECOND);
+        standing.on_ask(now + 9 * SECOND);
+        assert_eq!(standing.health(now + AWAY_AFTER - SECOND), Health::Well, "a short absence is waited for");
+        assert_eq!(
+            standing.health(now + AWAY_AFTER),
+            Health::Away,
+            "no call has failed yet, and none has to"
+        );
+        let lost = Failure::Unknown { message: String::new() };
+        standing.on_failure(&lost, now + 20 * SECOND);
+        assert_eq!(standing.health(now + 20 * SECOND), Health::Away);
+        standing.on_answer(now + 21 * SECOND);
+        assert_eq!(standing.health(now + 21 * SECOND), Health::Well);
+        standing.on_ask(now + 22 * SECOND);
+        assert_eq!(standing.health(now + 30 * SECOND), Health::Well, "counted from the last answer");
+        assert_eq!(standing.health(now + 31 * SECOND), Health::Away);
+    }
+
+    #[test]
+    fn a_stream_that_was_silent_because_nobody_asked_has_time_to_answer() {
+        let (mut standing, now) = answered();
+        let asked = now + 60 * SECOND;
+        standing.on_ask(asked);
+        assert_eq!(standing.health(asked), Health::Well);
+        assert_eq!(standing.health(asked + ASKED_FOR), Health::Away);
+    }
+
     #[test]
     fn what_is_gone_is_told_at_once_and_what_fails_after_a_while() {
         let (mut standing, now) = (Standing::default(), Instant::now());
         assert_eq!(standing.health(now), Health::Starting);
-        standing.on_answer();
+        standing.on_answer(now);
         assert_eq!(standing.health(now), Health::Well);
         let (away, soon) = (Failure::Unreachable { message: String::new() }, now + AWAY_AFTER / 2);
         standing.on_failure(&away, now);
         standing.on_failure(&away, soon);
         assert_eq!(standing.health(soon), Health::Well, "a short absence is waited for");
-        assert_eq!(standing.health(now + AWAY_AFTER), Health::Away, "counted from the first failure");
+        assert_eq!(standing.health(now + AWAY_AFTER), Health::Away, "counted from the last answer");
         standing.on_failure(&Failure::Throttled { code: String::new() }, soon);
         assert_eq!(standing.health(now + AWAY_AFTER), Health::Well, "a refusal for the rate is an answer");
         standing.on_failure(&refused("ResourceNotFoundException"), now);
@@ -162,7 +227,7 @@ mod tests {
                 (Health::Unauthorized, "unauthorized")
             );
         }
-        standing.on_answer();
+        standing.on_answer(now);
         assert_eq!(standing.health(now), Health::Well, "it was made again");
         standing.on_failure(&refused(BUSY), now);
         assert_eq!(standing.health(now), Health::Well, "a stream that changes its shards takes bids");
@@ -172,7 +237,7 @@ mod tests {
     fn the_end_is_told_by_its_reason() {
         let (mut standing, now) = (Standing::default(), Instant::now());
         standing.on_end();
-        standing.on_answer();
+        standing.on_answer(now);
         assert_eq!(standing.health(now), Health::Ending, "an answer that was under way changes nothing");
         standing.on_failure(&refused("ResourceNotFoundException"), now);
         assert_eq!(standing.health(now), Health::Missing);

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use runtime::bearer;
 use schemas::ids::BidId;
 use schemas::intake::Refusal;
 use serde::Serialize;
@@ -34,9 +35,9 @@ impl Problem {
             error: String,
         }
         let mut answer = json(self.status, &Body { error: self.reason });
-        let (name, value): (HeaderName, HeaderValue) = match self.status {
+        let (name, value) = match self.status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (RETRY_AFTER, RETRY_S),
-            StatusCode::UNAUTHORIZED => (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            StatusCode::UNAUTHORIZED => bearer::CHALLENGE,
             _ => return answer,
         };
         answer.headers_mut().insert(name, value);

@@ -16,9 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use runtime::bearer::Token;
+use runtime::connection;
 use runtime::shutdown::Shutdown;
 use schemas::intake::IntakeRules;
 use schemas::intake::names::Names;
@@ -26,7 +25,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::token::Token;
 use crate::error::Error;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
@@ -35,22 +33,23 @@ use crate::metrics::export::Exporter;
 /// How long a caller may take over what it sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// Over a request's head, and for silence between requests.
+    /// Over a request's head, and before the first one.
     pub head: Duration,
+    /// For silence between requests.
+    pub keep_alive: Duration,
     /// Over a request's body.
     pub body: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: Duration::from_secs(10), body: Duration::from_secs(30) }
+        let keep_alive = Duration::from_secs(connection::KEEP_ALIVE_S.into());
+        Self { head: Duration::from_secs(10), keep_alive, body: Duration::from_secs(30) }
     }
 }
 
 /// How long connections may take to write their last answers after everything else has ended.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
-/// Bytes of a request's head; hyper allows no less.
-const HEAD_BYTES_MAX: usize = 16 * 1_024;
 /// After a failure to accept, which is most often a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -95,7 +94,7 @@ impl Door {
         names: watch::Receiver<Arc<Names>>,
         (handle, metrics): (Handle, Arc<Metrics>),
     ) -> Result<Arc<Self>, Error> {
-        let token = Token::configured(listen.token_file.as_deref())?;
+        let token = token::configured(listen.token_file.as_deref())?;
         if token.is_none() && !listen.address.ip().is_loopback() {
             return Err(Error::Usage {
                 message: format!(
@@ -162,29 +161,16 @@ pub(crate) async fn serve(listener: TcpListener, door: Arc<Door>, stops: [Shutdo
 }
 
 async fn connection(socket: TcpStream, door: Arc<Door>, [asked, ended]: [Shutdown; 2]) {
-    // Without Nagle's delay a small answer leaves at once; failing to set it costs only time.
-    let _ = socket.set_nodelay(true);
-    let head_timeout = door.patience.head;
-    let service = service_fn(move |request| routes::answer(Arc::clone(&door), request));
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(socket), service);
-    tokio::pin!(served);
-    let ended_by = tokio::select! {
-        ended = served.as_mut() => Some(ended),
-        () = asked.wait() => None,
-        () = ended.wait() => None,
-    };
-    let ended_by = match ended_by {
-        Some(ended) => ended,
-        None => {
-            served.as_mut().graceful_shutdown();
-            served.await
+    let Patience { head, keep_alive, .. } = door.patience;
+    let answer = move |request| routes::answer(Arc::clone(&door), request);
+    let stop = async move {
+        tokio::select! {
+            () = asked.wait() => {}
+            () = ended.wait() => {}
         }
     };
-    if let Err(error) = ended_by {
+    let served = connection::serve(socket, connection::Patience { head, keep_alive }, answer, stop);
+    if let Err(error) = served.await {
         tracing::debug!(%error, "connection ended");
     }
 }

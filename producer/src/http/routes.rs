@@ -1,11 +1,11 @@
 //! One request to one answer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
+use runtime::bearer;
 use schemas::intake::openrtb::{self, Context};
 use schemas::intake::{self, BYTE_ORDER_MARK, IntakeRules, OfferedBid, Refusal};
 use schemas::time::Millis;
@@ -34,7 +34,7 @@ struct Sorted {
     passed_over: Vec<Refusal>,
 }
 
-pub(super) async fn answer(door: Arc<Door>, request: Request<Incoming>) -> Result<Answered, Infallible> {
+pub(super) async fn answer(door: Arc<Door>, request: Request<Incoming>) -> Answered {
     let way = match request.uri().path() {
         "/v1/bids" => Way::Bids,
         "/v1/openrtb" => Way::OpenRtb,
@@ -44,35 +44,35 @@ pub(super) async fn answer(door: Arc<Door>, request: Request<Incoming>) -> Resul
     };
     let answered = route(&door, way, request).await.unwrap_or_else(Problem::answer);
     door.metrics.series.on_request(way, answered.status().as_u16());
-    Ok(answered)
+    answered
 }
 
 async fn route(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answered, Problem> {
     let allowed = match way {
-        Way::Bids | Way::OpenRtb => Method::POST,
-        Way::Health | Way::Metrics => Method::GET,
+        Way::Bids | Way::OpenRtb => "POST",
+        // What HEAD would bring is left out by the connection.
+        Way::Health | Way::Metrics => "GET, HEAD",
         Way::Other => {
             let there =
                 "no such path; there are POST /v1/bids, POST /v1/openrtb, GET /health and GET /metrics";
             return Err(Problem::new(StatusCode::NOT_FOUND, there));
         }
     };
-    if request.method() != allowed {
+    if !allowed.split(", ").any(|method| method == request.method().as_str()) {
         let mut answer =
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed} is taken here")).answer();
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_str(allowed.as_str()).expect("a method is ASCII"));
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         return Ok(answer);
     }
+    let may_see = door.token.as_ref().is_none_or(|token| token.is_in(request.headers()));
     // A balancer asks for health without a token, and learns nothing but that.
-    let open = way == Way::Health;
-    if !open && door.token.as_ref().is_some_and(|token| !token.is_in(request.headers())) {
-        let reason = "the bearer token is missing or wrong; send Authorization: Bearer TOKEN";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, reason));
+    if way != Way::Health && !may_see {
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, bearer::WANTED));
     }
     match way {
-        Way::Health => Ok(health(door.metrics.health())),
+        Way::Health => {
+            Ok(health(door.metrics.health(), if may_see { Detail::Reason } else { Detail::Status }))
+        }
         Way::Metrics => {
             let kind = HeaderValue::from_static(export::CONTENT_TYPE);
             Ok(typed(StatusCode::OK, door.exporter.text(), kind))
@@ -81,16 +81,24 @@ async fn route(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answ
     }
 }
 
-/// Says neither which stream it is nor what was answered: whoever asks brings no token. The log says both.
-fn health(health: Health) -> Answered {
-    let status = health.word();
-    match health.trouble() {
-        None => json(StatusCode::OK, &serde_json::json!({ "status": status })),
-        Some(reason) => {
-            let told = serde_json::json!({ "status": status, "reason": reason });
-            json(StatusCode::SERVICE_UNAVAILABLE, &told)
+/// Says neither which stream it is nor what was answered, and to whoever brings no token the status alone. The log says
+/// all.
+pub(super) fn health(health: Health, detail: Detail) -> Answered {
+    let (status, code) = (health.word(), StatusCode::SERVICE_UNAVAILABLE);
+    match (health.trouble(), detail) {
+        (None, _) => json(StatusCode::OK, &serde_json::json!({ "status": status })),
+        (Some(_), Detail::Status) => json(code, &serde_json::json!({ "status": status })),
+        (Some(reason), Detail::Reason) => {
+            json(code, &serde_json::json!({ "status": status, "reason": reason }))
         }
     }
+}
+
+/// How much is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Detail {
+    Status,
+    Reason,
 }
 
 async fn take(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answered, Problem> {

@@ -4,6 +4,7 @@ use runtime::shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::core::standing::Health;
 use crate::source::Source;
 
 /// Short, since every test waits for it to pass.
@@ -15,6 +16,15 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A door that takes bids nobody delivers; it closes with the trigger.
 async fn open(patience: Patience, connections_max: usize) -> (SocketAddr, shutdown::Trigger, Source) {
+    open_for(None, patience, connections_max).await
+}
+
+/// [`open`] for callers with this token.
+async fn open_for(
+    token: Option<&str>,
+    patience: Patience,
+    connections_max: usize,
+) -> (SocketAddr, shutdown::Trigger, Source) {
     let listen = Listen {
         address: "127.0.0.1:0".parse().unwrap(),
         token_file: None,
@@ -24,11 +34,11 @@ async fn open(patience: Patience, connections_max: usize) -> (SocketAddr, shutdo
     };
     let metrics = Arc::new(Metrics::default());
     let (handle, source) = Handle::new(1_048_576, "bids");
-    metrics.standing().on_answer();
+    metrics.on_heard(None);
     let door = Door {
         rules: IntakeRules { region: "eu-central-1".parse().unwrap(), rounding: None },
         names: watch::channel(Arc::default()).1,
-        token: None,
+        token: token.map(|token| Token::new(token.as_bytes(), "it").unwrap()),
         handle,
         body_bytes_max: listen.body_bytes_max,
         patience,
@@ -55,7 +65,7 @@ async fn said(address: SocketAddr, text: &str) -> String {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_in_time_ends_its_connection() {
-    let (address, _trigger, _source) = open(Patience { head: SHORT, body: LONG }, 8).await;
+    let (address, _trigger, _source) = open(Patience { head: SHORT, keep_alive: SHORT, body: LONG }, 8).await;
     for half in ["", "POST /v1/bids HTTP/1.1\r\nhost: edge\r\n"] {
         let answer = said(address, half).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
@@ -69,7 +79,7 @@ async fn a_head_that_does_not_come_in_time_ends_its_connection() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_408_and_gives_back_its_memory() {
-    let (address, _trigger, _source) = open(Patience { head: LONG, body: SHORT }, 8).await;
+    let (address, _trigger, _source) = open(Patience { head: LONG, keep_alive: LONG, body: SHORT }, 8).await;
     let kind = "content-type: application/x-ndjson";
     let half = format!(
         "POST /v1/bids HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n{kind}\r\ncontent-length: 65536\r\n\r\n{{"
@@ -83,10 +93,42 @@ async fn a_body_that_does_not_come_in_time_is_408_and_gives_back_its_memory() {
 
 #[tokio::test]
 async fn beyond_the_most_connections_a_caller_waits_until_one_ends() {
-    let (address, _trigger, _source) = open(Patience { head: SHORT, body: LONG }, 1).await;
+    let (address, _trigger, _source) = open(Patience { head: SHORT, keep_alive: SHORT, body: LONG }, 1).await;
     let silent = TcpStream::connect(address).await.unwrap();
     let answer = said(address, "GET /health HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let ended = std::io::Read::read(&mut silent.into_std().unwrap(), &mut [0]);
     assert_eq!(ended.ok(), Some(0), "answered only after the other connection was ended");
+}
+
+#[tokio::test]
+async fn who_brings_no_token_sees_of_health_its_status_and_nothing_else() {
+    let token = "0123456789abcdef";
+    let patience = Patience { head: LONG, keep_alive: LONG, body: LONG };
+    let (address, _trigger, _source) = open_for(Some(token), patience, 8).await;
+    let ask = async |line: &str, more: &str| {
+        said(address, &format!("{line} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n{more}\r\n")).await
+    };
+    let right = format!("authorization: bEaReR {token}\r\n");
+    for (more, metrics) in [("", 401), ("authorization: Bearer 0123456789abcdeF\r\n", 401), (&right, 200)] {
+        let answer = ask("GET /metrics", more).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {metrics} ")), "{answer}");
+        assert_eq!(answer.contains("\r\nwww-authenticate: Bearer\r\n"), metrics == 401, "{answer}");
+        let answer = ask("GET /health", more).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"status\":\"ok\"}"), "{answer}");
+        for path in ["/health", "/metrics"] {
+            let (head, whole) =
+                (ask(&format!("HEAD {path}"), more).await, ask(&format!("GET {path}"), more).await);
+            assert_eq!(head.lines().next(), whole.lines().next(), "{path}");
+            assert!(head.ends_with("\r\n\r\n"), "a head has no body: {head}");
+        }
+    }
+}
+
+#[test]
+fn why_a_producer_is_unwell_is_told_to_who_brings_the_token() {
+    let told = |detail| format!("{:?}", routes::health(Health::Missing, detail).body());
+    assert!(told(routes::Detail::Reason).contains("does not exist"));
+    let alone = told(routes::Detail::Status);
+    assert!(alone.contains("missing") && !alone.contains("does not exist"), "{alone}");
 }

@@ -138,11 +138,16 @@ impl Metrics {
 
     /// The stream answered, or a call failed.
     pub(crate) fn on_heard(&self, trouble: Option<&Failure>) {
-        let mut standing = self.standing();
+        let (mut standing, now) = (self.standing(), Instant::now());
         match trouble {
-            None => standing.on_answer(),
-            Some(failure) => standing.on_failure(failure, Instant::now()),
+            None => standing.on_answer(now),
+            Some(failure) => standing.on_failure(failure, now),
         }
+    }
+
+    /// The stream is asked something.
+    pub(crate) fn on_ask(&self) {
+        self.standing().on_ask(Instant::now());
     }
 
     pub(crate) fn standing(&self) -> MutexGuard<'_, Standing> {

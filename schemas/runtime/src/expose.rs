@@ -1,7 +1,7 @@
 //! `GET /metrics` in Prometheus' text form and `GET /health`, on loopback unless told otherwise.
 //!
-//! Whoever listens beyond loopback gives a token, and every request must bring it as `Authorization: Bearer TOKEN`.
-//! Nothing can be changed through this door, and no body is read.
+//! Whoever listens beyond loopback gives a token, and every request must bring it as `Authorization: Bearer TOKEN`, but
+//! one for health, whose status alone is told without. Nothing can be changed through this door, and no body is read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,25 +9,25 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::service::service_fn;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::bearer::{self, Token, TokenError};
+use crate::connection::{self, Patience};
 use crate::shutdown::Shutdown;
 
-/// Connections at once: a scraper and some people.
-const CONNECTIONS_MAX: usize = 32;
-/// What a token beyond loopback has at least.
-const TOKEN_BYTES_MIN: usize = 16;
+/// Connections at once: scrapers, some people, and the nodes of a balancer, each of which keeps its own.
+const CONNECTIONS_MAX: usize = 128;
 /// How long a client may take to send its request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// How long a connection may live: nobody needs one that long, and shutting down waits for none.
+/// How long a connection may live until the request under way is its last: nobody needs one that long.
 const CONNECTION_MAX: Duration = Duration::from_secs(300);
+/// How long the last answer of a connection may take to be written.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Prometheus' text form, as its library writes it.
 const METRICS_TYPE: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -48,6 +48,9 @@ pub enum ExposeError {
         "{0} is reachable from elsewhere, so a token of at least 16 characters is needed: set METRICS_TOKEN, or listen on 127.0.0.1"
     )]
     NoToken(SocketAddr),
+    /// The token cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The address is taken or not ours.
     #[error("{address} cannot be listened on: {source}; give another address with --listen")]
     Listen {
@@ -62,7 +65,7 @@ pub enum ExposeError {
 #[derive(Debug)]
 pub struct Door {
     listener: TcpListener,
-    token: Option<Arc<str>>,
+    token: Option<Token>,
 }
 
 impl Door {
@@ -71,9 +74,10 @@ impl Door {
     /// # Errors
     /// See [`ExposeError`].
     pub async fn open(address: SocketAddr, token: Option<&str>) -> Result<Self, ExposeError> {
-        let token = token.filter(|token| !token.is_empty()).map(Arc::from);
-        let length = token.as_ref().map_or(0, |token: &Arc<str>| token.len());
-        if length < TOKEN_BYTES_MIN && !address.ip().is_loopback() {
+        let token = token.filter(|token| !token.is_empty());
+        let token =
+            token.map(|token| Token::new(token.as_bytes(), "the token in METRICS_TOKEN")).transpose()?;
+        if token.is_none() && !address.ip().is_loopback() {
             return Err(ExposeError::NoToken(address));
         }
         let listener = TcpListener::bind(address).await;
@@ -104,39 +108,46 @@ impl Door {
                 continue;
             };
             let (exposed, token) = (Arc::clone(&exposed), self.token.clone());
+            let shutdown = shutdown.clone();
             tokio::spawn(async move {
-                let _ = tokio::time::timeout(CONNECTION_MAX, serve(socket, exposed, token)).await;
+                let most = CONNECTION_MAX + ANSWER_WITHIN;
+                let _ = tokio::time::timeout(most, serve(socket, exposed, token, shutdown)).await;
                 drop(place);
             });
         }
     }
 }
 
-async fn serve(socket: TcpStream, exposed: Arc<Exposed>, token: Option<Arc<str>>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let reply = answer(&request, &exposed, token.as_deref());
-        std::future::ready(Ok::<_, std::convert::Infallible>(reply))
-    });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    let served = builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-    if let Err(error) = served.serve_connection(TokioIo::new(socket), service).await {
+async fn serve(socket: TcpStream, exposed: Arc<Exposed>, token: Option<Token>, shutdown: Shutdown) {
+    let respond = |request: Request<Incoming>| std::future::ready(answer(&request, &exposed, token.as_ref()));
+    let stop = async {
+        let _ = tokio::time::timeout(CONNECTION_MAX, shutdown.wait()).await;
+    };
+    let patience =
+        Patience { head: HEAD_WITHIN, keep_alive: Duration::from_secs(connection::KEEP_ALIVE_S.into()) };
+    if let Err(error) = connection::serve(socket, patience, respond, stop).await {
         tracing::debug!(%error, "connection for metrics ended early");
     }
 }
 
-fn answer<B>(request: &Request<B>, exposed: &Exposed, token: Option<&str>) -> Response<Full<Bytes>> {
-    let given =
-        request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    if token.is_some_and(|token| !given.is_some_and(|given| same(given, token.as_bytes()))) {
-        return reply(
-            StatusCode::UNAUTHORIZED,
-            "a token is needed: Authorization: Bearer TOKEN\n".to_owned(),
-        );
+/// Health is told to everyone, because a balancer brings no token: its status to all, its words to whoever may see them.
+fn answer<B>(request: &Request<B>, exposed: &Exposed, token: Option<&Token>) -> Response<Full<Bytes>> {
+    let may_see = token.is_none_or(|token| token.is_in(request.headers()));
+    let path = request.uri().path();
+    if path != "/health" && !may_see {
+        let mut response = reply(StatusCode::UNAUTHORIZED, format!("{}\n", bearer::WANTED));
+        let (name, value) = bearer::CHALLENGE;
+        response.headers_mut().insert(name, value);
+        return response;
     }
-    if request.method() != Method::GET {
-        return reply(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n".to_owned());
+    // What HEAD would bring is left out by the connection.
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut response =
+            reply(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n".to_owned());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
     }
-    match request.uri().path() {
+    match path {
         "/metrics" => {
             let mut out = String::new();
             if text::encode(&mut out, &exposed.registry).is_err() {
@@ -146,18 +157,15 @@ fn answer<B>(request: &Request<B>, exposed: &Exposed, token: Option<&str>) -> Re
             response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
             response
         }
-        "/health" => match (exposed.health)() {
-            Ok(words) => reply(StatusCode::OK, words + "\n"),
-            Err(words) => reply(StatusCode::SERVICE_UNAVAILABLE, words + "\n"),
-        },
+        "/health" => {
+            let (status, words, alone) = match (exposed.health)() {
+                Ok(words) => (StatusCode::OK, words, "ok"),
+                Err(words) => (StatusCode::SERVICE_UNAVAILABLE, words, "not ok"),
+            };
+            reply(status, if may_see { words + "\n" } else { format!("{alone}\n") })
+        }
         _ => reply(StatusCode::NOT_FOUND, "there is /metrics and /health\n".to_owned()),
     }
-}
-
-/// Compares in a time that does not tell where the first difference is.
-fn same(given: &[u8], token: &[u8]) -> bool {
-    let differing = given.iter().zip(token).fold(0, |sum, (a, b)| sum | (a ^ b));
-    given.len() == token.len() && differing == 0
 }
 
 fn reply(status: StatusCode, body: String) -> Response<Full<Bytes>> {
@@ -179,12 +187,18 @@ mod tests {
         Exposed { registry, health: Box::new(|| Err("no lease".to_owned())) }
     }
 
-    async fn get(path: &str, bearer: Option<&str>, token: Option<&str>) -> (u16, String) {
-        let mut request = Request::builder().uri(path);
-        if let Some(bearer) = bearer {
-            request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn asked(method: Method, path: &str, authorization: Option<&str>) -> Response<Full<Bytes>> {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
         }
-        let response = answer(&request.body(()).unwrap(), &exposed(), token);
+        let token = Token::new(TOKEN.as_bytes(), "it").unwrap();
+        answer(&request.body(()).unwrap(), &exposed(), Some(&token))
+    }
+
+    async fn told(response: Response<Full<Bytes>>) -> (u16, String) {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -192,18 +206,46 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_and_health_are_shown_and_nothing_else() {
-        let (status, body) = get("/metrics", None, None).await;
+        let get = |path| answer(&Request::get(path).body(()).unwrap(), &exposed(), None);
+        let (status, body) = told(get("/metrics")).await;
         assert!(status == 200 && body.contains("processor_records_total 7\n"), "{status} {body}");
-        assert_eq!(get("/health", None, None).await, (503, "no lease\n".to_owned()));
-        assert_eq!(get("/other", None, None).await.0, 404);
+        assert_eq!(told(get("/health")).await, (503, "no lease\n".to_owned()));
+        assert_eq!(told(get("/other")).await.0, 404);
     }
 
     #[tokio::test]
-    async fn a_token_is_wanted_where_one_was_given() {
-        assert_eq!(get("/metrics", None, Some("secret")).await.0, 401);
-        assert_eq!(get("/metrics", Some("secreT"), Some("secret")).await.0, 401);
-        assert_eq!(get("/metrics", Some("secret"), Some("secret")).await.0, 200);
+    async fn a_token_is_wanted_where_one_was_given_and_of_health_the_status_is_told_to_all() {
+        let right = format!("bearer {TOKEN}");
+        for (given, metrics, health) in [
+            (None, 401, "not ok\n"),
+            (Some("Bearer 0123456789abcdeF"), 401, "not ok\n"),
+            (Some("Basic 0123456789abcdef"), 401, "not ok\n"),
+            (Some(right.as_str()), 200, "no lease\n"),
+        ] {
+            let answer = asked(Method::GET, "/metrics", given);
+            assert_eq!(answer.status().as_u16(), metrics, "{given:?}");
+            let challenge = answer.headers().get("www-authenticate").map(|value| value.as_bytes());
+            assert_eq!(challenge, (metrics == 401).then_some(b"Bearer".as_slice()), "{given:?}");
+            let told = told(asked(Method::GET, "/health", given)).await;
+            assert_eq!(told, (503, health.to_owned()), "{given:?}");
+        }
+        assert_eq!(asked(Method::HEAD, "/health", None).status(), 503);
+        assert_eq!(asked(Method::HEAD, "/metrics", Some(&right)).status(), 200);
+        let other = asked(Method::POST, "/health", None);
+        assert_eq!(
+            (other.status().as_u16(), other.headers()["allow"].as_bytes()),
+            (405, b"GET, HEAD".as_slice())
+        );
+    }
+
+    #[tokio::test]
+    async fn beyond_loopback_a_token_is_needed_and_everywhere_a_good_one() {
         let open = Door::open("0.0.0.0:0".parse().unwrap(), None).await;
         assert!(matches!(open, Err(ExposeError::NoToken(_))));
+        for address in ["0.0.0.0:0", "127.0.0.1:0"] {
+            let open = Door::open(address.parse().unwrap(), Some("short")).await;
+            assert!(matches!(open, Err(ExposeError::Token(_))), "{address}");
+            assert!(Door::open(address.parse().unwrap(), Some(TOKEN)).await.is_ok(), "{address}");
+        }
     }
 }
