@@ -39,7 +39,7 @@ fn every_bad_field_of_every_line_is_told_with_its_place() {
         "account_id,name,balance,credit_limit\n\
          {A},Acme,1.00001,-1\n\
          {A},Acme,1,0\n\
-         nobody,,1e3,0\n\
+         nobody,,1x3,0\n\
          {A},Again,1,0\n\
          {B},short,1\n\
          {B},Bolt,1,0\n"
