@@ -94,7 +94,7 @@ struct Group {
 #[derive(Debug)]
 enum Read {
     /// The window was read to its close.
-    Closed(Reading, Cost),
+    Closed(Box<Reading>, Cost),
     /// The log of the window is longer than is read.
     TooLong(Cost),
     /// The log does not hold what it must.
@@ -280,7 +280,7 @@ impl Replays {
                 return Read::Lost(format!("shard {shard_id} holds nothing that closes the window"));
             }
         }
-        Read::Closed(reading, cost)
+        Read::Closed(Box::new(reading), cost)
     }
 
     /// The next page of a shard, not before its turn.
