@@ -4,6 +4,8 @@
 //! leaves the shard's processor its share. What is found waits here until the auction is met in the outbox again. Time
 //! decides nothing: while the stream does not answer, the auctions stay in the outbox.
 
+mod page;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,11 +21,10 @@ use runtime::failure::{Failure, classify};
 use runtime::shutdown::Shutdown;
 use runtime::told::Told;
 use schemas::geometry::Geometry;
-use schemas::ids::{SequenceNumber, ShardId};
+use schemas::ids::ShardId;
 use schemas::item::Replay;
 use schemas::lease::Checkpoint;
-use schemas::limits::{GET_RECORDS_MAX, LOG_BYTES_MAX};
-use schemas::record;
+use schemas::limits::LOG_BYTES_MAX;
 use schemas::time::Millis;
 use tokio::sync::Notify;
 
@@ -32,12 +33,13 @@ use crate::core::replay::Reading;
 use crate::core::rows::Auction;
 use crate::metrics::Metrics;
 use crate::outbox::Key;
+use crate::replays::page::{next_limit, take};
 
 /// Shortest time between two calls to a shard, of five that it serves in a second (Kinesis API reference, GetRecords).
 const BETWEEN_CALLS: Duration = Duration::from_secs(1);
 /// Bytes a second that are read of a shard, half of what it gives to all who poll it (same page).
 const BYTES_PER_S: u32 = 1_048_576;
-/// Records of a first page; later ones ask for as many as a second's bytes are likely to hold.
+/// Records of the very first page; later ones ask for as many as a second's bytes are likely to hold, by the page before.
 const FIRST_PAGE: i32 = 100;
 /// Between two tries of a call.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(10) };
@@ -79,6 +81,8 @@ struct State {
     held: Vec<(Key, String)>,
     /// When a shard may be called next.
     next_call: BTreeMap<ShardId, Instant>,
+    /// Records to ask for in the first page of a reading, as the last page of any showed.
+    limit: Option<i32>,
 }
 
 /// Auctions that one reading serves.
@@ -239,7 +243,8 @@ impl Replays {
         let mut reading =
             Reading::new(self.geometry, group.window, (&group.shard_id, group.replay.as_ref()), slots);
         let mut cost = Cost::default();
-        let (mut iterator, mut limit, mut empty, mut attempt) = (None, FIRST_PAGE, 0, 0);
+        let (mut iterator, mut empty, mut attempt) = (None, 0, 0);
+        let mut limit = self.lock().limit.unwrap_or(FIRST_PAGE);
         while let Some((shard_id, from)) = reading.reading() {
             let (shard_id, from) = (shard_id.clone(), from.clone());
             let page = match self.page(&shard_id, &from, &mut iterator, limit).await {
@@ -261,7 +266,10 @@ impl Replays {
             self.metrics.log_away.store(0, Ordering::Relaxed);
             let bytes: usize = page.records().iter().map(|one| one.data().as_ref().len()).sum();
             self.spent(&shard_id, bytes, &mut cost);
-            limit = next_limit(page.records().len(), bytes);
+            if let Some(next) = next_limit(page.records().len(), bytes) {
+                limit = next;
+                self.lock().limit = Some(next);
+            }
             let is_tip = page.millis_behind_latest() == Some(0) && page.records().is_empty();
             empty = if is_tip { empty + 1 } else { 0 };
             if let Err(reason) = take(&mut reading, &page) {
@@ -371,27 +379,4 @@ fn lost(reason: &str) -> String {
          stream was made again, `settler release --by-candidates` decides it by its candidates alone; where --stream named another stream, \
          mend that and release it"
     )
-}
-
-/// Gives a page to a reading.
-fn take(reading: &mut Reading, page: &GetRecordsOutput) -> Result<(), String> {
-    for record in page.records() {
-        if reading.reading().is_none() {
-            return Ok(());
-        }
-        let arrival = record.approximate_arrival_timestamp().and_then(|at| at.to_millis().ok());
-        let arrival = arrival.and_then(|ms| u64::try_from(ms).ok()).map(Millis).unwrap_or_default();
-        let number = record.sequence_number();
-        let sequence: SequenceNumber =
-            number.parse().map_err(|_| format!("there is a record without a number ({number})"))?;
-        reading.on_record(arrival, &sequence, &record::decode(record.data().as_ref()));
-    }
-    Ok(())
-}
-
-/// How many records a second's bytes are likely to hold.
-fn next_limit(records: usize, bytes: usize) -> i32 {
-    let Some(each) = bytes.checked_div(records).filter(|each| *each > 0) else { return FIRST_PAGE };
-    let share = usize::try_from(BYTES_PER_S).unwrap_or(usize::MAX);
-    i32::try_from(share / each).unwrap_or(GET_RECORDS_MAX).clamp(1, GET_RECORDS_MAX)
 }

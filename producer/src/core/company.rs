@@ -1,12 +1,14 @@
 //! Whether the bids of one shard wait for company while nothing of that shard is under way.
 //!
 //! A bid that comes alone goes at once, and company forms behind a request that is under way, as in Nagle's algorithm
-//! (RFC 896). That is enough where bids are few. Where they come faster than a shard takes records, each round trip
-//! would send a small record, so bids wait for the linger instead, as long as waiting brings company: callers that
-//! each wait for an answer before they send again bring none, fall silent, and are waited for ever more seldom. Never
-//! looks at a bid.
+//! (RFC 896). That is enough where bids are few. Where they come fast, each round trip would send a small record, and
+//! records are what a stream bills, so bids wait for the linger instead, as long as waiting brings company: callers
+//! that each wait for an answer before they send again bring none, fall silent, and are waited for ever more seldom.
+//! Never looks at a bid.
 
-use schemas::limits::SHARD_WRITE_RECORDS_PER_S;
+/// From so many bids a second on, a shard's bids come fast: the default linger of 100 ms then puts ten of them into a
+/// record that would cost as much with one (a PUT payload unit is 25 KB, Kinesis pricing).
+const FAST_BIDS_PER_S: u64 = 100;
 
 /// Most fast lingers in a row before waiting is tried again where it brought no company.
 const PROBE_AFTER_MAX: u32 = 16;
@@ -29,7 +31,7 @@ pub enum Left {
 #[derive(Clone, Copy, Debug)]
 pub struct Company {
     linger_ms: u64,
-    /// Bids of a linger from which on they come fast: even as records of one bid, fewer are within a shard's limit.
+    /// Bids of a linger from which on they come fast.
     fast_bids: u64,
     waits: bool,
     /// When the running linger began.
@@ -48,9 +50,9 @@ impl Company {
     /// Nothing came yet.
     #[must_use]
     pub fn new(linger_ms: u64) -> Self {
-        let fast_bids = linger_ms.saturating_mul(u64::from(SHARD_WRITE_RECORDS_PER_S)) / 1_000;
+        let fast_bids = linger_ms.saturating_mul(FAST_BIDS_PER_S) / 1_000;
         let (waits, since_ms, bids, left_ms, fast) = (false, 0, 0, 0, 0);
-        Self { linger_ms, fast_bids: fast_bids.max(1), waits, since_ms, bids, left_ms, fast, probe_after: 1 }
+        Self { linger_ms, fast_bids: fast_bids.max(2), waits, since_ms, bids, left_ms, fast, probe_after: 1 }
     }
 
     /// How long bids still wait after the last one came, when nothing is under way.
@@ -117,9 +119,9 @@ mod tests {
     #[test]
     fn few_bids_never_wait_however_long_they_go_on() {
         let mut company = Company::new(LINGER_MS);
-        // 900 bids a second, one in each record.
-        for record in 0..20_000_u64 {
-            let now_ms = record * 10 / 9;
+        // 90 bids a second, one in each record.
+        for record in 0..2_000_u64 {
+            let now_ms = record * 100 / 9;
             company.on_first(now_ms);
             company.on_record(1, Left::AtOnce, now_ms);
             assert!(company.waits_ms() == 0, "{now_ms}");
@@ -138,8 +140,8 @@ mod tests {
         }
         company.on_record(20, Left::Full, now_ms + 1);
         assert!(company.waits_ms() > 0, "a full record is all the company there can be");
-        company.on_record(99, Left::Lingered, now_ms + 1 + LINGER_MS);
-        assert!(company.waits_ms() == 0, "fewer came than a shard takes records");
+        company.on_record(9, Left::Lingered, now_ms + 1 + LINGER_MS);
+        assert!(company.waits_ms() == 0, "too few came");
     }
 
     #[test]

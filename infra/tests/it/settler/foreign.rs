@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use schemas::item::{Aggregate, State};
 use schemas::keys;
@@ -124,7 +123,7 @@ async fn damaged_auctions_are_held_and_what_lies_behind_them_is_settled() {
             match number % 4 {
                 0 => drop(item.remove("digest")),
                 1 => drop(item.insert("bids".to_owned(), text("many"))),
-                2 => drop(item.insert("note".to_owned(), AttributeValue::B(Blob::new("bytes")))),
+                2 => drop(item.insert("note".to_owned(), AttributeValue::Ns(vec!["1".to_owned()]))),
                 // Whole, and another's: settling it would settle what stands elsewhere.
                 _ => {
                     let (pk, sk) = (item["PK"].clone(), item["SK"].clone());
