@@ -66,8 +66,8 @@ pub struct Config {
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub worker: Option<String>,
     /// Time from one read of a shard to the next, in ms, from 200: Kinesis allows 5 reads a second of a shard, all its
-    /// readers together.
-    #[arg(long, default_value_t = 210, value_parser = poll_ms)]
+    /// readers together, and settlers that read the log need one of them.
+    #[arg(long, default_value_t = 250, value_parser = poll_ms)]
     pub poll_ms: u64,
     /// How long a lease may stand still before another worker takes it, in ms.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
@@ -200,6 +200,7 @@ mod tests {
             let told = told.to_string();
             assert!(told.contains("--poll-ms") && told.contains("200 to 60000 ms"), "{told}");
         }
-        assert!(Config::try_parse_from(["processor"]).unwrap().poll_ms >= 200);
+        let default = Config::try_parse_from(["processor"]).unwrap().poll_ms;
+        assert!(default >= 250, "one of five reads a second is left for settlers: {default}");
     }
 }

@@ -43,6 +43,8 @@ const BYTES_PER_S: u32 = 1_048_576;
 const FIRST_PAGE: i32 = 100;
 /// Between two tries of a call.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(10) };
+/// Between two tries of a call that was one too many for its shard: soon, for the next free place is anyone's.
+const CROWDED: Backoff = Backoff { base: Duration::from_millis(400), cap: Duration::from_secs(1) };
 /// How long one reading may take in all, outages included; then its auctions are asked for again.
 const READING_WITHIN: Duration = Duration::from_secs(1_200);
 /// Empty pages at the tip of a shard after which nothing more is expected: the record that closed the window was there
@@ -257,7 +259,9 @@ impl Replays {
                 }
                 Err(failure) => {
                     self.away(&shard_id, &failure);
-                    tokio::time::sleep(BACKOFF.delay(attempt, runtime::chance::unit().max(0.5))).await;
+                    let is_crowded = matches!(failure, Failure::Throttled { .. });
+                    let backoff = if is_crowded { CROWDED } else { BACKOFF };
+                    tokio::time::sleep(backoff.delay(attempt, runtime::chance::unit().max(0.5))).await;
                     attempt += 1;
                     continue;
                 }
@@ -357,7 +361,7 @@ impl Replays {
 
     fn away(&self, shard_id: &ShardId, failure: &Failure) {
         let stream = &self.stream;
-        if failure.code() != "ExpiredIteratorException" {
+        if failure.code() != "ExpiredIteratorException" && !matches!(failure, Failure::Throttled { .. }) {
             self.metrics.log_away.store(1, Ordering::Relaxed);
         }
         if self.told.may_tell() {

@@ -107,8 +107,15 @@ impl Stages {
 
     fn start_settler(&mut self, number: usize, ledger: Ledger, stop: Shutdown) -> anyhow::Result<()> {
         let worker = format!("settler-{number}");
-        let mut config =
-            settler::Config::try_parse_from(["settler", "--table", keys::TABLE, "--worker", &worker])?;
+        let mut config = settler::Config::try_parse_from([
+            "settler",
+            "--stream",
+            keys::STREAM,
+            "--table",
+            keys::TABLE,
+            "--worker",
+            &worker,
+        ])?;
         config.ledger = ledger;
         let metrics = Arc::new(settler::Metrics::default());
         self.settlers.push(Arc::clone(&metrics));
