@@ -2,7 +2,7 @@
 //!
 //! An item is put on the condition that nothing stands at its key. When something does, its digest must be equal: then
 //! this is a replay. Unequal digests are a divergence: the first write stays and an error is logged. What the table
-//! refuses is held ([`refused`]) and never left out: a window is durable when each of its items stands, or when a person
+//! refuses is held (`refused`) and never left out: a window is durable when each of its items stands, or when a person
 //! gave up those that do not. How many puts are under way is bounded for the whole process, and the bound follows the
 //! table's throttles.
 

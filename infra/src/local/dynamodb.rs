@@ -1,7 +1,7 @@
 //! The local DynamoDB: `dynoxide-rs` in process, behind an HTTP door on a loopback address.
 //!
 //! Owns the listener, the runtime the engine runs on and the timer that sweeps expired items. It never
-//! creates a table (that is provisioning) and never touches a request that [`front`] lets in: what the
+//! creates a table (that is provisioning) and never touches a request that `front` lets in: what the
 //! engine answers is what the client gets.
 //!
 //! The engine serialises everything behind one lock and blocks whatever thread polls it, so it gets a

@@ -68,7 +68,7 @@ impl Renewable {
     }
 
     /// A service refused what was signed with the credentials: the next call loads others, at most one every
-    /// [`RENEW_EVERY`].
+    /// `RENEW_EVERY`.
     pub fn refuse(&self) {
         let loaded = *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if loaded.is_none_or(|at| at.elapsed() >= RENEW_EVERY) {
