@@ -1,4 +1,5 @@
 //! The item that a closed auction leaves, from `PENDING` to its decision.
+//! A little longer than 400 lines: fields, digest and attributes of one item must be read side by side.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

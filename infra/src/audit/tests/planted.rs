@@ -1,4 +1,5 @@
 //! One plant at a time in a pipeline that agrees with its log: each must be found, and named.
+//! Longer than 400 lines because it is one table: a fault planted, and the difference that must name it.
 
 use std::collections::BTreeMap;
 
