@@ -50,7 +50,7 @@ pub struct Config {
     #[arg(long, default_value = "block")]
     pub envelope: Envelope,
     /// Longest time a bid waits for company, in ms. It goes at once when nothing of its shard is under way and its
-    /// shard's bids do not come faster than 100 a second.
+    /// shard's bids do not come faster than 40 a second.
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(1..=10_000))]
     pub linger_ms: u64,
     /// Most bids of one record.

@@ -13,7 +13,7 @@ use schemas::ids::{ShardId, SlotId};
 use schemas::limits::RECORD_BYTES_MAX;
 use schemas::record::{Envelope, encode_aggregated, encode_block_of, encode_plain};
 
-use super::company::{Company, Left};
+use super::company::{Arrivals, Company, Left};
 use super::shard_map::ShardMap;
 
 /// Most bytes a bid takes in any envelope: three ids, a partition key as text, a region and the numbers.
@@ -103,8 +103,6 @@ fn encode(items: &[Item], envelope: Envelope) -> Entry {
 struct Group {
     items: Vec<Item>,
     since_ms: u64,
-    /// When the last bid came.
-    last_ms: u64,
     company: Company,
     /// What the last record held: the next one is likely to hold as much.
     expected: usize,
@@ -118,6 +116,7 @@ pub struct Packer {
     map: ShardMap,
     /// One per shard of the map, and a last one for its gaps.
     groups: Vec<Group>,
+    arrivals: Arrivals,
     hashes: HashMap<SlotId, HashKey>,
 }
 
@@ -127,7 +126,7 @@ impl Packer {
     pub fn new(envelope: Envelope, bids_max: usize, linger_ms: u64, map: ShardMap) -> Self {
         let bids_max = if envelope == Envelope::Plain { 1 } else { bids_max.clamp(1, RECORD_BIDS_MAX) };
         let groups = groups(&map, linger_ms);
-        Self { bids_max, linger_ms, map, groups, hashes: HashMap::new() }
+        Self { bids_max, linger_ms, map, groups, arrivals: Arrivals::new(linger_ms), hashes: HashMap::new() }
     }
 
     /// The hash key of a slot.
@@ -148,7 +147,7 @@ impl Packer {
             group.company.on_first(now_ms);
             group.items.reserve_exact(group.expected);
         }
-        group.last_ms = now_ms;
+        self.arrivals.on_bid(now_ms);
         group.items.push(item);
         let full = place == gap || group.items.len() >= self.bids_max;
         full.then(|| self.take(place, Left::Full, now_ms))
@@ -185,8 +184,8 @@ impl Packer {
 
     /// When the bids of a group, behind which nothing is under way, wait no longer for more.
     fn silent_ms(&self, place: usize, idle: impl Fn(&ShardId) -> bool) -> Option<u64> {
-        let group = &self.groups[place];
-        self.map.at(place).is_some_and(idle).then(|| group.last_ms.saturating_add(group.company.waits_ms()))
+        let (group, last_ms) = (&self.groups[place], self.arrivals.last_ms());
+        self.map.at(place).is_some_and(idle).then(|| last_ms.saturating_add(group.company.waits_ms()))
     }
 
     /// Replaces the map; what waits comes out and is to be taken anew.
@@ -218,19 +217,13 @@ impl Packer {
         let group = &mut self.groups[place];
         let items = std::mem::take(&mut group.items);
         group.expected = items.len();
-        group.company.on_record(items.len(), left, now_ms);
+        group.company.on_record(items.len(), left, now_ms, &self.arrivals);
         Record { items, predicted: self.map.at(place).cloned(), attempts: 0, sent_ms: None, entry: None }
     }
 }
 
 fn groups(map: &ShardMap, linger_ms: u64) -> Vec<Group> {
-    let group = |_| Group {
-        items: Vec::new(),
-        since_ms: 0,
-        last_ms: 0,
-        company: Company::new(linger_ms),
-        expected: 0,
-    };
+    let group = |_| Group { items: Vec::new(), since_ms: 0, company: Company::new(linger_ms), expected: 0 };
     (0..=map.len()).map(group).collect()
 }
 

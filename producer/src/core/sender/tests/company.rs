@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
 
 const LINGER_MS: u64 = 100;
@@ -149,6 +152,23 @@ fn under_load_a_record_holds_what_comes_in_a_linger() {
         let (at_least, in_a_linger) = (sent.bids_per_record(), usize::try_from(per_s / 40).unwrap());
         assert!(at_least * 100 >= in_a_linger * 90, "{per_s}/s: {at_least} of {in_a_linger}");
         assert!(sent.requests * 10 <= lingers * 4 * 11, "{per_s}/s: {} requests", sent.requests);
+    }
+}
+
+/// Bids that come independently of each other, as those of many callers do, have gaps that no caller waits in.
+#[test]
+fn under_medium_load_as_few_records_are_sent_as_by_waiting_alone() {
+    for per_s in [320, 500, 1_000, 4_000] {
+        let seconds = 60;
+        let mut chance = StdRng::seed_from_u64(per_s);
+        // Of eight callers each bids in a millisecond or does not.
+        let mut load =
+            |_: u64, _: u64| (0..8).map(|_| u64::from(chance.random_range(0..8_000) < per_s)).sum();
+        let sent = run(as_by_default(LINGER_MS), 2, seconds * 1_000, &mut load);
+        // A record begins with a bid and leaves a linger later; the next begins a gap after that.
+        let alone = seconds * 1_000 * 4 / (LINGER_MS + 4_000 / per_s);
+        let records = u64::try_from(sent.records).unwrap();
+        assert!(records * 100 <= alone * 110, "{per_s}/s: {records} records, {alone} by waiting alone");
     }
 }
 
