@@ -5,6 +5,7 @@
 //! type are refused by name. Never sends a number through a float, and never asks what time it is.
 
 mod fields;
+mod foreign;
 mod json;
 mod moment;
 pub mod names;
@@ -16,6 +17,8 @@ mod tests;
 use std::io::Write;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::foreign::{Unreadable, objects, read_foreign};
 
 use self::fields::{amount, latency, offered, quality, same_region, time_of_id, timestamp, uuid};
 use self::json::{Malformed, Scanner};
@@ -197,18 +200,10 @@ fn read_field(
     draft: &mut Draft,
     rules: IntakeRules,
 ) -> Result<(), Refusal> {
+    if read_bid_field(name, from, draft, rules.rounding)? {
+        return Ok(());
+    }
     match name {
-        "bid_id" => set(&mut draft.bid_id, name, || Ok(BidId(uuid(name, &from.value()?)?))),
-        "slot_id" => set(&mut draft.slot_id, name, || Ok(SlotId(uuid(name, &from.value()?)?))),
-        "account_id" => set(&mut draft.account_id, name, || Ok(AccountId(uuid(name, &from.value()?)?))),
-        "amount" => {
-            let rounded = &mut draft.rounded;
-            set(&mut draft.amount, name, || amount(name, &from.value()?, rules.rounding, rounded))
-        }
-        "offered" => set(&mut draft.offered, name, || offered(&from.value()?)),
-        "latency_ms" => set(&mut draft.latency_ms, name, || latency(name, &from.value()?)),
-        "quality_score" => set(&mut draft.quality, name, || quality(name, &from.value()?)),
-        "timestamp" => set(&mut draft.event_time, name, || timestamp(name, &from.value()?)),
         "region" => set(&mut draft.region, name, || same_region(&from.value()?, rules.region)),
         "" => Err(Refusal::new("line", "has a field without a name; leave it out")),
         unknown => {
@@ -216,6 +211,30 @@ fn read_field(
             Err(Refusal::new(&name, "is no field of a bid; leave it out"))
         }
     }
+}
+
+/// Reads a field that a bid has wherever it is written, and says whether it is one; of another nothing is read.
+fn read_bid_field(
+    name: &str,
+    from: &mut Scanner<'_>,
+    draft: &mut Draft,
+    rounding: Option<Rounding>,
+) -> Result<bool, Refusal> {
+    match name {
+        "bid_id" => set(&mut draft.bid_id, name, || Ok(BidId(uuid(name, &from.value()?)?))),
+        "slot_id" => set(&mut draft.slot_id, name, || Ok(SlotId(uuid(name, &from.value()?)?))),
+        "account_id" => set(&mut draft.account_id, name, || Ok(AccountId(uuid(name, &from.value()?)?))),
+        "amount" => {
+            let rounded = &mut draft.rounded;
+            set(&mut draft.amount, name, || amount(name, &from.value()?, rounding, rounded))
+        }
+        "offered" => set(&mut draft.offered, name, || offered(&from.value()?)),
+        "latency_ms" => set(&mut draft.latency_ms, name, || latency(name, &from.value()?)),
+        "quality_score" => set(&mut draft.quality, name, || quality(name, &from.value()?)),
+        "timestamp" => set(&mut draft.event_time, name, || timestamp(name, &from.value()?)),
+        _ => return Ok(false),
+    }?;
+    Ok(true)
 }
 
 fn set<T>(

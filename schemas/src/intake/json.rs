@@ -5,6 +5,10 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
+
+use super::split::closing;
+
 /// A field's value, not yet understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
@@ -92,6 +96,25 @@ impl<'a> Scanner<'a> {
             word if is_number(word.as_bytes()) => Ok(Value::Number(word)),
             _ => Err(Malformed("has a value that is neither text nor number")),
         }
+    }
+
+    /// Where the scanner stands; [`Scanner::skip_from`] goes back there.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Passes over the value that begins there, whatever it holds.
+    pub(super) fn skip_from(&mut self, at: usize) -> Result<(), Malformed> {
+        self.at = at;
+        if !matches!(self.value()?, Value::Object | Value::Array) {
+            return Ok(());
+        }
+        let rest = self.rest();
+        let length = 1 + closing(&rest.as_bytes()[1..]).ok_or(Malformed("opens what is never closed"))?;
+        serde_json::from_str::<IgnoredAny>(&rest[..length])
+            .map_err(|_| Malformed("has a value that is no JSON"))?;
+        self.at += length;
+        Ok(())
     }
 
     fn rest(&mut self) -> &'a str {

@@ -67,7 +67,7 @@ fn is_one(value: &[u8]) -> bool {
 }
 
 /// Bytes up to and including the bracket that closes one opened before.
-fn closing(rest: &[u8]) -> Option<usize> {
+pub(super) fn closing(rest: &[u8]) -> Option<usize> {
     let (mut depth, mut at) = (1_u32, 0);
     while depth > 0 {
         match rest.get(at)? {

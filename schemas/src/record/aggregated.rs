@@ -1,4 +1,4 @@
-//! The KPL's aggregated format: magic, protobuf, MD5 of the protobuf; one bid per item.
+//! The KPL's aggregated format: magic, protobuf, MD5 of the protobuf; one bid per item, or the bids of JSON.
 //!
 //! Source: `aggregation-format.md` of the Kinesis Producer Library. A record that fails the test (magic, more than 16
 //! bytes after it, MD5, protobuf) is a plain record, whole; past the test a bad item is rejected alone. Never looks at
@@ -7,7 +7,7 @@
 use md5::{Digest, Md5};
 
 use super::protobuf::{Field, Fields, Malformed, put_bytes, put_number};
-use super::{Kind, Rejected, plain};
+use super::{Kind, Rejected, json, plain};
 use crate::bid::Bid;
 use crate::limits::BIDS_PER_RECORD_MAX;
 
@@ -128,7 +128,15 @@ pub(super) fn decode(data: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Res
         items.push(Err(Rejected::because(TOO_MANY)));
         return Ok(Kind::Aggregated);
     }
-    items.extend(tables.records.iter().map(|record| read_item(record, &tables)));
+    items.reserve_exact(tables.records.len());
+    let mut budget = json::Budget::of(data.len());
+    for record in &tables.records {
+        if !read_items(record, &tables, &mut budget, items) {
+            items.clear();
+            items.push(Err(Rejected::because(TOO_MANY)));
+            break;
+        }
+    }
     Ok(if tables.records.is_empty() { Kind::Tick } else { Kind::Aggregated })
 }
 
@@ -179,10 +187,25 @@ fn parse_record(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
     Ok(Record { key: key.ok_or(Malformed)?, hash_key, data: data.ok_or(Malformed)? })
 }
 
+/// Reads the bid of an item, or the bids of one that is JSON; false when there are more than a record may hold.
 #[inline]
-fn read_item(record: &Record<'_>, tables: &Tables<'_>) -> Result<Bid, Rejected> {
-    if record.key >= tables.keys || record.hash_key.is_some_and(|index| index >= tables.hash_keys) {
-        return Err(Rejected::because("an item's key is not in the table"));
+fn read_items(
+    record: &Record<'_>,
+    tables: &Tables<'_>,
+    budget: &mut json::Budget,
+    items: &mut Vec<Result<Bid, Rejected>>,
+) -> bool {
+    if items.len() >= BIDS_PER_RECORD_MAX {
+        return false;
     }
-    plain::decode(record.data)
+    if record.key >= tables.keys || record.hash_key.is_some_and(|index| index >= tables.hash_keys) {
+        items.push(Err(Rejected::because("an item's key is not in the table")));
+    } else if json::begins(record.data) {
+        if let Err(reason) = json::decode(record.data, budget, items) {
+            items.push(Err(Rejected::because(reason)));
+        }
+    } else {
+        items.push(plain::decode(record.data));
+    }
+    true
 }

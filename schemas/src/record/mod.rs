@@ -1,9 +1,9 @@
-//! The bytes of a stream record: three envelopes and the tick, told apart by their first bytes.
+//! The bytes of a stream record: four envelopes and the tick, told apart by their first bytes.
 //!
 //! Owns what leaves [`decode`]: every bid that comes out is valid, every one that cannot be read is a [`Rejected`]
 //! in its place, and the place is the sub-sequence number. Never looks at a partition key, a shard or a clock, never
-//! panics on input, and never allocates more than [`BIDS_PER_RECORD_MAX`] items and 20 MiB in all: columns and planes
-//! are sized by the number of bids, and everything else is borrowed from the input.
+//! panics on input, and never allocates more than [`BIDS_PER_RECORD_MAX`] items and 20 MiB in all, 21 for each MiB of
+//! gzip: columns and planes are sized by the number of bids, and everything else is borrowed from the input.
 //!
 //! The layouts are written down in `schemas/README.md` and held by `schemas/golden/`.
 
@@ -12,6 +12,7 @@ mod bits;
 mod block;
 mod column;
 mod ids;
+mod json;
 mod plain;
 mod protobuf;
 #[cfg(test)]
@@ -75,6 +76,8 @@ pub enum Kind {
     Block,
     /// The KPL format with at least one item.
     Aggregated,
+    /// Text that other programs write, or gzip of it.
+    Json,
     /// Everything else, whole: one item.
     #[default]
     Plain,
@@ -119,13 +122,16 @@ pub fn decode_into(data: &[u8], out: &mut Decoded) {
     let read = match data.first() {
         Some(&block::MARK) => block::decode(data, &mut out.items),
         Some(&aggregated::MAGIC_FIRST) => aggregated::decode(data, &mut out.items),
+        _ if json::begins(data) => {
+            json::decode(data, &mut json::Budget::of(data.len()), &mut out.items).map(|()| Kind::Json)
+        }
         _ => {
             out.items.push(plain::decode(data));
             Ok(Kind::Plain)
         }
     };
     out.kind = read.unwrap_or_else(|reason| {
-        // No plain bid begins as a block or an aggregate does.
+        // No plain bid begins as the others do.
         out.items.clear();
         out.items.push(Err(Rejected::because(reason)));
         Kind::Plain

@@ -2,6 +2,8 @@
 
 mod golden;
 
+use std::io::Write;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -69,7 +71,7 @@ fn read(data: &[u8]) -> (Kind, Vec<Bid>) {
 
 /// What every record must come to: bounded, and rejected by a reason when it is no bid.
 fn is_sound(decoded: &Decoded) -> bool {
-    let empty = matches!(decoded.kind, Kind::Tick | Kind::Block);
+    let empty = !matches!(decoded.kind, Kind::Plain);
     decoded.items.len() <= BIDS_PER_RECORD_MAX
         && (empty || !decoded.items.is_empty())
         && decoded.items.capacity() <= BIDS_PER_RECORD_MAX.next_power_of_two()
@@ -94,9 +96,19 @@ fn a_tick_holds_nothing() {
 #[test]
 fn what_is_nothing_we_know_is_one_rejected_bid() {
     let cut = &tick()[..4];
-    for data in
-        [b"".as_slice(), b"hello", b"{\"bid\":1}", &[0xB1], &[0xF3], cut, &[0xB1; 5], &[0x01], &[0; 4_096]]
-    {
+    for data in [
+        b"".as_slice(),
+        b"hello",
+        b" ",
+        &[0x1F, 0x8B],
+        &[0xEF, 0xBB, 0xBF],
+        &[0xB1],
+        &[0xF3],
+        cut,
+        &[0xB1; 5],
+        &[0x01],
+        &[0; 4_096],
+    ] {
         let decoded = decode(data);
         assert_eq!(decoded.kind, Kind::Plain, "{data:?}");
         assert!(matches!(decoded.items.as_slice(), [Err(Rejected { region: None, .. })]), "{data:?}");
@@ -193,7 +205,23 @@ fn every_reason_for_which_a_record_is_no_bids_is_told_apart() {
     };
     for (data, kind, expected) in [
         (Vec::new(), Kind::Plain, "an empty record"),
-        (b"{}".to_vec(), Kind::Plain, "not a bid of a known version"),
+        (b"hello".to_vec(), Kind::Plain, "not a bid of a known version"),
+        (b"{}".to_vec(), Kind::Json, "a json object without the fields of a bid"),
+        (b"[7]".to_vec(), Kind::Json, "json that is no object"),
+        (b"[{}".to_vec(), Kind::Json, "a json array is broken"),
+        (b" \n".to_vec(), Kind::Plain, "json without a bid"),
+        (lines(BIDS_PER_RECORD_MAX + 1), Kind::Plain, "json of more than 65536 bids"),
+        (gzip(&lines(600_000)), Kind::Plain, "gzip of far more bytes than it has"),
+        (gzip(b"{}")[..20].to_vec(), Kind::Plain, "gzip is damaged"),
+        (flipped(gzip(b"{}"), 12), Kind::Plain, "gzip is damaged"),
+        ([gzip(b"{}"), b"{}".to_vec()].concat(), Kind::Plain, "gzip is damaged"),
+        (gzip(&gzip(b"{}")), Kind::Plain, "gzip of something else than json"),
+        (gzip(&item), Kind::Plain, "gzip of something else than json"),
+        (
+            aggregated::encode_items(&[("a", None, &lines(65_536)), ("a", None, b"{}")]),
+            Kind::Aggregated,
+            "an aggregate of more than 65536 items",
+        ),
         (vec![0xF3, 0x89], Kind::Plain, "not a bid of a known version"),
         (tick()[..4].to_vec(), Kind::Plain, "an aggregate is cut short"),
         (flipped(encode_aggregated(&bids), 30), Kind::Plain, "an aggregate's checksum is wrong"),
@@ -219,6 +247,52 @@ fn every_reason_for_which_a_record_is_no_bids_is_told_apart() {
     }
 }
 
+/// So many lines that are no bids.
+fn lines(count: usize) -> Vec<u8> {
+    b"{}\n".repeat(count)
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    out.write_all(text).unwrap();
+    out.finish().unwrap()
+}
+
+/// All gzip of a record together gives no more than its bytes may, however many items it is spread over.
+#[test]
+fn what_gzip_gives_is_bounded_for_a_record_not_for_an_item() {
+    let item = gzip(&lines(20_000));
+    let items = vec![("a", None, item.as_slice()); 4];
+    let record = aggregated::encode_items(&items);
+    let whole = decode(&record).items;
+    let refused = |items: &[Result<Bid, Rejected>]| {
+        items
+            .iter()
+            .filter(|item| **item == Err(Rejected::because("gzip of far more bytes than it has")))
+            .count()
+    };
+    assert_eq!((whole.len(), refused(&whole)), (20_000 + 3, 3), "{} bytes", record.len());
+}
+
+/// One bad line or element is one rejected bid, and its neighbours count.
+#[test]
+fn json_that_is_no_bid_is_rejected_alone() {
+    let bids = golden::bids("json-1-lines");
+    let line = |bid: &Bid| {
+        let mut line = Vec::new();
+        crate::intake::to_record_line(bid, &mut line);
+        String::from_utf8(line).unwrap().trim().to_owned()
+    };
+    let [a, b] = [line(&bids[0]), line(&bids[1])];
+    for text in [format!("{a}\n{{\"bid_id\":\n{b}\n"), format!("[{a},{{\"bid_id\":7}},{b}]")] {
+        for data in [text.clone().into_bytes(), gzip(text.as_bytes())] {
+            let items = decode(&data).items;
+            assert_eq!((items[0], items[2], items.len()), (Ok(bids[0]), Ok(bids[1]), 3), "{text}");
+            assert!(items[1].is_err());
+        }
+    }
+}
+
 #[test]
 fn numbers_that_no_bid_may_have_keep_their_region() {
     let mut data = encode_plain(&golden::bids("plain-1")[0]);
@@ -237,6 +311,13 @@ proptest! {
     #[test]
     fn an_aggregate_comes_back_in_its_order(bids in vec(any_bid(), 1..20)) {
         prop_assert_eq!(read(&encode_aggregated(&bids)), (Kind::Aggregated, bids));
+    }
+
+    #[test]
+    fn bids_in_lines_come_back(bids in vec(any_bid(), 1..20), packed: bool) {
+        let mut text = Vec::new();
+        bids.iter().for_each(|bid| crate::intake::to_record_line(bid, &mut text));
+        prop_assert_eq!(read(&if packed { gzip(&text) } else { text }), (Kind::Json, bids));
     }
 
     #[test]

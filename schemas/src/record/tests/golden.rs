@@ -72,6 +72,15 @@ fn a_tick_has_these_bytes() {
     assert_eq!(golden[..7], [0xF3, 0x89, 0x9A, 0xC2, 0x0A, 0x01, 0x61]);
 }
 
+/// Written by hand as other programs write them: numbers and blanks of theirs, Fluent Bit's and Vector's own fields.
+#[test]
+fn json_of_other_programs_reads_as_these_bids() {
+    for name in ["1", "1-lines", "1-array", "1-gzip", "1-fluent-bit", "1-vector"] {
+        reads(&format!("json-{name}"), Kind::Json);
+    }
+    reads("json-1-items", Kind::Aggregated);
+}
+
 /// Made by the KPL's own rules, not by us.
 #[test]
 fn foreign_items_have_these_bytes() {
