@@ -262,6 +262,7 @@ impl Fleet {
         let rows = shared.leases.all(service.latest).await;
         let read = rows.map_err(|failure| Trouble::Call { with: With::Leases, failure })?;
         let shards = shared.stream.shards().await.map_err(on_stream)?;
+        shared.samples.on_shards(&shards);
         let kept = shared.stream.kept().await;
         if let Some(managed) = shared.stream.managed() {
             return Err(Trouble::Final(managed.into()));

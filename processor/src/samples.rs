@@ -3,24 +3,32 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use schemas::ids::{Region, SequenceNumber, ShardId};
+use schemas::hash::{HashKey, HashRange};
+use schemas::ids::{Region, SequenceNumber, ShardId, SlotId};
 
-use crate::core::{Judged, Sample};
+use crate::core::lease::Listed;
+use crate::core::{Judged, Refused, Sample};
 
 /// Lines per period.
 const LINES: u32 = 5;
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// What whoever writes records of their own gets wrong first.
+const STRAY: &str = "the shard does not own the slot; the partition key of a record must be its slot's UUID in lower case, \
+                     or lie in the slot's shard by its MD5";
 
 /// Which refused bids are logged.
 #[derive(Debug)]
 pub(crate) struct Samples {
     started: Instant,
     rate: Mutex<Rate>,
+    /// The open shards, as they were listed last.
+    owners: Mutex<Vec<(HashRange, ShardId)>>,
 }
 
 impl Default for Samples {
     fn default() -> Self {
-        Self { started: Instant::now(), rate: Mutex::default() }
+        Self { started: Instant::now(), rate: Mutex::default(), owners: Mutex::default() }
     }
 }
 
@@ -49,6 +57,20 @@ impl Rate {
 }
 
 impl Samples {
+    /// Takes the shards as the stream lists them.
+    pub(crate) fn on_shards(&self, shards: &[Listed]) {
+        let open = shards.iter().filter(|shard| shard.is_open);
+        let owners = open.map(|shard| (shard.range, shard.shard_id.clone())).collect();
+        *self.owners.lock().expect("no holder panics") = owners;
+    }
+
+    /// Which open shard owns a slot; none before the shards were listed.
+    fn owner(&self, slot: &SlotId) -> Option<ShardId> {
+        let hash = HashKey::of_slot(slot);
+        let owners = self.owners.lock().expect("no holder panics");
+        owners.iter().find(|(range, _)| range.owns(hash)).map(|(_, shard)| shard.clone())
+    }
+
     /// Logs the first refused bid of a record, or its first duplicate, or only counts that it was not logged; the
     /// others are counted.
     pub(crate) fn on_refused(&self, shard_id: &ShardId, sequence: &SequenceNumber, judged: &Judged) {
@@ -58,7 +80,11 @@ impl Samples {
             rate.on_refused(judged.refused() + judged.duplicates, self.started.elapsed())
         };
         let Some(not_logged) = line else { return };
-        tracing::warn!(%shard_id, %sequence, sub_sequence, refused, %region, reason, not_logged, "bid refused");
+        let slot =
+            judged.sample.filter(|sample| sample.refused == Refused::Stray).and_then(|sample| sample.slot);
+        let owner = slot.and_then(|slot| self.owner(&slot)).map(tracing::field::display);
+        let slot = slot.map(tracing::field::display);
+        tracing::warn!(%shard_id, %sequence, sub_sequence, refused, %region, reason, slot, owner, not_logged, "bid refused");
     }
 }
 
@@ -66,21 +92,23 @@ impl Samples {
 /// it.
 fn first(judged: &Judged) -> Option<(&'static str, Region, u32, &'static str)> {
     let duplicate = || judged.copy.map(|(sub_sequence, region)| ("duplicate", region, sub_sequence, ""));
-    let told = |sample: Sample| (sample.refused.as_str(), sample.region, sample.sub_sequence, sample.reason);
+    let told = |sample: Sample| {
+        let reason = if sample.refused == Refused::Stray { STRAY } else { sample.reason };
+        (sample.refused.as_str(), sample.region, sample.sub_sequence, reason)
+    };
     judged.sample.map(told).or_else(duplicate)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Refused;
 
     #[test]
     fn a_duplicate_stands_for_a_record_in_which_nothing_was_refused() {
         let region: Region = "eu-west-1".parse().unwrap();
         let copied = Judged { duplicates: 2, copy: Some((7, region)), ..Judged::default() };
         assert_eq!(first(&copied), Some(("duplicate", region, 7, "")));
-        let sample = Sample { refused: Refused::Late, region, sub_sequence: 9, reason: "" };
+        let sample = Sample { refused: Refused::Late, region, sub_sequence: 9, slot: None, reason: "" };
         assert_eq!(first(&Judged { sample: Some(sample), ..copied }), Some(("late", region, 9, "")));
         assert_eq!(first(&Judged { counted: 3, ..Judged::default() }), None);
     }

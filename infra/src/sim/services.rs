@@ -3,6 +3,7 @@
 use schemas::attr::{Attr, Attrs};
 use schemas::bid::Bid;
 use schemas::ids::ShardId;
+use schemas::intake::to_record_line;
 use schemas::record::{encode_block, tick};
 
 use super::call::{Answer, Call, Life, Reply, Trouble};
@@ -98,6 +99,12 @@ impl Services {
             Foreign::Tick => tick(),
             Foreign::Stray => encode_block(bids),
             Foreign::Empty => Vec::new(),
+            Foreign::Json => {
+                let mut lines = Vec::new();
+                bids.iter().for_each(|bid| to_record_line(bid, &mut lines));
+                lines.extend_from_slice(b"{\"not\":\"a bid\"}\n");
+                lines
+            }
         };
         let key = bids.first().map(|bid| bid.slot_id.to_string()).unwrap_or_default();
         self.stream.append((&key, &data), None, moment, &mut self.checker);

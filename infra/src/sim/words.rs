@@ -85,6 +85,8 @@ words!(
         Stray = "stray",
         /// An empty record.
         Empty = "empty",
+        /// Lines of JSON, one of which is no bid.
+        Json = "json",
     }
 );
 

@@ -3,6 +3,7 @@
 mod altered;
 mod clock;
 mod distribution;
+mod json;
 mod process;
 mod promises;
 mod proxy;

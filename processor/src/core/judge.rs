@@ -58,6 +58,8 @@ pub struct Sample {
     pub region: Region,
     /// Its place in the record.
     pub sub_sequence: u32,
+    /// Its slot, when it is a valid bid.
+    pub slot: Option<SlotId>,
     /// What is wrong with it, when it is not a valid bid.
     pub reason: &'static str,
 }
@@ -68,7 +70,8 @@ impl Sample {
             Ok(bid) => (bid.region, ""),
             Err(rejected) => (rejected.region.unwrap_or(Region::UNREADABLE), rejected.reason),
         };
-        Self { refused, region, sub_sequence, reason }
+        let slot = item.as_ref().ok().map(|bid| bid.slot_id);
+        Self { refused, region, sub_sequence, slot, reason }
     }
 }
 
