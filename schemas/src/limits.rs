@@ -37,13 +37,19 @@ pub const BIDS_PER_RECORD_MAX: usize = 65_536;
 /// repeated some 15.
 pub const INFLATED_PER_BYTE: usize = 20;
 /// Bytes that gzip of any record may give.
-pub const INFLATED_BYTES_MIN: usize = 65_536;
+pub const INFLATED_BYTES_MIN: usize = 4_096;
+/// Bids that a block may hold however few bytes it has: as many as our producers put into a record. A larger one has a
+/// byte for each, of which honest ones need 13. A shard takes 1,000 records a second, so this bounds what it may cost.
+pub const BLOCK_BIDS_FREE: usize = 6_000;
 /// Buckets of the outbox index: one index key serves 1,000 writes a second, and these are spread over 64.
 pub const OUTBOX_BUCKETS: u32 = 16;
 /// Sub-buckets by slot within a bucket.
 pub const OUTBOX_SUBS: u32 = 4;
 /// How many regions an aggregate names: with codes as long as they may be, its item stays far below the largest.
 pub const AGGREGATE_REGIONS_MAX: usize = 256;
+/// How many regions the totals of one shard and window name, each by an item of its own. Whoever writes to the stream
+/// chooses the codes; AWS has fewer.
+pub const TOTALS_REGIONS_MAX: usize = 64;
 /// Most accounts of one auction whose bids are looked at in the log behind its item's candidates. All their rows are
 /// read by one statement, whose keys are 16 bytes each.
 pub const LOG_ACCOUNTS_MAX: u64 = 50_000;

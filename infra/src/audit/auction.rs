@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use schemas::bid::Bid;
 use schemas::ids::{AccountId, BidId, Region, SequenceNumber, ShardId, SlotId};
-use schemas::item::{Aggregate, Candidate, GeometryItem, RegionStats, State};
-use schemas::limits::AGGREGATE_REGIONS_MAX;
+use schemas::item::{Aggregate, Candidate, GeometryItem, RegionStats, RegionTotals, State};
+use schemas::limits::{AGGREGATE_REGIONS_MAX, TOTALS_REGIONS_MAX};
 use schemas::money::Money;
 use schemas::time::Millis;
 
@@ -109,6 +109,33 @@ pub(super) fn name_regions(auction: &Auction, agreed: &GeometryItem, aggregate: 
     ranked.sort_by(|a, b| better(agreed, &a.bid, &b.bid));
     aggregate.regions =
         regions(&ranked, |region| if named.contains(&region) { region } else { Region::OTHERS });
+}
+
+/// The totals of a shard and window as they are written: the busiest by name, the others in one.
+pub(super) fn name_totals(mut totals: Vec<RegionTotals>) -> Vec<RegionTotals> {
+    if totals.len() <= TOTALS_REGIONS_MAX {
+        return totals;
+    }
+    let met = |one: &RegionTotals| {
+        [one.bids, one.late, one.early, one.stray, one.duplicates, one.rejected].into_iter().sum::<u64>()
+    };
+    totals.sort_by(|a, b| met(b).cmp(&met(a)).then_with(|| a.region.cmp(&b.region)));
+    let rest = totals.split_off(TOTALS_REGIONS_MAX - 1);
+    let mut others = RegionTotals { region: Region::OTHERS, ..rest[0].clone() };
+    for one in &rest[1..] {
+        others.bids += one.bids;
+        others.amount_sum.0 += one.amount_sum.0;
+        others.amount_max = others.amount_max.max(one.amount_max);
+        others.top_ranked += one.top_ranked;
+        others.latency_ms_sum += one.latency_ms_sum;
+        others.late += one.late;
+        others.early += one.early;
+        others.stray += one.stray;
+        others.duplicates += one.duplicates;
+        others.rejected += one.rejected;
+    }
+    totals.push(others);
+    totals
 }
 
 /// A length as the items count.

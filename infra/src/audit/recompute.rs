@@ -15,7 +15,7 @@ use schemas::money::Money;
 use schemas::time::Millis;
 
 use super::ahead::{Ahead, ClockAhead};
-use super::auction::{Auction, Counted, Place, name_regions};
+use super::auction::{Auction, Counted, Place, name_regions, name_totals};
 use super::log::{Log, Record, Shard, hash_of, passed, ttl_of, window_of};
 
 /// What the log says about a window.
@@ -273,10 +273,15 @@ impl Reading {
 
     /// Leaves the shard at its tip, or at its end when it is closed.
     pub fn end(self, all: &mut Recomputed, ended: bool) {
-        for ((window, region), totals) in self.totals {
+        let mut by_window: BTreeMap<Millis, Vec<RegionTotals>> = BTreeMap::new();
+        for ((window, _), totals) in self.totals {
+            by_window.entry(window).or_default().push(totals);
+        }
+        for (window, totals) in by_window {
             let written = ended || passed(&all.agreed, window, self.clock);
             if written && !self.edge.cuts(window) {
-                all.totals.insert((region, window, self.shard.id.clone()), totals);
+                let named = name_totals(totals).into_iter();
+                all.totals.extend(named.map(|one| ((one.region, window, self.shard.id.clone()), one)));
             }
         }
         let Shard { id, first, last, .. } = self.shard;

@@ -11,7 +11,7 @@ use schemas::time::Millis;
 
 use super::auction::Auction;
 use super::book::BidEvents;
-use super::regions::name_busiest;
+use super::regions::{name_busiest, name_busiest_totals};
 use super::window::Window;
 
 /// What a closed window leaves, to be made durable before any checkpoint that passes it.
@@ -23,7 +23,7 @@ pub struct Closed {
     pub window_start: Millis,
     /// One item per auction, by slot.
     pub aggregates: Vec<Aggregate>,
-    /// One item per region.
+    /// One item per region, at most [`TOTALS_REGIONS_MAX`](schemas::limits::TOTALS_REGIONS_MAX).
     pub totals: Vec<RegionTotals>,
     /// The busiest slots, when there was a bid.
     pub hot: Option<HotSlots>,
@@ -79,6 +79,7 @@ impl Closer<'_> {
             }
             aggregates.push(aggregate);
         }
+        name_busiest_totals(&mut totals.by_region);
         let events = match self.events {
             BidEvents::None => Vec::new(),
             BidEvents::Best => auctions

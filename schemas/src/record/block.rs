@@ -16,7 +16,7 @@ use super::plain::Values;
 use super::{Kind, Rejected};
 use crate::bid::Bid;
 use crate::ids::{AccountId, Region};
-use crate::limits::BIDS_PER_RECORD_MAX;
+use crate::limits::{BIDS_PER_RECORD_MAX, BLOCK_BIDS_FREE};
 
 /// The first byte of a block of version 1.
 pub(super) const MARK: u8 = 0xB1;
@@ -25,6 +25,7 @@ const HEAD_BYTES: usize = 5;
 const COMMA: char = ',';
 /// The limit is [`BIDS_PER_RECORD_MAX`].
 const TOO_MANY: &str = "a block of more than 65536 bids";
+const DENSE: Broken = Broken("a block of far more bids than it has bytes");
 const UNEVEN: Broken = Broken("the bids of a block's slots are not its bids");
 
 /// What a block holds, in the order in which it is stored. Columns have one value per bid unless it says otherwise.
@@ -171,6 +172,9 @@ fn read(bytes: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Result<(), Brok
     }
     if bids > BIDS_PER_RECORD_MAX {
         return Err(Broken(TOO_MANY));
+    }
+    if bids > BLOCK_BIDS_FREE.max(bytes.len()) {
+        return Err(DENSE);
     }
     if slots > bids || accounts > bids {
         return Err(Broken("a block has more slots or accounts than bids"));

@@ -141,6 +141,9 @@ pub fn decode_into(data: &[u8], out: &mut Decoded) {
 /// Columns of at most [`BIDS_PER_RECORD_MAX`] bids. The order between bids is not kept: they come out by slot, then
 /// event time, then bid id.
 ///
+/// More than [`BLOCK_BIDS_FREE`](crate::limits::BLOCK_BIDS_FREE) bids are read again only when they come to a byte each,
+/// as bids with ids of their own do; smaller blocks always are.
+///
 /// # Panics
 /// On more than [`BIDS_PER_RECORD_MAX`] bids.
 #[must_use]

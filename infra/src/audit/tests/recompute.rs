@@ -103,7 +103,12 @@ fn an_auction_of_more_regions_than_an_item_names_keeps_the_busiest_and_adds_up_t
     assert_eq!((others.bids, others.amount_sum), (45, Money((246..=290).sum())));
     assert_eq!((others.latency_ms_sum, others.latency_ms_max), ((245..290).sum(), 289));
     assert_eq!((others.amount_max.units(), others.best.region), (290, region("r289")));
-    assert_eq!(all.totals.len(), 300, "totals know every region");
+    let named: Vec<String> = all.totals.keys().map(|(region, ..)| region.to_string()).collect();
+    let busiest = (0..53).chain(290..300).map(|n| format!("r{n:03}"));
+    assert_eq!(named, std::iter::once("*".to_owned()).chain(busiest).collect::<Vec<_>>());
+    let others = &all.totals[&(Region::OTHERS, Millis(0), id("s"))];
+    let amounts = (53..290).map(|n| n + 1).sum();
+    assert_eq!((others.bids, others.amount_sum, others.top_ranked), (237, Money(amounts), 0));
 }
 
 #[test]

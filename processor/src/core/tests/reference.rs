@@ -83,13 +83,46 @@ pub(in crate::core) fn recompute(shards: &[Shard], agreed: &GeometryItem) -> Tab
                 read(&rules, (shard, stored, sub), item.as_ref().ok(), clock, (&mut open, &mut totals));
             }
         }
-        for total in totals.values() {
+        for total in written(&totals) {
             let item = total.to_attrs();
             items.insert(key(&item), item);
         }
         left.push((clock, open));
     }
     items
+}
+
+/// The totals of each window: the 63 busiest regions and all others together, when there are more than 64.
+fn written(totals: &Totals) -> Vec<RegionTotals> {
+    let met =
+        |one: &RegionTotals| one.rejected + one.bids + one.late + one.duplicates + one.early + one.stray;
+    let mut out = Vec::new();
+    let windows: BTreeSet<u64> = totals.keys().map(|(window, _)| *window).collect();
+    for window in windows {
+        let mut all: Vec<RegionTotals> =
+            totals.iter().filter(|((at, _), _)| *at == window).map(|(_, one)| one.clone()).collect();
+        all.sort_by_key(|one| (std::cmp::Reverse(met(one)), one.region));
+        if all.len() > 64 {
+            let others = all.split_off(63);
+            let sum = |part: fn(&RegionTotals) -> u64| others.iter().map(part).sum::<u64>();
+            out.push(RegionTotals {
+                region: Region::OTHERS,
+                bids: sum(|one| one.bids),
+                amount_sum: Money(others.iter().map(|one| one.amount_sum.0).sum()),
+                amount_max: others.iter().filter_map(|one| one.amount_max).max(),
+                top_ranked: sum(|one| one.top_ranked),
+                latency_ms_sum: sum(|one| one.latency_ms_sum),
+                late: sum(|one| one.late),
+                early: sum(|one| one.early),
+                stray: sum(|one| one.stray),
+                duplicates: sum(|one| one.duplicates),
+                rejected: sum(|one| one.rejected),
+                ..others[0].clone()
+            });
+        }
+        out.extend(all);
+    }
+    out
 }
 
 fn read<'a>(
