@@ -7,5 +7,4 @@ pub mod dsql;
 pub mod dynamodb;
 mod inode;
 pub mod kinesis;
-mod origin;
 pub mod postgres;

@@ -11,7 +11,7 @@ const TOKEN: &str = "a-token-of-some-length";
 /// The head of an answer, in lower case but for its status line's end, and the body.
 fn ask(address: &str, line: &str, authorization: &str) -> (String, String) {
     let mut socket = TcpStream::connect(address).unwrap();
-    let request = format!("{line} HTTP/1.1\r\nhost: it\r\nconnection: close\r\n{authorization}\r\n");
+    let request = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{authorization}\r\n");
     socket.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
@@ -67,9 +67,30 @@ fn every_stage_tells_its_health_to_all_and_its_metrics_to_who_brings_the_token()
                 "{stage}: {head}"
             );
         }
+        refuses_pages_of_browsers(stage, &address);
         keeps_silent_connections(stage, &address);
     }
     running.into_iter().for_each(|stage| stage.kill());
+}
+
+/// A page may send requests to loopback, by its own origin or by a name that leads here.
+fn refuses_pages_of_browsers(stage: &str, address: &str) {
+    let port = address.rsplit(':').next().unwrap();
+    for (line, headers) in [
+        ("GET /health", "origin: https://page.example\r\n".to_owned()),
+        ("GET /metrics", "origin: null\r\n".to_owned()),
+        (
+            "OPTIONS /v1/bids",
+            "origin: http://localhost:1\r\naccess-control-request-method: POST\r\n".to_owned(),
+        ),
+        ("POST /v1/bids", format!("origin: http://127.0.0.1:1{port}\r\ncontent-length: 0\r\n")),
+        ("GET /health", "host: page.example\r\n".to_owned()),
+    ] {
+        let (head, body) = ask(address, line, &headers);
+        assert!(head.starts_with("http/1.1 403 "), "{stage} {line} {headers}: {head}");
+        assert!(!head.contains("access-control-allow"), "{stage} {line}: {head}");
+        assert!(body.contains("is for programs on"), "{stage} {line}: {body}");
+    }
 }
 
 /// A balancer's connection outlives a silence that is longer than a request's head may take.
@@ -78,7 +99,7 @@ fn keeps_silent_connections(stage: &str, address: &str) {
     let began = Instant::now();
     for silence in [0, 11] {
         std::thread::sleep(Duration::from_secs(silence));
-        let asked = socket.write_all(b"HEAD /health HTTP/1.1\r\nhost: it\r\n\r\n");
+        let asked = socket.write_all(b"HEAD /health HTTP/1.1\r\nhost: localhost\r\n\r\n");
         let (mut answer, mut part) = (String::new(), [0; 512]);
         while asked.is_ok() && !answer.ends_with("\r\n\r\n") {
             let count = socket.read(&mut part).unwrap_or_default();

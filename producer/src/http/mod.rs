@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use runtime::bearer::Token;
 use runtime::connection;
+use runtime::origin::Reach;
 use runtime::shutdown::Shutdown;
 use schemas::intake::IntakeRules;
 use schemas::intake::names::Names;
@@ -75,6 +76,7 @@ pub struct Door {
     /// What seats, tags and impressions stand for, as it is known now.
     names: watch::Receiver<Arc<Names>>,
     token: Option<Token>,
+    reach: Reach,
     handle: Handle,
     body_bytes_max: usize,
     patience: Patience,
@@ -108,6 +110,7 @@ impl Door {
             rules,
             names,
             token,
+            reach: Reach::of(Some(listen.address)),
             handle,
             body_bytes_max: listen.body_bytes_max,
             patience: listen.patience,
@@ -169,7 +172,8 @@ async fn connection(socket: TcpStream, door: Arc<Door>, [asked, ended]: [Shutdow
             () = ended.wait() => {}
         }
     };
-    let served = connection::serve(socket, connection::Patience { head, keep_alive }, answer, stop);
+    let patience = connection::Patience { head, keep_alive, takes: connection::TAKES_WITHIN };
+    let served = connection::serve(socket, patience, answer, stop);
     if let Err(error) = served.await {
         tracing::debug!(%error, "connection ended");
     }

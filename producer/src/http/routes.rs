@@ -48,6 +48,7 @@ pub(super) async fn answer(door: Arc<Door>, request: Request<Incoming>) -> Answe
 }
 
 async fn route(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answered, Problem> {
+    door.reach.check(&request).map_err(|reason| Problem::new(StatusCode::FORBIDDEN, reason))?;
     let allowed = match way {
         Way::Bids | Way::OpenRtb => "POST",
         // What HEAD would bring is left out by the connection.

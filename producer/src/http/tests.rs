@@ -39,6 +39,7 @@ async fn open_for(
         rules: IntakeRules { region: "eu-central-1".parse().unwrap(), rounding: None },
         names: watch::channel(Arc::default()).1,
         token: token.map(|token| Token::new(token.as_bytes(), "it").unwrap()),
+        reach: Reach::of(Some(listen.address)),
         handle,
         body_bytes_max: listen.body_bytes_max,
         patience,
@@ -66,11 +67,11 @@ async fn said(address: SocketAddr, text: &str) -> String {
 #[tokio::test]
 async fn a_head_that_does_not_come_in_time_ends_its_connection() {
     let (address, _trigger, _source) = open(Patience { head: SHORT, keep_alive: SHORT, body: LONG }, 8).await;
-    for half in ["", "POST /v1/bids HTTP/1.1\r\nhost: edge\r\n"] {
+    for half in ["", "POST /v1/bids HTTP/1.1\r\nhost: localhost\r\n"] {
         let answer = said(address, half).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
     }
-    let between = said(address, "GET /health HTTP/1.1\r\nhost: edge\r\n\r\n").await;
+    let between = said(address, "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(
         between.starts_with("HTTP/1.1 200"),
         "silence after an answer ends the connection too: {between}"
@@ -82,7 +83,7 @@ async fn a_body_that_does_not_come_in_time_is_408_and_gives_back_its_memory() {
     let (address, _trigger, _source) = open(Patience { head: LONG, keep_alive: LONG, body: SHORT }, 8).await;
     let kind = "content-type: application/x-ndjson";
     let half = format!(
-        "POST /v1/bids HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n{kind}\r\ncontent-length: 65536\r\n\r\n{{"
+        "POST /v1/bids HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{kind}\r\ncontent-length: 65536\r\n\r\n{{"
     );
     // The buffer has room for sixteen such bodies at once.
     for _ in 0..20 {
@@ -95,7 +96,7 @@ async fn a_body_that_does_not_come_in_time_is_408_and_gives_back_its_memory() {
 async fn beyond_the_most_connections_a_caller_waits_until_one_ends() {
     let (address, _trigger, _source) = open(Patience { head: SHORT, keep_alive: SHORT, body: LONG }, 1).await;
     let silent = TcpStream::connect(address).await.unwrap();
-    let answer = said(address, "GET /health HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n").await;
+    let answer = said(address, "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let ended = std::io::Read::read(&mut silent.into_std().unwrap(), &mut [0]);
     assert_eq!(ended.ok(), Some(0), "answered only after the other connection was ended");
@@ -107,7 +108,7 @@ async fn who_brings_no_token_sees_of_health_its_status_and_nothing_else() {
     let patience = Patience { head: LONG, keep_alive: LONG, body: LONG };
     let (address, _trigger, _source) = open_for(Some(token), patience, 8).await;
     let ask = async |line: &str, more: &str| {
-        said(address, &format!("{line} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n{more}\r\n")).await
+        said(address, &format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}\r\n")).await
     };
     let right = format!("authorization: bEaReR {token}\r\n");
     for (more, metrics) in [("", 401), ("authorization: Bearer 0123456789abcdeF\r\n", 401), (&right, 200)] {

@@ -1,4 +1,5 @@
-//! One HTTP/1.1 connection with its bounds: a request's head comes in time, and silence between requests ends.
+//! One HTTP/1.1 connection with its bounds: a request's head comes in time, an answer is taken in time, silence between
+//! requests ends, and so does a connection of very many requests.
 //!
 //! The two are told apart, which hyper does not do: a head that comes byte by byte holds a connection for seconds, while
 //! a balancer may keep one that is idle for a minute. What happens to a request is the caller's; so is the time for its
@@ -6,13 +7,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -31,6 +33,12 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// on its way, so this is longer.
 pub const KEEP_ALIVE_S: u32 = 75;
 
+/// How long a client may take no byte of its answers, unless told otherwise.
+pub const TAKES_WITHIN: Duration = Duration::from_secs(10);
+/// Requests of one connection; the answer to the last says so. A caller that sends thousands a second connects anew every
+/// few seconds, which costs it nothing, and all callers come to a producer that was restarted behind a balancer.
+const REQUESTS_MAX: u32 = 10_000;
+
 /// How long a client may be silent.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -38,6 +46,8 @@ pub struct Patience {
     pub head: Duration,
     /// Between an answer and the first byte of the next request.
     pub keep_alive: Duration,
+    /// Without taking a byte of an answer that is there for it.
+    pub takes: Duration,
 }
 
 /// Answers requests until the client or its silence ends the connection. After `stop` the request under way is the last.
@@ -64,9 +74,14 @@ where
     let service = service_fn(move |request| {
         bound.enter(Phase::Request);
         let (answered, bound, kept) = (answer(request), Arc::clone(&bound), kept.clone());
+        let is_last = bound.requests.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS_MAX;
         async move {
             let mut response = answered.await;
-            response.headers_mut().insert(KEEP_ALIVE, kept);
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            } else {
+                response.headers_mut().insert(KEEP_ALIVE, kept);
+            }
             bound.enter(Phase::Idle);
             Ok::<_, Infallible>(response)
         }
@@ -104,12 +119,17 @@ enum Phase {
 struct Bound {
     patience: Patience,
     now: Mutex<(Phase, Instant)>,
+    /// Since when the client takes nothing of what it asked for.
+    stalled: Mutex<Option<Instant>>,
     changed: Notify,
+    requests: AtomicU32,
 }
 
 impl Bound {
     fn new(patience: Patience) -> Self {
-        Self { patience, now: Mutex::new((Phase::Head, Instant::now())), changed: Notify::new() }
+        let now = Mutex::new((Phase::Head, Instant::now()));
+        let (stalled, requests) = (Mutex::default(), AtomicU32::default());
+        Self { patience, now, stalled, changed: Notify::new(), requests }
     }
 
     fn enter(&self, phase: Phase) {
@@ -125,27 +145,48 @@ impl Bound {
         }
     }
 
-    /// Waits until a phase has lasted too long.
+    /// Takes into account what became of an attempt to write.
+    fn on_write<T>(&self, written: &Poll<T>) {
+        let mut stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.is_ready() {
+            *stalled = None;
+        } else if stalled.is_none() {
+            *stalled = Some(Instant::now());
+            self.changed.notify_one();
+        }
+    }
+
+    /// When the connection ends, as things are.
+    fn due(&self) -> Option<Instant> {
+        let (phase, since) = *self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = match phase {
+            Phase::Head => Some(since + self.patience.head),
+            Phase::Idle => Some(since + self.patience.keep_alive),
+            Phase::Request => None,
+        };
+        let stalled = *self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.into_iter().chain(stalled.map(|since| since + self.patience.takes)).min()
+    }
+
+    /// Waits until the client has been silent, or has taken nothing, for too long.
     async fn ends(&self) {
         loop {
-            let (phase, since) = *self.now.lock().unwrap_or_else(PoisonError::into_inner);
-            let most = match phase {
-                Phase::Head => self.patience.head,
-                Phase::Idle => self.patience.keep_alive,
-                Phase::Request => {
-                    self.changed.notified().await;
-                    continue;
-                }
+            let Some(due) = self.due() else {
+                self.changed.notified().await;
+                continue;
             };
             tokio::select! {
                 () = self.changed.notified() => {}
-                () = tokio::time::sleep_until(since + most) => return,
+                // It may have been put off meanwhile.
+                () = tokio::time::sleep_until(due) => if self.due().is_some_and(|due| due <= Instant::now()) {
+                    return;
+                },
             }
         }
     }
 }
 
-/// A socket that tells when bytes come.
+/// A socket that tells when bytes come, and when none can be sent.
 #[derive(Debug)]
 struct Watched {
     socket: TcpStream,
@@ -173,7 +214,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.bound.on_write(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -193,7 +236,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         parts: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, parts)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
+        self.bound.on_write(&written);
+        written
     }
 }
 
@@ -208,6 +253,13 @@ mod tests {
     /// When a test gives up.
     const DEADLINE: Duration = Duration::from_secs(60);
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: it\r\n\r\n";
+
+    /// As patient as it gets.
+    const LONG: Patience = Patience {
+        head: DEADLINE.saturating_mul(2),
+        keep_alive: DEADLINE.saturating_mul(2),
+        takes: DEADLINE.saturating_mul(2),
+    };
 
     async fn connected(patience: Patience) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -241,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn silence_between_requests_may_be_longer_than_a_head_takes() {
-        let mut client = connected(Patience { head: SHORT, keep_alive: DEADLINE * 2 }).await;
+        let mut client = connected(Patience { head: SHORT, ..LONG }).await;
         for _ in 0..3 {
             client.write_all(REQUEST).await.unwrap();
             let answer = answered(&mut client).await;
@@ -252,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn silence_ends_a_connection_after_its_time() {
-        let mut client = connected(Patience { head: DEADLINE * 2, keep_alive: SHORT }).await;
+        let mut client = connected(Patience { keep_alive: SHORT, ..LONG }).await;
         client.write_all(REQUEST).await.unwrap();
         answered(&mut client).await;
         ended(&mut client).await;
@@ -261,7 +313,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_that_comes_byte_by_byte_ends_its_connection_however_long_silence_may_be() {
         for answered_before in [0, 1] {
-            let mut client = connected(Patience { head: SHORT * 4, keep_alive: DEADLINE * 2 }).await;
+            let mut client = connected(Patience { head: SHORT * 4, ..LONG }).await;
             for _ in 0..answered_before {
                 client.write_all(REQUEST).await.unwrap();
                 answered(&mut client).await;
@@ -284,8 +336,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_asks_and_never_takes_the_answers_is_cut() {
+        let client = connected(Patience { takes: SHORT * 4, ..LONG }).await;
+        let (mut reads, mut writes) = client.into_split();
+        let asks = async {
+            let many = REQUEST.repeat(1_000);
+            while writes.write_all(&many).await.is_ok() {}
+        };
+        tokio::time::timeout(DEADLINE, asks).await.expect("the connection is ended in time");
+        // What was in the buffers comes, then no more.
+        let mut left = Vec::new();
+        let _ = tokio::time::timeout(DEADLINE, reads.read_to_end(&mut left)).await.expect("an end");
+    }
+
+    #[tokio::test]
+    async fn who_takes_its_answers_slowly_is_not() {
+        let mut client = connected(Patience { takes: SHORT * 4, ..LONG }).await;
+        for _ in 0..3 {
+            client.write_all(&REQUEST.repeat(50)).await.unwrap();
+            tokio::time::sleep(SHORT * 6).await;
+            let mut taken = 0;
+            while taken < 50 {
+                let mut part = [0; 1_024];
+                let count = tokio::time::timeout(DEADLINE, client.read(&mut part)).await.unwrap().unwrap();
+                assert!(count > 0, "the connection was ended");
+                taken += part[..count].windows(6).filter(|window| *window == b"\r\n\r\nok").count();
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_of_very_many_requests_is_told_to_end() {
+        let mut client = connected(LONG).await;
+        for request in 1..=REQUESTS_MAX {
+            client.write_all(REQUEST).await.unwrap();
+            let answer = answered(&mut client).await;
+            assert_eq!(answer.contains("connection: close"), request == REQUESTS_MAX, "{request}: {answer}");
+        }
+        ended(&mut client).await;
+    }
+
+    #[tokio::test]
     async fn a_client_that_says_nothing_at_all_has_the_time_of_a_head() {
-        let mut client = connected(Patience { head: SHORT, keep_alive: DEADLINE * 2 }).await;
+        let mut client = connected(Patience { head: SHORT, ..LONG }).await;
         ended(&mut client).await;
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /metrics` in Prometheus' text form and `GET /health`, on loopback unless told otherwise.
 //!
 //! Whoever listens beyond loopback gives a token, and every request must bring it as `Authorization: Bearer TOKEN`, but
-//! one for health, whose status alone is told without. Nothing can be changed through this door, and no body is read.
+//! one for health, whose status alone is told without. On loopback no page of a browser is answered. Nothing can be changed through this door, and no body is read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::bearer::{self, Token, TokenError};
 use crate::connection::{self, Patience};
+use crate::origin::Reach;
 use crate::shutdown::Shutdown;
 
 /// Connections at once: scrapers, some people, and the nodes of a balancer, each of which keeps its own.
@@ -96,6 +97,7 @@ impl Door {
     /// Serves until the stop.
     pub async fn run(self, exposed: Arc<Exposed>, shutdown: Shutdown) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let reach = Reach::of(self.listener.local_addr().ok());
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -111,20 +113,32 @@ impl Door {
             let shutdown = shutdown.clone();
             tokio::spawn(async move {
                 let most = CONNECTION_MAX + ANSWER_WITHIN;
-                let _ = tokio::time::timeout(most, serve(socket, exposed, token, shutdown)).await;
+                let _ = tokio::time::timeout(most, serve(socket, (exposed, token), reach, shutdown)).await;
                 drop(place);
             });
         }
     }
 }
 
-async fn serve(socket: TcpStream, exposed: Arc<Exposed>, token: Option<Token>, shutdown: Shutdown) {
-    let respond = |request: Request<Incoming>| std::future::ready(answer(&request, &exposed, token.as_ref()));
+async fn serve(
+    socket: TcpStream,
+    (exposed, token): (Arc<Exposed>, Option<Token>),
+    reach: Reach,
+    shutdown: Shutdown,
+) {
+    let respond = |request: Request<Incoming>| {
+        let refused = reach.check(&request).err();
+        let refused = refused.map(|reason| reply(StatusCode::FORBIDDEN, reason + "\n"));
+        std::future::ready(refused.unwrap_or_else(|| answer(&request, &exposed, token.as_ref())))
+    };
     let stop = async {
         let _ = tokio::time::timeout(CONNECTION_MAX, shutdown.wait()).await;
     };
-    let patience =
-        Patience { head: HEAD_WITHIN, keep_alive: Duration::from_secs(connection::KEEP_ALIVE_S.into()) };
+    let patience = Patience {
+        head: HEAD_WITHIN,
+        keep_alive: Duration::from_secs(connection::KEEP_ALIVE_S.into()),
+        takes: connection::TAKES_WITHIN,
+    };
     if let Err(error) = connection::serve(socket, patience, respond, stop).await {
         tracing::debug!(%error, "connection for metrics ended early");
     }

@@ -24,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::local::inode::Inode;
-use crate::local::origin;
 
 /// Connections at once; a further one waits to be accepted.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -146,7 +145,7 @@ async fn answer(
     shared: Arc<Front>,
     engine: Arc<Mutex<Engine>>,
 ) -> io::Result<Response<Body>> {
-    if let Err(reason) = origin::check(&request) {
+    if let Err(reason) = runtime::origin::check(&request) {
         return Ok(refusal(StatusCode::FORBIDDEN, "AccessDeniedException", &reason));
     }
     let changes = changes(&request);

@@ -23,7 +23,6 @@ use super::faults::{Fate, Faults};
 use super::model::Refusal;
 use super::shared::Shared;
 use super::{Control, api};
-use crate::local::origin;
 
 /// Most bytes of a request body: 10 MiB of records in base64, and their keys.
 const BODY_BYTES_MAX: usize = 24 * 1_048_576;
@@ -163,7 +162,7 @@ async fn answer(
     shared: Arc<Shared>,
     stop: CancellationToken,
 ) -> Result<Response<Body>, Lost> {
-    if let Err(reason) = origin::check(&request) {
+    if let Err(reason) = runtime::origin::check(&request) {
         let mut refused = reply(&refusal("AccessDeniedException", &reason));
         *refused.status_mut() = StatusCode::FORBIDDEN;
         return Ok(refused);

@@ -51,7 +51,7 @@ pub(super) fn get(address: &str, path: &str, headers: &[String]) -> std::io::Res
 
 fn block(headers: &[String]) -> String {
     let lines: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    format!("host: edge\r\nconnection: close\r\n{lines}\r\n")
+    format!("host: localhost\r\nconnection: close\r\n{lines}\r\n")
 }
 
 fn send(address: &str, request: &[u8]) -> std::io::Result<Answer> {

@@ -43,7 +43,7 @@ impl Kept {
     fn bid(&mut self, bid: &Bid) {
         let body = ndjson([bid]);
         let head = format!(
-            "POST /v1/bids HTTP/1.1\r\nhost: edge\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+            "POST /v1/bids HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         let (head, _) = self.ask(&[head.as_bytes(), &body].concat()).unwrap();

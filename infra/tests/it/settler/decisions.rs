@@ -309,7 +309,7 @@ async fn what_was_settled_and_what_it_took_is_shown_to_whoever_asks() {
     world.until_outbox_is_empty().await;
     let get = async |path: &str| {
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: settler\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

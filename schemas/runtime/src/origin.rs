@@ -1,16 +1,46 @@
-//! Who may ask the engines that speak HTTP: programs of this machine, not pages of a browser.
+//! Who may ask what listens on loopback by HTTP: programs of this machine, not pages of a browser.
 //!
 //! A browser lets any page send requests to loopback. It says in `Origin` which page asks, and in `Host` by which name
 //! the page found the address, also when that name was made to lead here (DNS rebinding). Programs send no `Origin`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::Request;
 use hyper::header::{HOST, HeaderName, ORIGIN};
 
-/// Refuses a request of a page, or one that came by a name other than this machine's own. Gives the reason and what to
-/// do.
-pub(crate) fn check<B>(request: &Request<B>) -> Result<(), String> {
+/// From where a listener can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// From this machine alone: its pages are refused.
+    Machine,
+    /// From elsewhere too, by any name: there a token is wanted, which no page has.
+    Network,
+}
+
+impl Reach {
+    /// The reach of a listener's own address; the wider one when it is not known.
+    #[must_use]
+    pub fn of(address: Option<SocketAddr>) -> Self {
+        if address.is_some_and(|address| address.ip().is_loopback()) { Self::Machine } else { Self::Network }
+    }
+
+    /// [`check`]s a request where it may come from a page.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn check<B>(self, request: &Request<B>) -> Result<(), String> {
+        match self {
+            Self::Machine => check(request),
+            Self::Network => Ok(()),
+        }
+    }
+}
+
+/// Refuses a request of a page, or one that came by a name other than this machine's own.
+///
+/// # Errors
+/// What is wrong with it, and what to do.
+pub fn check<B>(request: &Request<B>) -> Result<(), String> {
     let values = |name: HeaderName| {
         let values = request.headers().get_all(name).into_iter();
         values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -19,7 +49,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<(), String> {
     let hosts: Vec<String> = values(HOST).chain(authority).collect();
     if let Some(host) = hosts.iter().find(|host| !is_loopback(host)) {
         return Err(format!(
-            "host {host:?} is not this machine: the local engine is for programs on it, by 127.0.0.1 or localhost"
+            "host {host:?} is not this machine: what listens here is for programs on it, by 127.0.0.1 or localhost"
         ));
     }
     let is_own = |origin: &str| {
@@ -28,7 +58,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<(), String> {
     };
     match values(ORIGIN).find(|origin| !is_own(origin)) {
         Some(origin) => Err(format!(
-            "origin {origin:?} is a page of a browser: the local engine is for programs on this machine"
+            "origin {origin:?} is a page of a browser: what listens here is for programs on this machine"
         )),
         None => Ok(()),
     }
