@@ -69,7 +69,7 @@ async fn pages_are_refused(url: &str, target: &str, kind: &str, body: &str) {
         let answer = raw(url, &head, body).await;
         assert!(answer.starts_with("HTTP/1.1 403 "), "{what}: {answer}");
         assert!(!answer.to_ascii_lowercase().contains("access-control"), "{what}: {answer}");
-        assert!(answer.contains("local engine is for programs"), "{what}: {answer}");
+        assert!(answer.contains("what listens here is for programs"), "{what}: {answer}");
     }
     let own = raw(url, &format!("{post}host: localhost:{port}\r\n"), body).await;
     assert!(own.starts_with("HTTP/1.1 200 "), "a program's call: {own}");

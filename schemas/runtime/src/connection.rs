@@ -266,9 +266,12 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         // Meanwhile more is read from the connection, as while a producer asks its stream.
-        let answer = async |_: Request<Incoming>| {
+        let answer = async |request: Request<Incoming>| {
             tokio::task::yield_now().await;
-            Response::new(Full::from("ok"))
+            Response::new(match request.uri().path() {
+                "/large" => Full::from(vec![b'x'; 65_536]),
+                _ => Full::from("ok"),
+            })
         };
         tokio::spawn(async move { serve(socket, patience, answer, std::future::pending()).await });
         client
@@ -340,13 +343,14 @@ mod tests {
         let client = connected(Patience { takes: SHORT * 4, ..LONG }).await;
         let (mut reads, mut writes) = client.into_split();
         let asks = async {
-            let many = REQUEST.repeat(1_000);
-            while writes.write_all(&many).await.is_ok() {}
+            let large = b"GET /large HTTP/1.1\r\nhost: it\r\n\r\n".repeat(1_000);
+            while writes.write_all(&large).await.is_ok() {}
         };
         tokio::time::timeout(DEADLINE, asks).await.expect("the connection is ended in time");
         // What was in the buffers comes, then no more.
         let mut left = Vec::new();
         let _ = tokio::time::timeout(DEADLINE, reads.read_to_end(&mut left)).await.expect("an end");
+        assert!(left.len() < 1_000 * 65_536, "{} bytes of answers came", left.len());
     }
 
     #[tokio::test]
