@@ -65,6 +65,20 @@ fn a_block_with_zstd_planes_reads_as_these_bids() {
     reads("block-1-planes", Kind::Block);
 }
 
+/// Made by an encoder of another language from the page alone: ids of several versions and variants.
+#[test]
+fn a_block_of_mixed_ids_has_these_bytes() {
+    holds("block-1-whole", Kind::Block, &encode_block(&bids("block-1-whole")));
+}
+
+/// By the same encoder, whose choice of columns is not ours: a middle plane of zstd, and raw planes with and without a
+/// middle one.
+#[test]
+fn blocks_with_middle_and_raw_planes_read_as_these_bids() {
+    reads("block-1-middle", Kind::Block);
+    reads("block-1-raw", Kind::Block);
+}
+
 #[test]
 fn a_tick_has_these_bytes() {
     let golden = bytes("tick");
