@@ -27,3 +27,4 @@ mod producer;
 mod settler;
 mod sim;
 mod usage;
+mod writers;

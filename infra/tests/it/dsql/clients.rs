@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Limits, Local};
-use crate::harness::{command, folder, installed, run};
+use crate::harness::{command, folder, installed, python, run};
 
 /// Drivers of Python.
 const PYTHON: [&str; 2] = ["asyncpg==0.32.0", "psycopg[binary]==3.3.9"];
@@ -29,16 +29,6 @@ async fn runs(make: impl FnOnce(&str) -> Command + Send + 'static) {
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/dsql/clients").join(name)
-}
-
-/// A Python that has these packages.
-fn python(name: &str, packages: &[&str]) -> PathBuf {
-    let folder = installed(name, |folder| {
-        run(command("python3").args(["-m", "venv"]).arg(folder.join("venv"))).done();
-        let mut pip = command(folder.join("venv/bin/pip"));
-        run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages)).done();
-    });
-    folder.join("venv/bin/python")
 }
 
 async fn python_runs(name: &'static str, packages: &'static [&'static str], file: &'static str) {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) use self::local::{Local, text};
-pub(crate) use self::tools::{aws, installed, psql, stage};
+pub(crate) use self::tools::{aws, installed, psql, python, stage};
 
 /// How long a test waits for what it expects: minutes on a busy machine, seconds on a quiet one.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);

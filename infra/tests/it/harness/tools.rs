@@ -42,6 +42,16 @@ pub(crate) fn installed(name: &str, fill: impl FnOnce(&Path)) -> PathBuf {
     folder
 }
 
+/// A Python in a folder of that name which has these packages.
+pub(crate) fn python(name: &str, packages: &[&str]) -> PathBuf {
+    let folder = installed(name, |folder| {
+        run(command("python3").args(["-m", "venv"]).arg(folder.join("venv"))).done();
+        let mut pip = command(folder.join("venv/bin/pip"));
+        run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages)).done();
+    });
+    folder.join("venv/bin/python")
+}
+
 /// A stage's binary, built in the same way as this test.
 pub(crate) fn stage(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
