@@ -56,7 +56,7 @@ fn encode(reading: &Reading, value: u64, metric: &mut MetricEncoder<'_>) -> Resu
 fn histogram(latency: &Latency, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let (counts, sum_us) = latency.read();
     let seconds = |us: u64| std::time::Duration::from_micros(us).as_secs_f64();
-    let bounds = Latency::BOUNDS_MS.iter().map(|ms| seconds(ms * 1_000)).chain([f64::MAX]);
+    let bounds = Latency::BOUNDS_MS.iter().map(|ms| seconds(ms * 1_000)).chain([f64::INFINITY]);
     let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
     let (name, help) = ("processor_put_seconds", "How long a put took");
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;

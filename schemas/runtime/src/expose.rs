@@ -218,6 +218,20 @@ mod tests {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
+    /// A code of a region comes from whoever writes to the stream; one label must not end its line or begin another.
+    #[tokio::test]
+    async fn a_label_with_quotes_backslashes_and_new_lines_is_escaped() {
+        use prometheus_client::metrics::{counter::Counter, family::Family};
+        let family = Family::<Vec<(String, String)>, Counter>::default();
+        family.get_or_create(&vec![("region".to_owned(), "a\"b\\c\nd 1".to_owned())]).inc();
+        let mut exposed = exposed();
+        exposed.registry.register("bids", "Bids", family);
+        let shown = answer(&Request::get("/metrics").body(()).unwrap(), &exposed, None);
+        let (status, body) = told(shown).await;
+        let line = r#"bids_total{region="a\"b\\c\nd 1"} 1"#;
+        assert!(status == 200 && body.lines().any(|shown| shown == line), "{status} {body}");
+    }
+
     #[tokio::test]
     async fn metrics_and_health_are_shown_and_nothing_else() {
         let get = |path| answer(&Request::get(path).body(()).unwrap(), &exposed(), None);
