@@ -4,7 +4,9 @@
 pub const PUT_RECORDS_ENTRIES_MAX: usize = 500;
 /// PutRecords: bytes of one request, partition keys included (Kinesis developer guide, quotas).
 pub const PUT_RECORDS_BYTES_MAX: usize = 10 * 1_048_576;
-/// Bytes of one record that every engine and every stream accepts; 10 MiB records need a newer stream setting.
+/// Bytes of one record, partition key included, that every stream accepts: the least of `MaxRecordSizeInKiB`, 1,024 to
+/// 10,240 (Kinesis API reference, UpdateMaxRecordSize). Producers stay within it whatever a stream's setting is, so they
+/// need not ask for it; readers take what comes.
 pub const RECORD_BYTES_MAX: usize = 1_048_576;
 /// Records a shard takes per second (Kinesis developer guide, quotas).
 pub const SHARD_WRITE_RECORDS_PER_S: u32 = 1_000;
@@ -16,7 +18,8 @@ pub const SHARD_READ_CALLS_PER_S: u32 = 5;
 pub const SHARD_READ_BYTES_PER_S: u32 = 2 * 1_048_576;
 /// Records of one GetRecords page (Kinesis API reference, GetRecords).
 pub const GET_RECORDS_MAX: i32 = 10_000;
-/// Bytes of one GetRecords page (Kinesis API reference, GetRecords).
+/// Bytes of one GetRecords page; one of them shuts the shard to reads for the next 5 s (Kinesis API reference,
+/// GetRecords).
 pub const GET_RECORDS_BYTES_MAX: usize = 10 * 1_048_576;
 /// How long an iterator lives, in ms (Kinesis API reference, GetShardIterator).
 pub const ITERATOR_TTL_MS: u64 = 300_000;
