@@ -82,7 +82,16 @@ impl Region {
         Region { bytes, length: 1 }
     };
 
-    /// Stands in an aggregate for all regions that it does not name.
+    /// Reads what totals are of: a region, [`Region::UNREADABLE`] or [`Region::OTHERS`].
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn of_totals(text: &str) -> Result<Region, RegionError> {
+        let known = [Self::UNREADABLE, Self::OTHERS].into_iter().find(|known| known.as_str() == text);
+        known.map_or_else(|| text.parse(), Ok)
+    }
+
+    /// Stands in an aggregate, and among totals, for all regions that are not named.
     pub const OTHERS: Region = {
         let mut bytes = [0; REGION_BYTES_MAX];
         bytes[0] = b'*';

@@ -41,6 +41,8 @@ pub const BIDS_PER_RECORD_MAX: usize = 65_536;
 pub const INFLATED_PER_BYTE: usize = 20;
 /// Bytes that gzip of any record may give.
 pub const INFLATED_BYTES_MIN: usize = 4_096;
+/// Bytes that gzip of a record may give at most: 65,536 bids of 256.
+pub const INFLATED_BYTES_MAX: usize = 16 * 1_048_576;
 /// Bids that a block may hold however few bytes it has: as many as our producers put into a record. A larger one has a
 /// byte for each, of which honest ones need 13. A shard takes 1,000 records a second, so this bounds what it may cost.
 pub const BLOCK_BIDS_FREE: usize = 6_000;

@@ -120,6 +120,9 @@ pub(super) fn name_totals(mut totals: Vec<RegionTotals>) -> Vec<RegionTotals> {
         [one.bids, one.late, one.early, one.stray, one.duplicates, one.rejected].into_iter().sum::<u64>()
     };
     totals.sort_by(|a, b| met(b).cmp(&met(a)).then_with(|| a.region.cmp(&b.region)));
+    if let Some(at) = totals.iter().position(|one| one.region == Region::UNREADABLE) {
+        totals[..=at].rotate_right(1);
+    }
     let rest = totals.split_off(TOTALS_REGIONS_MAX - 1);
     let mut others = RegionTotals { region: Region::OTHERS, ..rest[0].clone() };
     for one in &rest[1..] {

@@ -18,7 +18,7 @@ use crate::provision::sentence;
 /// Whether the totals of these regions account for so many bids, and nothing awaits its decision.
 pub(super) async fn is_done(client: &Client, regions: &[Region], accepted: u64) -> Result<bool, Failure> {
     let mut accounted = 0;
-    for region in regions.iter().chain([&Region::UNREADABLE]) {
+    for region in regions.iter().chain([&Region::UNREADABLE, &Region::OTHERS]) {
         accounted += of_region(client, region).await?;
     }
     Ok(accounted >= accepted && outbox(client).await? == 0)

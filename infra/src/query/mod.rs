@@ -104,5 +104,5 @@ pub async fn run(options: Query) -> anyhow::Result<()> {
 
 /// A region, or the sign that bids without a readable one are counted under.
 fn region(text: &str) -> Result<Region, RegionError> {
-    if text == Region::UNREADABLE.as_str() { Ok(Region::UNREADABLE) } else { text.parse() }
+    Region::of_totals(text)
 }

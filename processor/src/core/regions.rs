@@ -34,11 +34,13 @@ pub(super) fn name_busiest_totals(totals: &mut BTreeMap<Region, RegionTotals>) {
     }
     let all =
         |one: &RegionTotals| one.bids + one.duplicates + one.late + one.early + one.stray + one.rejected;
-    let mut busiest: Vec<(Reverse<u64>, Region)> =
-        totals.iter().map(|(region, one)| (Reverse(all(one)), *region)).collect();
+    // What could not be read is always told by itself.
+    let key =
+        |(region, one): (&Region, &RegionTotals)| (*region != Region::UNREADABLE, Reverse(all(one)), *region);
+    let mut busiest: Vec<(bool, Reverse<u64>, Region)> = totals.iter().map(key).collect();
     busiest.sort_unstable();
     let others = busiest.split_off(TOTALS_REGIONS_MAX - 1);
-    let unnamed = others.iter().filter_map(|(_, region)| totals.remove(region));
+    let unnamed = others.iter().filter_map(|(.., region)| totals.remove(region));
     let together = unnamed.reduce(|one, other| RegionTotals {
         bids: one.bids + other.bids,
         amount_sum: Money(one.amount_sum.0 + other.amount_sum.0),

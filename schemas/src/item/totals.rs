@@ -102,7 +102,7 @@ impl RegionTotals {
     /// The first attribute that is absent or of another form.
     pub fn from_attrs(attrs: &Attrs) -> Result<Self, AttrError> {
         let region: String = text(attrs, "region")?;
-        let region = if region == "-" { Ok(Region::UNREADABLE) } else { region.parse() };
+        let region = Region::of_totals(&region);
         Ok(Self {
             region: region.map_err(|_| AttrError { name: "region".to_owned(), wanted: "a region" })?,
             window_start: millis(attrs, "window_start")?,

@@ -201,8 +201,10 @@ fn read_items(
     if record.key >= tables.keys || record.hash_key.is_some_and(|index| index >= tables.hash_keys) {
         items.push(Err(Rejected::because("an item's key is not in the table")));
     } else if json::begins(record.data) {
-        if let Err(reason) = json::decode(record.data, budget, items) {
-            items.push(Err(Rejected::because(reason)));
+        match json::decode(record.data, budget, items) {
+            Ok(()) => {}
+            Err(json::TOO_MANY) => return false,
+            Err(reason) => items.push(Err(Rejected::because(reason))),
         }
     } else {
         items.push(plain::decode(record.data));

@@ -11,12 +11,12 @@ use flate2::bufread::MultiGzDecoder;
 use super::Rejected;
 use crate::bid::Bid;
 use crate::intake::{BYTE_ORDER_MARK, objects, read_foreign};
-use crate::limits::{BIDS_PER_RECORD_MAX, INFLATED_BYTES_MIN, INFLATED_PER_BYTE};
+use crate::limits::{BIDS_PER_RECORD_MAX, INFLATED_BYTES_MAX, INFLATED_BYTES_MIN, INFLATED_PER_BYTE};
 
 /// What gzip begins with (RFC 1952).
 const GZIP: &[u8] = &[0x1F, 0x8B];
 /// The limit is [`BIDS_PER_RECORD_MAX`].
-const TOO_MANY: &str = "json of more than 65536 bids";
+pub(super) const TOO_MANY: &str = "json of more than 65536 bids";
 
 /// How many bytes all gzip of one record may still give.
 pub(super) struct Budget(usize);
@@ -24,7 +24,7 @@ pub(super) struct Budget(usize);
 impl Budget {
     /// Of a record of so many bytes.
     pub(super) fn of(record: usize) -> Self {
-        Self(INFLATED_BYTES_MIN + record.saturating_mul(INFLATED_PER_BYTE))
+        Self((INFLATED_BYTES_MIN + record.saturating_mul(INFLATED_PER_BYTE)).min(INFLATED_BYTES_MAX))
     }
 }
 
@@ -78,7 +78,8 @@ fn read(text: &[u8], items: &mut Vec<Result<Bid, Rejected>>) -> Result<(), &'sta
         });
         items.push(read);
     }
-    if items.len() == before && !text.trim_ascii().starts_with(b"[") {
+    let is_array = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim_ascii().starts_with(b"[");
+    if items.len() == before && !is_array {
         return Err("json without a bid");
     }
     Ok(())

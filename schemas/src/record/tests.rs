@@ -289,6 +289,27 @@ fn what_gzip_gives_is_bounded_for_a_record_not_for_an_item() {
     assert_eq!((whole.len(), refused(&whole)), (2_000 + 3, 3), "{} bytes", record.len());
 }
 
+#[test]
+fn an_aggregate_of_too_many_json_bids_is_one_rejected_bid() {
+    let items = [lines(40_000), lines(40_000)];
+    let record = aggregated::encode_items(&[("a", None, &items[0]), ("a", None, &items[1])]);
+    let refused = Rejected::because("an aggregate of more than 65536 items");
+    assert_eq!(decode(&record), Decoded { kind: Kind::Aggregated, items: vec![Err(refused)] });
+}
+
+#[test]
+fn nesting_costs_no_stack_and_an_empty_array_holds_nothing() {
+    for open in ["[", "{\"a\":", "{\"a\":["] {
+        assert_eq!(decode(open.repeat(200_000).as_bytes()).items.len(), 1, "{open}");
+    }
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
+    let items = decode(deep.as_bytes()).items;
+    assert_eq!(items, [Err(Rejected::because("a json object without the fields of a bid"))]);
+    for empty in ["[]", " [ ] ", "\u{feff}[]"] {
+        assert_eq!(decode(empty.as_bytes()), Decoded { kind: Kind::Json, items: vec![] }, "{empty:?}");
+    }
+}
+
 /// One bad line or element is one rejected bid, and its neighbours count.
 #[test]
 fn json_that_is_no_bid_is_rejected_alone() {

@@ -4,7 +4,7 @@ use schemas::bid::Bid;
 use schemas::geometry::Ranking;
 
 use schemas::ids::{BidId, Region};
-use schemas::item::GeometryItem;
+use schemas::item::{GeometryItem, RegionTotals};
 use schemas::money::{BasisPoints, Money, Price};
 use schemas::time::Millis;
 
@@ -109,6 +109,8 @@ fn an_auction_of_more_regions_than_an_item_names_keeps_the_busiest_and_adds_up_t
     let others = &all.totals[&(Region::OTHERS, Millis(0), id("s"))];
     let amounts = (53..290).map(|n| n + 1).sum();
     assert_eq!((others.bids, others.amount_sum, others.top_ranked), (237, Money(amounts), 0));
+    let attrs = others.to_attrs();
+    assert_eq!(RegionTotals::from_attrs(&attrs).as_ref(), Ok(others), "what is written is read");
 }
 
 #[test]

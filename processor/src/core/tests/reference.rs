@@ -101,7 +101,7 @@ fn written(totals: &Totals) -> Vec<RegionTotals> {
     for window in windows {
         let mut all: Vec<RegionTotals> =
             totals.iter().filter(|((at, _), _)| *at == window).map(|(_, one)| one.clone()).collect();
-        all.sort_by_key(|one| (std::cmp::Reverse(met(one)), one.region));
+        all.sort_by_key(|one| (one.region.as_str() != "-", std::cmp::Reverse(met(one)), one.region));
         if all.len() > 64 {
             let others = all.split_off(63);
             let sum = |part: fn(&RegionTotals) -> u64| others.iter().map(part).sum::<u64>();
