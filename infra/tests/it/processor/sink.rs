@@ -13,6 +13,7 @@ use schemas::bid::Bid;
 use schemas::hash::HashRange;
 use schemas::ids::{AccountId, BidId, ShardId, SlotId};
 use schemas::lease::Lease;
+use schemas::limits::TOTALS_REGIONS_MAX;
 use schemas::money::{BasisPoints, Price};
 use schemas::record::{Decoded, Kind};
 use schemas::time::Millis;
@@ -123,7 +124,7 @@ async fn an_item_that_the_table_refuses_stops_nothing_else_and_is_held_until_it_
     let (pk, sk) = beyond.aggregates[0].key();
     let (refused, writing) = write(&sink, beyond.clone());
     assert_eq!(refused.await.unwrap(), 1, "more than 400 KB");
-    let (other, totals) = (1, u64::try_from(regions).unwrap() + 1);
+    let (other, totals) = (1, u64::try_from(TOTALS_REGIONS_MAX).unwrap());
     assert_eq!(get(&metrics.items_written), other + totals + 1, "everything else is durable");
     assert!(!writing.is_finished(), "an item that is not written is not durable");
     wait(|| metrics.items_held() == 1).await;

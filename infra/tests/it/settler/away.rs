@@ -155,12 +155,22 @@ struct Paused(Vec<String>);
 impl Paused {
     fn all(world: &World) -> Self {
         let parent = world.postgres.as_ref().unwrap().process_id().unwrap().to_string();
-        let children = Command::new("pgrep").args(["-P", &parent]).output().unwrap();
-        let children = String::from_utf8(children.stdout).unwrap();
-        let all: Vec<String> = std::iter::once(parent).chain(children.lines().map(str::to_owned)).collect();
-        assert!(all.len() > 2, "PostgreSQL has processes: {all:?}");
-        assert!(Command::new("kill").args(["-s", "STOP"]).args(&all).status().unwrap().success());
-        Self(all)
+        // The first is the parent, so no process begins after its children were listed; one may end before it is stopped.
+        assert!(Self::signal("STOP", std::slice::from_ref(&parent)), "PostgreSQL runs");
+        for _ in 0..10 {
+            let children = Command::new("pgrep").args(["-P", &parent]).output().unwrap();
+            let children = String::from_utf8(children.stdout).unwrap();
+            let children: Vec<String> = children.lines().map(str::to_owned).collect();
+            assert!(children.len() > 1, "PostgreSQL has processes: {children:?}");
+            if Self::signal("STOP", &children) {
+                return Self(std::iter::once(parent).chain(children).collect());
+            }
+        }
+        panic!("PostgreSQL cannot be stopped as a whole");
+    }
+
+    fn signal(name: &str, processes: &[String]) -> bool {
+        Command::new("kill").args(["-s", name]).args(processes).status().unwrap().success()
     }
 }
 
