@@ -79,6 +79,7 @@ fn refuses_pages_of_browsers(stage: &str, address: &str) {
     for (line, headers) in [
         ("GET /health", "origin: https://page.example\r\n".to_owned()),
         ("GET /metrics", "origin: null\r\n".to_owned()),
+        ("GET /health", "sec-fetch-site: cross-site\r\n".to_owned()),
         (
             "OPTIONS /v1/bids",
             "origin: http://localhost:1\r\naccess-control-request-method: POST\r\n".to_owned(),

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use schemas::bid::Bid;
 use schemas::hash::HashKey;
 use schemas::ids::{ShardId, SlotId};
-use schemas::limits::RECORD_BYTES_MAX;
+use schemas::limits::{BLOCK_BIDS_FREE, RECORD_BYTES_MAX};
 use schemas::record::{Envelope, encode_aggregated, encode_block_of, encode_plain};
 
 use super::company::{Arrivals, Company, Left};
@@ -20,6 +20,7 @@ use super::shard_map::ShardMap;
 pub const BID_BYTES_MAX: usize = 176;
 /// Most bids of one record, so that none is larger than every engine accepts.
 pub const RECORD_BIDS_MAX: usize = RECORD_BYTES_MAX / BID_BYTES_MAX - 1;
+const _: () = assert!(RECORD_BIDS_MAX <= BLOCK_BIDS_FREE, "every block that is sent is read, however dense");
 /// Slots whose hash key is remembered; beyond that remembering starts again.
 const HASHES_MAX: usize = 1 << 18;
 

@@ -35,8 +35,8 @@ pub const KEEP_ALIVE_S: u32 = 75;
 
 /// How long a client may take no byte of its answers, unless told otherwise.
 pub const TAKES_WITHIN: Duration = Duration::from_secs(10);
-/// Requests of one connection; the answer to the last says so. A caller that sends thousands a second connects anew every
-/// few seconds, which costs it nothing, and all callers come to a producer that was restarted behind a balancer.
+/// Requests of one connection; the answer to the last says so. Callers that connect anew now and then also come to a
+/// producer that was started beside others behind a balancer.
 const REQUESTS_MAX: u32 = 10_000;
 
 /// How long a client may be silent.

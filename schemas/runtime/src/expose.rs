@@ -98,6 +98,7 @@ impl Door {
     pub async fn run(self, exposed: Arc<Exposed>, shutdown: Shutdown) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let reach = Reach::of(self.listener.local_addr().ok());
+        let shown = Arc::new(Shown { exposed, token: self.token.clone(), reach });
         loop {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -109,27 +110,29 @@ impl Door {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (exposed, token) = (Arc::clone(&exposed), self.token.clone());
-            let shutdown = shutdown.clone();
+            let (shown, shutdown) = (Arc::clone(&shown), shutdown.clone());
             tokio::spawn(async move {
                 let most = CONNECTION_MAX + ANSWER_WITHIN;
-                let _ = tokio::time::timeout(most, serve(socket, (exposed, token), reach, shutdown)).await;
+                let _ = tokio::time::timeout(most, serve(socket, shown, shutdown)).await;
                 drop(place);
             });
         }
     }
 }
 
-async fn serve(
-    socket: TcpStream,
-    (exposed, token): (Arc<Exposed>, Option<Token>),
+/// What every connection shares.
+struct Shown {
+    exposed: Arc<Exposed>,
+    token: Option<Token>,
     reach: Reach,
-    shutdown: Shutdown,
-) {
+}
+
+async fn serve(socket: TcpStream, shown: Arc<Shown>, shutdown: Shutdown) {
     let respond = |request: Request<Incoming>| {
-        let refused = reach.check(&request).err();
+        let refused = shown.reach.check(&request).err();
         let refused = refused.map(|reason| reply(StatusCode::FORBIDDEN, reason + "\n"));
-        std::future::ready(refused.unwrap_or_else(|| answer(&request, &exposed, token.as_ref())))
+        let answer = || answer(&request, &shown.exposed, shown.token.as_ref());
+        std::future::ready(refused.unwrap_or_else(answer))
     };
     let stop = async {
         let _ = tokio::time::timeout(CONNECTION_MAX, shutdown.wait()).await;

@@ -1,12 +1,16 @@
 //! Who may ask what listens on loopback by HTTP: programs of this machine, not pages of a browser.
 //!
 //! A browser lets any page send requests to loopback. It says in `Origin` which page asks, and in `Host` by which name
-//! the page found the address, also when that name was made to lead here (DNS rebinding). Programs send no `Origin`.
+//! the page found the address, also when that name was made to lead here (DNS rebinding). Where it sends no `Origin`, as
+//! for scripts and pictures, `Sec-Fetch-Site` tells that another site's page asks (Fetch Metadata, W3C). Programs send
+//! neither.
 
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::Request;
 use hyper::header::{HOST, HeaderName, ORIGIN};
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// From where a listener can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,11 @@ pub fn check<B>(request: &Request<B>) -> Result<(), String> {
         let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         host.is_some_and(|host| hosts.iter().any(|own| own.eq_ignore_ascii_case(host)))
     };
+    if let Some(site) = values(FETCH_SITE).find(|site| !["none", "same-origin"].contains(&site.as_str())) {
+        return Err(format!(
+            "sec-fetch-site {site:?} is a page of a browser: what listens here is for programs on this machine"
+        ));
+    }
     match values(ORIGIN).find(|origin| !is_own(origin)) {
         Some(origin) => Err(format!(
             "origin {origin:?} is a page of a browser: what listens here is for programs on this machine"
@@ -105,6 +114,13 @@ mod tests {
         assert_eq!(asks("http://127.0.0.1:4567/", &[]), Ok(()), "HTTP/2");
         let own = [("host", "127.0.0.1:8000"), ("origin", "http://127.0.0.1:8000")];
         assert_eq!(asks("/", &own), Ok(()));
+        for typed in ["none", "same-origin"] {
+            assert_eq!(
+                asks("/", &[("host", "127.0.0.1:8000"), ("sec-fetch-site", typed)]),
+                Ok(()),
+                "{typed}"
+            );
+        }
     }
 
     #[test]
@@ -123,6 +139,9 @@ mod tests {
         assert!(asks("http://evil.example/", &[]).is_err());
         assert!(asks("http://evil.example/", &[("host", "127.0.0.1")]).is_err());
         assert!(asks("/", &[("host", "127.0.0.1"), ("host", "evil.example")]).is_err());
+        for site in ["cross-site", "same-site", ""] {
+            assert!(asks("/", &[("host", "127.0.0.1:8000"), ("sec-fetch-site", site)]).is_err(), "{site}");
+        }
         for origin in ["https://evil.example", "null", "http://localhost:3000", "http://127.0.0.1:8001", ""] {
             assert!(asks("/", &[("host", "127.0.0.1:8000"), ("origin", origin)]).is_err(), "{origin}");
         }

@@ -12,7 +12,7 @@ use super::{BYTE_ORDER_MARK, Draft, Refusal, finish, read_bid_field, set};
 use crate::bid::Bid;
 use crate::ids::Region;
 
-/// Where log shippers put the text that they read: Fluent Bit (`log`), Vector and the CloudWatch agent (`message`).
+/// Where log shippers put the text that they read: Fluent Bit (`log`) and Vector (`message`).
 const TEXT_FIELDS: [&str; 2] = ["log", "message"];
 
 /// Without any of these an object is no bid, and may hold one.

@@ -2,8 +2,8 @@
 //!
 //! Owns what leaves [`decode`]: every bid that comes out is valid, every one that cannot be read is a [`Rejected`]
 //! in its place, and the place is the sub-sequence number. Never looks at a partition key, a shard or a clock, never
-//! panics on input, and never allocates more than [`BIDS_PER_RECORD_MAX`] items and 20 MiB in all, 21 for each MiB of
-//! gzip: columns and planes are sized by the number of bids, and everything else is borrowed from the input.
+//! panics on input, and never allocates more than [`BIDS_PER_RECORD_MAX`] items and 20 MiB in all, and 16 MiB more
+//! for gzip: columns and planes are sized by the number of bids, and everything else is borrowed from the input.
 //!
 //! The layouts are written down in `schemas/README.md` and held by `schemas/golden/`.
 

@@ -8,6 +8,7 @@ use schemas::item::{GeometryItem, RegionTotals};
 use schemas::money::{BasisPoints, Money, Price};
 use schemas::time::Millis;
 
+use super::super::auction::name_totals;
 use super::super::recompute::{Recomputed, Verdict};
 use super::world::*;
 
@@ -111,6 +112,35 @@ fn an_auction_of_more_regions_than_an_item_names_keeps_the_busiest_and_adds_up_t
     assert_eq!((others.bids, others.amount_sum, others.top_ranked), (237, Money(amounts), 0));
     let attrs = others.to_attrs();
     assert_eq!(RegionTotals::from_attrs(&attrs).as_ref(), Ok(others), "what is written is read");
+}
+
+#[test]
+fn what_could_not_be_read_has_totals_of_its_own_however_little_it_is() {
+    let slot = slot(false, 0);
+    let bids: Vec<Bid> = (0..70_u32)
+        .map(|n| {
+            let id = BidId::from_bytes(u128::from(n).to_be_bytes());
+            Bid { bid_id: id, region: region(&format!("r{n:02}")), ..bid(slot, 1, 5) }
+        })
+        .collect();
+    let all = Recomputed::of(
+        agreed(),
+        &log(vec![(shard("s", 0, u128::MAX, &[]), vec![record(1, 5, &bids), record(2, 13, &[])], false)]),
+    );
+    let mut totals: Vec<RegionTotals> =
+        all.totals.into_values().filter(|one| one.region != Region::OTHERS).collect();
+    totals.iter_mut().for_each(|one| one.late = 1);
+    totals.push(RegionTotals { region: region("r99"), ..totals[0].clone() });
+    totals.push(RegionTotals {
+        region: Region::UNREADABLE,
+        bids: 0,
+        late: 0,
+        rejected: 1,
+        ..totals[0].clone()
+    });
+    let named = name_totals(totals);
+    assert_eq!((named.len(), named[0].region, named[0].rejected), (64, Region::UNREADABLE, 1));
+    assert_eq!((named[63].region, named[63].bids), (Region::OTHERS, 2), "r62 and r99");
 }
 
 #[test]
