@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Local, text, wait_for};
 
-const TOKEN: &str = "a-token-of-some-length";
+pub(crate) const TOKEN: &str = "a-token-of-some-length";
 
 /// The head of an answer, in lower case but for its status line's end, and the body.
-fn ask(address: &str, line: &str, authorization: &str) -> (String, String) {
+pub(crate) fn ask(address: &str, line: &str, authorization: &str) -> (String, String) {
     let mut socket = TcpStream::connect(address).unwrap();
     let request = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{authorization}\r\n");
     socket.write_all(request.as_bytes()).unwrap();
@@ -20,7 +20,7 @@ fn ask(address: &str, line: &str, authorization: &str) -> (String, String) {
 }
 
 /// Where a stage listens, by its log.
-fn address(local: &Local, log: &str) -> String {
+pub(crate) fn address(local: &Local, log: &str) -> String {
     wait_for(&format!("{log} names where it listens"), || {
         let text = std::fs::read_to_string(local.path(log)).unwrap();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
 mod conformance;
+mod crowded;
 mod damaged;
 mod demo;
 mod dsql;

@@ -11,20 +11,20 @@ mod routes;
 mod tests;
 mod token;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::bearer::Token;
-use runtime::connection;
+use runtime::connection::{self, Connection};
 use runtime::origin::Reach;
 use runtime::shutdown::Shutdown;
 use schemas::intake::IntakeRules;
 use schemas::intake::names::Names;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::handle::Handle;
@@ -51,8 +51,6 @@ impl Default for Patience {
 
 /// How long connections may take to write their last answers after everything else has ended.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
-/// After a failure to accept, which is most often a lack of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How to listen.
 #[derive(Clone, Debug)]
@@ -80,7 +78,7 @@ pub struct Door {
     handle: Handle,
     body_bytes_max: usize,
     patience: Patience,
-    connections: Arc<Semaphore>,
+    connections_max: usize,
     metrics: Arc<Metrics>,
     exporter: Exporter,
 }
@@ -114,7 +112,7 @@ impl Door {
             handle,
             body_bytes_max: listen.body_bytes_max,
             patience: listen.patience,
-            connections: Arc::new(Semaphore::new(listen.connections_max)),
+            connections_max: listen.connections_max,
             exporter: Exporter::new(&metrics),
             metrics,
         }))
@@ -135,45 +133,28 @@ pub(crate) async fn bind(listen: &Listen) -> Result<TcpListener, Error> {
 
 /// Serves connections until any stop, then lets those finish that are in a request.
 pub(crate) async fn serve(listener: TcpListener, door: Arc<Door>, stops: [Shutdown; 2]) {
-    let mut connections = JoinSet::new();
-    let [asked, ended] = &stops;
-    loop {
-        let permit = Arc::clone(&door.connections).acquire_owned();
-        let socket = tokio::select! {
-            () = asked.wait() => break,
-            () = ended.wait() => break,
-            Some(_) = connections.join_next() => continue,
-            // Beyond the most connections the rest wait in the listener's own queue.
-            (permit, socket) = async { (permit.await, listener.accept().await) } => match socket {
-                Ok((socket, _)) => (permit, socket),
-                Err(error) => {
-                    tracing::warn!(%error, "connection not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-        };
-        let (door, stops) = (Arc::clone(&door), stops.clone());
-        connections.spawn(async move {
-            let (_permit, socket) = socket;
-            connection(socket, door, stops).await;
-        });
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+    let connections_max = door.connections_max;
+    let until = stopped(stops.clone());
+    let serve = move |accepted| connection(accepted, Arc::clone(&door), stops.clone());
+    let mut under_way = connection::accept(listener, connections_max, until, serve).await;
+    while under_way.join_next().await.is_some() {}
 }
 
-async fn connection(socket: TcpStream, door: Arc<Door>, [asked, ended]: [Shutdown; 2]) {
+async fn stopped([asked, ended]: [Shutdown; 2]) {
+    tokio::select! {
+        () = asked.wait() => {}
+        () = ended.wait() => {}
+    }
+}
+
+async fn connection(accepted: Connection, door: Arc<Door>, stops: [Shutdown; 2]) {
     let Patience { head, keep_alive, .. } = door.patience;
-    let answer = move |request| routes::answer(Arc::clone(&door), request);
-    let stop = async move {
-        tokio::select! {
-            () = asked.wait() => {}
-            () = ended.wait() => {}
-        }
+    let answer = move |request| {
+        let answered = routes::answer(Arc::clone(&door), request);
+        async move { Ok::<_, Infallible>(answered.await) }
     };
-    let patience = connection::Patience { head, keep_alive, takes: connection::TAKES_WITHIN };
-    let served = connection::serve(socket, patience, answer, stop);
+    let patience = connection::Patience::new(head, keep_alive);
+    let served = connection::serve(accepted, patience, answer, stopped(stops));
     if let Err(error) = served.await {
         tracing::debug!(%error, "connection ended");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, StatusCode};
-use runtime::bearer;
+use runtime::{bearer, connection};
 use schemas::intake::openrtb::{self, Context};
 use schemas::intake::{self, BYTE_ORDER_MARK, IntakeRules, OfferedBid, Refusal};
 use schemas::time::Millis;
@@ -66,6 +66,9 @@ async fn route(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answ
         return Ok(answer);
     }
     let may_see = door.token.as_ref().is_none_or(|token| token.is_in(request.headers()));
+    if may_see && door.token.is_some() {
+        connection::on_token(&request);
+    }
     // A balancer asks for health without a token, and learns nothing but that.
     if way != Way::Health && !may_see {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, bearer::WANTED));

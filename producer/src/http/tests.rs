@@ -2,6 +2,7 @@
 
 use runtime::shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::core::standing::Health;
@@ -43,7 +44,7 @@ async fn open_for(
         handle,
         body_bytes_max: listen.body_bytes_max,
         patience,
-        connections: Arc::new(Semaphore::new(connections_max)),
+        connections_max,
         exporter: Exporter::new(&metrics),
         metrics,
     };

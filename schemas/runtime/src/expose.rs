@@ -3,6 +3,7 @@
 //! Whoever listens beyond loopback gives a token, and every request must bring it as `Authorization: Bearer TOKEN`, but
 //! one for health, whose status alone is told without. On loopback no page of a browser is answered. Nothing can be changed through this door, and no body is read.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +14,15 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 
 use crate::bearer::{self, Token, TokenError};
-use crate::connection::{self, Patience};
+use crate::connection::{self, Connection, Patience};
 use crate::origin::Reach;
 use crate::shutdown::Shutdown;
 
-/// Connections at once: scrapers, some people, and the nodes of a balancer, each of which keeps its own.
+/// Connections at once: scrapers, some people, and the nodes of a balancer, each of which keeps its own. One that asks
+/// nothing leaves its place to a newcomer.
 const CONNECTIONS_MAX: usize = 128;
 /// How long a client may take to send its request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -96,27 +97,17 @@ impl Door {
 
     /// Serves until the stop.
     pub async fn run(self, exposed: Arc<Exposed>, shutdown: Shutdown) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let reach = Reach::of(self.listener.local_addr().ok());
-        let shown = Arc::new(Shown { exposed, token: self.token.clone(), reach });
-        loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = shutdown.wait() => return,
-                accepted = self.listener.accept() => accepted,
-            };
-            let Ok((socket, _)) = accepted else {
-                // Too many open files, most likely: the next attempt may find room.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            let (shown, shutdown) = (Arc::clone(&shown), shutdown.clone());
-            tokio::spawn(async move {
-                let most = CONNECTION_MAX + ANSWER_WITHIN;
-                let _ = tokio::time::timeout(most, serve(socket, shown, shutdown)).await;
-                drop(place);
-            });
-        }
+        let shown = Arc::new(Shown { exposed, token: self.token, reach });
+        let stop = shutdown.clone();
+        let serve = move |connection| {
+            let served = serve(connection, Arc::clone(&shown), shutdown.clone());
+            async move {
+                let _ = tokio::time::timeout(CONNECTION_MAX + ANSWER_WITHIN, served).await;
+            }
+        };
+        // Those under way end with the stop by themselves.
+        connection::accept(self.listener, CONNECTIONS_MAX, stop.wait(), serve).await.detach_all();
     }
 }
 
@@ -127,22 +118,18 @@ struct Shown {
     reach: Reach,
 }
 
-async fn serve(socket: TcpStream, shown: Arc<Shown>, shutdown: Shutdown) {
+async fn serve(connection: Connection, shown: Arc<Shown>, shutdown: Shutdown) {
     let respond = |request: Request<Incoming>| {
         let refused = shown.reach.check(&request).err();
         let refused = refused.map(|reason| reply(StatusCode::FORBIDDEN, reason + "\n"));
         let answer = || answer(&request, &shown.exposed, shown.token.as_ref());
-        std::future::ready(refused.unwrap_or_else(answer))
+        std::future::ready(Ok::<_, Infallible>(refused.unwrap_or_else(answer)))
     };
     let stop = async {
         let _ = tokio::time::timeout(CONNECTION_MAX, shutdown.wait()).await;
     };
-    let patience = Patience {
-        head: HEAD_WITHIN,
-        keep_alive: Duration::from_secs(connection::KEEP_ALIVE_S.into()),
-        takes: connection::TAKES_WITHIN,
-    };
-    if let Err(error) = connection::serve(socket, patience, respond, stop).await {
+    let patience = Patience::new(HEAD_WITHIN, Duration::from_secs(connection::KEEP_ALIVE_S.into()));
+    if let Err(error) = connection::serve(connection, patience, respond, stop).await {
         tracing::debug!(%error, "connection for metrics ended early");
     }
 }
@@ -150,6 +137,9 @@ async fn serve(socket: TcpStream, shown: Arc<Shown>, shutdown: Shutdown) {
 /// Health is told to everyone, because a balancer brings no token: its status to all, its words to whoever may see them.
 fn answer<B>(request: &Request<B>, exposed: &Exposed, token: Option<&Token>) -> Response<Full<Bytes>> {
     let may_see = token.is_none_or(|token| token.is_in(request.headers()));
+    if may_see && token.is_some() {
+        connection::on_token(request);
+    }
     let path = request.uri().path();
     if path != "/health" && !may_see {
         let mut response = reply(StatusCode::UNAUTHORIZED, format!("{}\n", bearer::WANTED));
