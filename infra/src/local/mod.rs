@@ -5,6 +5,7 @@
 
 pub mod dsql;
 pub mod dynamodb;
+mod front;
 mod inode;
 pub mod kinesis;
 pub mod postgres;

@@ -1,14 +1,17 @@
 //! The doors of the local engines that speak HTTP: pages of a browser stay outside, and nothing is acknowledged that is
 //! written to a file which is gone.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
+use aws_sdk_kinesis::operation::RequestId;
 use infra::local::dynamodb::{self, DynamoHandle, DynamoOptions};
 use infra::local::kinesis::{self, Control, KinesisOptions};
 use runtime::clients::Clients;
@@ -103,6 +106,83 @@ async fn no_page_reaches_the_local_kinesis() {
     let answer = raw(&url, &faults, r#"{"throttle":1}"#).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     engine.shutdown().await;
+}
+
+/// Says this and gives what comes back until the engine ends the connection, and after how long.
+async fn held(url: &str, said: String) -> (String, Duration) {
+    let mut socket = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+    socket.write_all(said.as_bytes()).await.unwrap();
+    let (began, mut answer) = (Instant::now(), Vec::new());
+    let read = tokio::time::timeout(Duration::from_secs(45), socket.read_to_end(&mut answer)).await;
+    read.expect("the connection is ended in time").unwrap();
+    (String::from_utf8(answer).unwrap(), began.elapsed())
+}
+
+/// Callers that never finish what they began do not hold a connection.
+#[tokio::test]
+async fn heads_and_bodies_that_do_not_come_end_their_connections() {
+    let kinesis = kinesis::start(KinesisOptions::default()).await.unwrap();
+    let dynamodb = dynamodb::start(DynamoOptions::in_memory(anywhere())).await.unwrap();
+    let both = [
+        (kinesis.endpoint_url(), "Kinesis_20131202.ListStreams"),
+        (dynamodb.endpoint_url(), "DynamoDB_20120810.ListTables"),
+    ];
+    let waits = both.iter().flat_map(|(url, target)| {
+        let host = url.trim_start_matches("http://");
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: {host}\r\nx-amz-target: {target}\r\ncontent-type: application/x-amz-json-1.0\r\n"
+        );
+        let whole = format!("{head}content-length: 2\r\n\r\n{{}}");
+        // One engine speaks HTTP/2 too; to the other these are the first letters of a head.
+        let preface = if target.starts_with("Kinesis") { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" } else { "PRI" };
+        [
+            (String::new(), 10, ""),
+            (preface.to_owned(), 10, ""),
+            (head.clone(), 10, ""),
+            // Whole, and half of another.
+            (format!("{whole}{head}"), 10, "HTTP/1.1 "),
+            (format!("{head}content-length: 1000\r\n\r\n{{"), 30, "HTTP/1.1 408 "),
+        ]
+        .map(|(said, seconds, answer)| async move {
+            let (answered, took) = held(url, said.clone()).await;
+            let is_http2 = answered.bytes().any(|byte| byte == 0);
+            assert!(is_http2 || answered.starts_with(answer), "{url} {said}: {answered}");
+            let within = seconds - 2..seconds + 10;
+            assert!(within.contains(&took.as_secs()), "{url} {said}: {took:?}");
+        })
+    });
+    futures::future::join_all(waits).await;
+    kinesis.shutdown().await;
+    dynamodb.shutdown().await;
+}
+
+/// By these a user finds a call in logs, and the SDKs put the first into every error.
+#[tokio::test]
+async fn each_answer_has_an_id_of_its_own_and_errors_carry_it() {
+    let kinesis = kinesis::start(KinesisOptions::default()).await.unwrap();
+    let dynamodb = dynamodb::start(DynamoOptions::in_memory(anywhere())).await.unwrap();
+    let clients = Clients::local(&kinesis.endpoint_url(), &dynamodb.endpoint_url()).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let listed = clients.kinesis.list_streams().send().await.unwrap();
+        ids.push(RequestId::request_id(&listed).unwrap().to_owned());
+        let refused = clients.kinesis.describe_stream().stream_name("none").send().await.unwrap_err();
+        ids.push(refused.request_id().unwrap().to_owned());
+        let listed = clients.dynamodb.list_tables().send().await.unwrap();
+        ids.push(RequestId::request_id(&listed).unwrap().to_owned());
+        let refused = clients.dynamodb.describe_table().table_name("none").send().await.unwrap_err();
+        ids.push(refused.meta().request_id().unwrap().to_owned());
+    }
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 8, "{ids:?}");
+    for url in [kinesis.endpoint_url(), dynamodb.endpoint_url()] {
+        let host = url.trim_start_matches("http://");
+        let refused = raw(&url, &format!("GET / HTTP/1.1\r\nhost: {host}\r\norigin: null\r\n"), "").await;
+        let head = refused.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 403 "), "{head}");
+        assert!(head.contains("\r\nx-amzn-requestid: ") && head.contains("\r\nx-amz-id-2: "), "{head}");
+    }
+    kinesis.shutdown().await;
+    dynamodb.shutdown().await;
 }
 
 async fn put(client: &Client, id: &str) -> Result<(), aws_sdk_dynamodb::Error> {

@@ -13,28 +13,25 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
-use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue, ORIGIN};
-use hyper::service::service_fn;
+use hyper::header::{CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::local::front::{self, Speaks};
 use crate::local::inode::Inode;
 
-/// Connections at once; a further one waits to be accepted.
-const CONNECTIONS_MAX: usize = 4_096;
-/// How long a client may take to send the head of a request, and how long a connection may lie idle.
-const HEAD_DEADLINE: Duration = Duration::from_secs(300);
+/// Most bytes of a request's body: 16 MB (DynamoDB API reference, `BatchWriteItem`), and what text adds.
+const BODY_BYTES_MAX: usize = 24 * 1_048_576;
 /// A connection to the engine that lay idle for longer is not used again: the engine may just be closing it.
 const IDLE_MAX: Duration = Duration::from_secs(10);
-/// The pause after a connection could not be accepted: there are no files left, and trying at once would not help.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Operations that change nothing.
 const READS: [&str; 6] = ["Get", "BatchGet", "TransactGet", "Query", "Scan", "Describe"];
+/// The sum of an answer's bytes, which some clients check.
+const CRC32: HeaderName = HeaderName::from_static("x-amz-crc32");
 /// What an operation's name follows in `X-Amz-Target`.
 const TARGET: &str = "DynamoDB_20120810.";
 
@@ -69,31 +66,15 @@ impl Front {
         Self { engine, file, is_told: AtomicBool::new(false) }
     }
 
-    /// Accepts connections until the stop, then waits for those under way.
+    /// Serves connections until the stop, then waits for those under way.
     pub(super) async fn run(self, listener: TcpListener, stop: CancellationToken) {
-        let (shared, connections) = (Arc::new(self), TaskTracker::new());
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = accept(&listener, &places) => accepted,
-            };
-            match accepted {
-                Ok((socket, place)) => {
-                    let (shared, stop) = (Arc::clone(&shared), stop.clone());
-                    connections.spawn(async move {
-                        connection(socket, shared, stop).await;
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "connection to the local dynamodb not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-        connections.close();
-        connections.wait().await;
+        let shared = Arc::new(self);
+        let answers = move || {
+            let (shared, engine) = (Arc::clone(&shared), Arc::new(Mutex::new(Engine::default())));
+            move |request| answer(request, Arc::clone(&shared), Arc::clone(&engine))
+        };
+        let mut under_way = front::run(listener, Speaks::Http1, answers, stop).await;
+        while under_way.join_next().await.is_some() {}
     }
 
     /// Refuses a change while what it would write to is not where it was opened. Tells of it once.
@@ -114,34 +95,8 @@ impl Front {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (socket, _) = listener.accept().await?;
-    Ok((socket, place))
-}
-
-async fn connection(socket: TcpStream, shared: Arc<Front>, stop: CancellationToken) {
-    let engine = Arc::new(Mutex::new(Engine::default()));
-    let service = service_fn(move |request| answer(request, Arc::clone(&shared), Arc::clone(&engine)));
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .serve_connection(TokioIo::new(socket), service);
-    tokio::pin!(served);
-    tokio::select! {
-        _ = served.as_mut() => {}
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            let _ = served.await;
-        }
-    }
-}
-
 async fn answer(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     shared: Arc<Front>,
     engine: Arc<Mutex<Engine>>,
 ) -> io::Result<Response<Body>> {
@@ -152,9 +107,18 @@ async fn answer(
     if changes && let Some(refused) = shared.lost_file() {
         return Ok(refused);
     }
+    let (mut head, incoming) = request.into_parts();
+    let body = match front::body(incoming, BODY_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(unread) => {
+            let (status, code, reason) = unread.refusal();
+            return Ok(refusal(status, code, &reason));
+        }
+    };
     // The engine would let the page's origin read the answer, and the client has had its "continue" from here.
-    request.headers_mut().remove(ORIGIN);
-    request.headers_mut().remove(EXPECT);
+    head.headers.remove(ORIGIN);
+    head.headers.remove(EXPECT);
+    let request = Request::from_parts(head, Body::new(body));
     let response = engine.lock().await.send(request, shared.engine).await?;
     // What was removed while it was written is lost.
     let lost = if changes { shared.lost_file() } else { None };
@@ -172,8 +136,11 @@ fn changes(request: &Request<Incoming>) -> bool {
 
 fn refusal(status: StatusCode, code: &str, reason: &str) -> Response<Body> {
     let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": reason });
-    let mut response = Response::new(Body::new(Bytes::from(body.to_string())));
+    let body = body.to_string();
+    let sum = HeaderValue::from(crc32fast::hash(body.as_bytes()));
+    let mut response = Response::new(Body::new(Bytes::from(body)));
     *response.status_mut() = status;
+    response.headers_mut().insert(CRC32, sum);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.0"));
     response
 }
@@ -181,11 +148,11 @@ fn refusal(status: StatusCode, code: &str, reason: &str) -> Response<Body> {
 /// One connection to the engine.
 #[derive(Debug, Default)]
 struct Engine {
-    open: Option<(SendRequest<Incoming>, Instant)>,
+    open: Option<(SendRequest<Body>, Instant)>,
 }
 
 impl Engine {
-    async fn send(&mut self, request: Request<Incoming>, address: SocketAddr) -> io::Result<Response<Body>> {
+    async fn send(&mut self, request: Request<Body>, address: SocketAddr) -> io::Result<Response<Body>> {
         let mut sender = match self.open.take() {
             Some((sender, used)) if used.elapsed() < IDLE_MAX => sender,
             _ => connect(address).await?,
@@ -201,7 +168,7 @@ impl Engine {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<SendRequest<Incoming>> {
+async fn connect(address: SocketAddr) -> io::Result<SendRequest<Body>> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
     let (sender, driven) =

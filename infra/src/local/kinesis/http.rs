@@ -6,38 +6,29 @@ use std::time::Duration;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full, Limited};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, DATE, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::fanout::{self, Events};
 use super::faults::{Fate, Faults};
 use super::model::Refusal;
 use super::shared::Shared;
 use super::{Control, api};
+use crate::local::front::{self, Speaks, Unread};
 
 /// Most bytes of a request body: 10 MiB of records in base64, and their keys.
 const BODY_BYTES_MAX: usize = 24 * 1_048_576;
-/// Connections at once; a further one waits to be accepted.
-const CONNECTIONS_MAX: usize = 4_096;
 /// How long a shutdown waits for answers that are under way.
 const GRACE: Duration = Duration::from_secs(2);
-/// The pause after a connection could not be accepted: there are no files left, and trying at once would not help.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// How often retention is carried out and the length of the log looked at.
 const TICK_EVERY: Duration = Duration::from_secs(10);
 /// What an operation's name follows in `X-Amz-Target`.
 const TARGET: &str = "Kinesis_20131202.";
-/// How a client begins HTTP/2 without having agreed on it.
-const PREFACE: &[u8; 3] = b"PRI";
 
 type Body = Either<Full<Bytes>, Events>;
 
@@ -46,44 +37,20 @@ type Body = Either<Full<Bytes>, Events>;
 #[error("reply lost on purpose")]
 struct Lost;
 
-/// Accepts connections until the stop, then waits for those under way.
+/// Serves connections until the stop, then waits a little for those under way.
 pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
-    let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let ticks = tokio::spawn(tick(Arc::clone(&shared), stop.clone()));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        match accepted {
-            Ok((socket, place)) => {
-                let (shared, stop) = (Arc::clone(&shared), stop.clone());
-                connections.spawn(async move {
-                    connection(socket, shared, stop).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "connection not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    connections.close();
-    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
-        tracing::debug!(open = connections.len(), "connections cut off");
+    let until = stop.clone();
+    let answers = move || {
+        let (shared, stop) = (Arc::clone(&shared), stop.clone());
+        move |request| dated(request, Arc::clone(&shared), stop.clone())
+    };
+    let mut under_way = front::run(listener, Speaks::Http2Too, answers, until).await;
+    let ended = async { while under_way.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        tracing::debug!(open = under_way.len(), "connections cut off");
     }
     let _ = ticks.await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (socket, _) = listener.accept().await?;
-    Ok((socket, place))
 }
 
 async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
@@ -101,44 +68,6 @@ async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
             shared.engine().tick(now_ms);
         });
         let _ = done.await;
-    }
-}
-
-async fn connection(socket: TcpStream, shared: Arc<Shared>, stop: CancellationToken) {
-    // Without Nagle's delay a small answer leaves at once; failing to set it costs only time.
-    let _ = socket.set_nodelay(true);
-    let mut first = [0; PREFACE.len()];
-    let peeked = tokio::select! {
-        peeked = socket.peek(&mut first) => peeked,
-        () = stop.cancelled() => return,
-    };
-    if !matches!(peeked, Ok(1..)) {
-        return;
-    }
-    let ending = stop.clone();
-    let service = service_fn(move |request| dated(request, Arc::clone(&shared), stop.clone()));
-    // A later call of the same method begins with `PRI` too, but none has that name.
-    if first == *PREFACE {
-        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(socket), service);
-        tokio::pin!(served);
-        tokio::select! {
-            _ = served.as_mut() => {}
-            () = ending.cancelled() => {
-                served.as_mut().graceful_shutdown();
-                let _ = served.await;
-            }
-        }
-        return;
-    }
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
-    tokio::pin!(served);
-    tokio::select! {
-        _ = served.as_mut() => {}
-        () = ending.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            let _ = served.await;
-        }
     }
 }
 
@@ -188,11 +117,9 @@ async fn answer(
     if fate == Fate::LostRequest {
         return Err(Lost);
     }
-    let body = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => {
-            return Ok(reply(&refusal("ValidationException", "the body cannot be read or is too long")));
-        }
+    let body = match front::body(request.into_body(), BODY_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(unread) => return Ok(not_read(unread)),
     };
     if let Some(wait) = wait {
         tokio::time::sleep(wait).await;
@@ -244,16 +171,24 @@ async fn set_faults(request: Request<Incoming>, shared: &Shared) -> Response<Bod
     if request.method() != Method::POST {
         return response(StatusCode::METHOD_NOT_ALLOWED, Bytes::new());
     }
-    let Ok(body) = Limited::new(request.into_body(), 65_536).collect().await else {
-        return response(StatusCode::BAD_REQUEST, Bytes::new());
+    let body = match front::body(request.into_body(), 65_536).await {
+        Ok(body) => body,
+        Err(unread) => return not_read(unread),
     };
-    match Faults::parse(&body.to_bytes()) {
+    match Faults::parse(&body) {
         Ok(faults) => {
             shared.set_faults(faults);
             response(StatusCode::OK, Bytes::from_static(b"{}"))
         }
         Err(message) => reply(&refusal("ValidationException", &message)),
     }
+}
+
+fn not_read(unread: Unread) -> Response<Body> {
+    let (status, code, message) = unread.refusal();
+    let mut refused = reply(&refusal(code, &message));
+    *refused.status_mut() = status;
+    refused
 }
 
 fn refusal(code: &'static str, message: &str) -> Refusal {
