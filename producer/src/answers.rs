@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use runtime::failure::Failure;
 use schemas::bid::Bid;
 use schemas::geometry::Geometry;
 use schemas::intake::{to_line, to_offered_line, to_record_line};
@@ -49,6 +50,14 @@ fn log(told: &Told<'_>, missed: Option<&Missed>, so_far: u64) {
         %bid_id, %slot_id, %account_id, %region, %event_time,
         "bid {answer}"
     );
+}
+
+/// Why the stream does not have a bid whose record it refuses, and what to do.
+pub(crate) fn of_record(failure: &Failure) -> String {
+    format!(
+        "is in a record that the stream refuses while it takes others: {failure}; compare the stream's limits with \
+         --record-bids and --envelope, then send it again"
+    )
 }
 
 /// Where answers go.
@@ -124,6 +133,7 @@ impl Answers {
                 let reason = format!("expired: its window closed {late_ms} ms ago; send a bid of now");
                 ("expired", "timestamp", reason.into())
             }
+            Outcome::RecordRefused(failure) => ("refused", "line", of_record(failure).into()),
             Outcome::Undelivered => {
                 ("undelivered", "line", "was not delivered in time; send it again".into())
             }

@@ -296,7 +296,7 @@ impl Drive {
     /// Counts what was answered, and only then tells it: whoever is told finds it counted.
     fn on_answers(&mut self) {
         let answers = self.sender.poll_answers();
-        let mut counts = [0_u64; 4];
+        let mut counts = [0_u64; 5];
         for answer in &answers {
             counts[match &answer.outcome {
                 Outcome::Accepted(_) => 0,
@@ -307,10 +307,15 @@ impl Drive {
                 }
                 Outcome::Undelivered | Outcome::StreamRefuses(_) => 2,
                 Outcome::Unknown => 3,
+                Outcome::RecordRefused(_) => {
+                    self.metrics.refusals.add(answer.bid.region, Reason::Record);
+                    4
+                }
             }] += 1;
         }
         let metrics = &self.metrics;
-        let counters = [&metrics.accepted, &metrics.expired, &metrics.undelivered, &metrics.unknown];
+        let Metrics { accepted, expired, undelivered, unknown, refused, .. } = metrics.as_ref();
+        let counters = [accepted, expired, undelivered, unknown, refused];
         counters.into_iter().zip(counts).for_each(|(counter, count)| Metrics::add_many(counter, count));
         self.count();
         let now = self.now();

@@ -9,6 +9,7 @@ use schemas::intake::OfferedBid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::answers;
 use crate::calls::Call;
 use crate::config::Config;
 use crate::core::admission::AdmissionError;
@@ -36,6 +37,9 @@ pub enum SendError {
     /// It was refused before it was sent: says which field, why, and what to do.
     #[error("refused: {field} {0}", field = .0.field())]
     Refused(AdmissionError),
+    /// The stream refuses the record that it is in and takes others: says why, and what to do.
+    #[error("refused: {0}")]
+    RecordRefused(Arc<str>),
     /// Time ran out; the stream does not have it.
     #[error("not delivered in time")]
     Undelivered,
@@ -90,6 +94,7 @@ fn answered(outcome: Outcome, stream: &str) -> Result<Accepted, SendError> {
         Outcome::Accepted(place) => Ok(place),
         Outcome::Expired => Err(SendError::Expired),
         Outcome::Refused(error) => Err(SendError::Refused(error)),
+        Outcome::RecordRefused(failure) => Err(SendError::RecordRefused(answers::of_record(&failure).into())),
         Outcome::Undelivered => Err(SendError::Undelivered),
         Outcome::StreamRefuses(failure) => {
             Err(SendError::StreamRefuses(Error::stream(stream, (*failure).clone()).to_string().into()))

@@ -120,6 +120,42 @@ impl Outbox {
     /// # Errors
     /// When the table cannot be read.
     pub(crate) async fn get(&self, keys: &[Key]) -> Result<Items, Failure> {
+        let mut items = Items { found: Vec::with_capacity(keys.len()), is_whole: true };
+        let mut parts = vec![keys];
+        while let Some(part) = parts.pop() {
+            match self.get_part(part).await {
+                Ok(Items { found, is_whole }) => {
+                    items.found.extend(found);
+                    items.is_whole &= is_whole;
+                }
+                Err(failure) if !failure.may_be_of_one_part() => return Err(failure),
+                // Perhaps for one key, which must not keep the others from being read.
+                Err(_) => match part {
+                    [] => {}
+                    [key] => items.found.extend(self.get_one(key).await?),
+                    keys => {
+                        let (first, rest) = keys.split_at(keys.len() / 2);
+                        parts.extend([rest, first]);
+                    }
+                },
+            }
+        }
+        Ok(items)
+    }
+
+    /// What stands under a key that a request of this key alone was refused for.
+    async fn get_one(&self, key: &Key) -> Result<Option<(Key, Found)>, Failure> {
+        match self.item(key).await {
+            Ok(item) => Ok(item.as_ref().and_then(read)),
+            Err(failure) if failure.may_be_of_one_part() => {
+                let why = format!("the table does not let it be read: {failure}");
+                Ok(Some((key.clone(), Found::Foreign(why))))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn get_part(&self, keys: &[Key]) -> Result<Items, Failure> {
         let mut wanted = KeysAndAttributes::builder().consistent_read(true);
         for key in keys {
             wanted = wanted.keys(HashMap::from(key_of(key)));

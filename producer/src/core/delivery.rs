@@ -10,20 +10,21 @@ use std::time::Duration;
 
 use runtime::backoff::Backoff;
 use runtime::failure::Failure;
-use schemas::bid::Bid;
 use schemas::geometry::Geometry;
 use schemas::hash::HashKey;
-use schemas::ids::{SequenceNumber, ShardId};
+use schemas::ids::ShardId;
 use schemas::limits::PUT_RECORDS_ENTRIES_MAX;
 use schemas::mutant::{self, Mutant};
 use schemas::record::Envelope;
 use schemas::time::Millis;
 
-use super::admission::AdmissionError;
+use super::answer::answer;
+pub use super::answer::{Answer, Outcome, Place, Reply, Request, accept, give_up};
 use super::events::{Counts, Events, Stored};
 use super::flight::Flight;
+use super::isolation::{Cause, Isolation, Refusals};
 use super::lanes::Lanes;
-use super::pacer;
+use super::pacer::{self, Pacer};
 use super::packer::{Entry, Item, Record};
 
 /// Bytes of one request: below the 5 MiB that some engines still enforce (Kinesis developer guide, quotas).
@@ -44,63 +45,6 @@ pub struct Moment {
     pub wall: Millis,
 }
 
-/// Where the stream keeps a bid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The shard.
-    pub shard_id: ShardId,
-    /// The record in it.
-    pub sequence: SequenceNumber,
-}
-
-/// What became of a bid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The stream has it.
-    Accepted(Arc<Place>),
-    /// Refused: it cannot make its window any more, and the stream does not have it.
-    Expired,
-    /// Refused before it was sent.
-    Refused(AdmissionError),
-    /// Time ran out, and the stream does not have it.
-    Undelivered,
-    /// There is no such stream.
-    StreamRefuses(Arc<Failure>),
-    /// Time ran out, and the stream may have it.
-    Unknown,
-}
-
-/// The one answer to a bid.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// What the bid was handed in with.
-    pub ticket: u64,
-    /// The bid.
-    pub bid: Bid,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// The service's word on one entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// It is stored.
-    Stored(Arc<Place>),
-    /// Refused for its rate alone: it is not stored.
-    Throttled,
-    /// Nothing says whether it is stored.
-    Unknown,
-}
-
-/// Entries to put in one call; replies come in the same order.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// To be given back with the reply.
-    pub id: u64,
-    /// At most 500.
-    pub entries: Vec<Arc<Entry>>,
-}
-
 /// A record that a shard answered for which it was not predicted.
 #[derive(Debug)]
 pub struct Elsewhere {
@@ -112,6 +56,14 @@ pub struct Elsewhere {
     pub place: Arc<Place>,
 }
 
+/// A request that is being made.
+#[derive(Debug, Default)]
+struct Going {
+    records: Vec<Record>,
+    entries: Vec<Arc<Entry>>,
+    bytes: usize,
+}
+
 /// Records between packing and their answer.
 #[derive(Debug)]
 pub struct Delivery {
@@ -120,6 +72,7 @@ pub struct Delivery {
     deliver_ms: u64,
     lanes: Lanes,
     flight: Flight,
+    isolation: Isolation,
     counts: Counts,
     events: Events,
 }
@@ -128,9 +81,9 @@ impl Delivery {
     /// Nothing to deliver yet. Without a geometry no bid expires.
     #[must_use]
     pub fn new(envelope: Envelope, geometry: Option<Geometry>, deliver_ms: u64) -> Self {
-        let (lanes, flight) = (Lanes::default(), Flight::default());
+        let (lanes, flight, isolation) = (Lanes::default(), Flight::default(), Isolation::default());
         let (counts, events) = (Counts::default(), Events::default());
-        Self { envelope, geometry, deliver_ms, lanes, flight, counts, events }
+        Self { envelope, geometry, deliver_ms, lanes, flight, isolation, counts, events }
     }
 
     /// Takes a record that is due at once.
@@ -143,31 +96,58 @@ impl Delivery {
         if self.flight.len() >= REQUESTS_MAX {
             return None;
         }
-        let (mut records, mut entries, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut going = Going::default();
         let mut lanes = std::mem::take(&mut self.lanes);
-        lanes.poll(now.elapsed_ms, |mut record, pacer| {
-            self.dismiss(&mut record, now, answers);
-            if record.items.is_empty() {
-                return true;
+        while going.entries.is_empty()
+            && let Some(apart) = self.isolation.poll(now.elapsed_ms)
+        {
+            for record in apart {
+                let predicted = record.predicted.clone();
+                self.send(record, lanes.pacer(&predicted), now, (&mut going, answers));
             }
-            let entry = record.seal(self.envelope);
-            let entry_bytes = entry.data.len() + entry.partition_key.len();
-            pacer.on_sent(pacer::cost(entry_bytes), now.elapsed_ms);
-            bytes += entry_bytes;
-            record.sent_ms.get_or_insert(now.elapsed_ms);
-            if record.attempts > 0 {
-                self.counts.retries += 1;
-                self.events.retried.push(record.predicted.clone());
-            }
-            entries.push(entry);
-            records.push(record);
-            entries.len() < PUT_RECORDS_ENTRIES_MAX && bytes < REQUEST_BYTES_MAX
-        });
+        }
+        let is_apart = !going.entries.is_empty();
+        if !is_apart {
+            lanes.poll(now.elapsed_ms, |record, pacer| {
+                self.send(record, pacer, now, (&mut going, answers));
+                going.entries.len() < PUT_RECORDS_ENTRIES_MAX && going.bytes < REQUEST_BYTES_MAX
+            });
+        }
         self.lanes = lanes;
+        let Going { records, entries, .. } = going;
         if records.is_empty() {
             return None;
         }
-        Some(Request { id: self.flight.on_sent(records), entries })
+        let id = self.flight.on_sent(records);
+        if is_apart {
+            self.isolation.on_sent(id);
+        }
+        Some(Request { id, entries })
+    }
+
+    /// Makes a record part of the request that is made, less the bids for which it is too late.
+    fn send(
+        &mut self,
+        mut record: Record,
+        pacer: &mut Pacer,
+        now: Moment,
+        (going, answers): (&mut Going, &mut Vec<Answer>),
+    ) {
+        self.dismiss(&mut record, now, answers);
+        if record.items.is_empty() {
+            return;
+        }
+        let entry = record.seal(self.envelope);
+        let entry_bytes = entry.data.len() + entry.partition_key.len();
+        pacer.on_sent(pacer::cost(entry_bytes), now.elapsed_ms);
+        going.bytes += entry_bytes;
+        record.sent_ms.get_or_insert(now.elapsed_ms);
+        if record.attempts > 0 {
+            self.counts.retries += 1;
+            self.events.retried.push(record.predicted.clone());
+        }
+        going.entries.push(entry);
+        going.records.push(record);
     }
 
     /// Takes the replies to a request. What was answered by an unexpected shard comes out.
@@ -180,6 +160,7 @@ impl Delivery {
         answers: &mut Vec<Answer>,
     ) -> Vec<Elsewhere> {
         let records = self.flight.on_answered(id);
+        self.isolation.on_answered(id);
         let mut elsewhere = Vec::new();
         let replies = match replies {
             Ok(replies) if replies.len() == records.len() => replies,
@@ -188,6 +169,10 @@ impl Delivery {
                 let (items, why) = (records.iter().flat_map(|record| &record.items), Arc::new(failure));
                 let refused = |item| answer(item, Outcome::StreamRefuses(Arc::clone(&why)));
                 answers.extend(items.map(|item| if item.doubtful { give_up(item) } else { refused(item) }));
+                return elsewhere;
+            }
+            Err(failure) if failure.may_be_of_one_part() => {
+                self.on_refused(records, failure, now, unit, answers);
                 return elsewhere;
             }
             // Never made, or refused whole, which may pass while the bids have time: nothing is stored, and no shard said
@@ -215,6 +200,46 @@ impl Delivery {
             }
         }
         elsewhere
+    }
+
+    /// The service refused a request, perhaps for one of its records: they travel apart until that one is found.
+    fn on_refused(
+        &mut self,
+        mut records: Vec<Record>,
+        failure: Failure,
+        now: Moment,
+        unit: &mut dyn FnMut() -> f64,
+        answers: &mut Vec<Answer>,
+    ) {
+        let stored = self.counts.records;
+        if records.len() > 1 {
+            for record in &mut records {
+                record.attempts = record.attempts.saturating_add(1);
+                record.refusals.get_or_insert(Refusals::in_company(stored));
+            }
+            if let Err(records) = self.isolation.halve(records, now.elapsed_ms, stored) {
+                records.into_iter().for_each(|record| self.again(record, now, unit(), u32::MAX));
+            }
+            return;
+        }
+        let why = Arc::new(failure);
+        for mut record in records {
+            let refusals = record.refusals.unwrap_or(Refusals::in_company(stored)).alone();
+            record.refusals = Some(refusals);
+            match refusals.verdict(stored) {
+                Some(Cause::Record) => {
+                    answers.extend(record.items.iter().map(|item| match item.doubtful {
+                        true => give_up(item),
+                        false => answer(item, Outcome::RecordRefused(Arc::clone(&why))),
+                    }));
+                }
+                Some(Cause::Stream) => {
+                    record.refusals = None;
+                    self.again(record, now, unit(), u32::MAX);
+                }
+                None => self.again(record, now, unit(), refusals.times()),
+            }
+        }
     }
 
     /// Accepts a record that lies where it was predicted; returns any other.
@@ -256,10 +281,10 @@ impl Delivery {
     /// When the next record is due.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.lanes.next_due_ms()
+        [self.lanes.next_due_ms(), self.isolation.next_due_ms()].into_iter().flatten().min()
     }
 
-    /// Whether nothing that is predicted for this shard is under way or waits to be sent.
+    /// Whether nothing that is predicted for this shard is under way or waits to be sent, but what travels apart.
     #[must_use]
     pub fn is_idle(&self, shard: &ShardId) -> bool {
         !self.flight.holds(shard) && !self.lanes.holds(shard)
@@ -274,7 +299,7 @@ impl Delivery {
     /// When the oldest bid was taken.
     #[must_use]
     pub fn oldest_ms(&self) -> Option<u64> {
-        let records = self.lanes.records().chain(self.flight.records());
+        let records = self.lanes.records().chain(self.flight.records()).chain(self.isolation.records());
         records.flat_map(|record| &record.items).map(|item| item.taken_ms).min()
     }
 
@@ -300,7 +325,8 @@ impl Delivery {
             record.items.iter_mut().for_each(|item| item.doubtful = true);
             answers.extend(record.items.iter().map(give_up));
         }
-        answers.extend(self.lanes.clear().iter().flat_map(|record| &record.items).map(give_up));
+        let waiting = [self.lanes.clear(), self.isolation.clear()].concat();
+        answers.extend(waiting.iter().flat_map(|record| &record.items).map(give_up));
     }
 
     /// Queues a record to be sent again after full jitter, bounded as after at most `attempts_max` attempts.
@@ -308,7 +334,12 @@ impl Delivery {
         let delay = BACKOFF.delay(record.attempts.min(attempts_max), unit);
         record.attempts = record.attempts.saturating_add(1);
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.lanes.on_record(record, now.elapsed_ms.saturating_add(delay_ms));
+        let due_ms = now.elapsed_ms.saturating_add(delay_ms);
+        if record.refusals.is_some_and(|refusals| refusals.times() > 0) {
+            self.isolation.add(vec![record], due_ms);
+        } else {
+            self.lanes.on_record(record, due_ms);
+        }
     }
 
     /// Takes out and answers the bids for which it is too late; what remains is encoded anew.
@@ -339,21 +370,4 @@ pub fn is_final(failure: &Failure) -> bool {
     let is_unauthorized = matches!(failure, Failure::Unauthorized { .. });
     matches!(failure, Failure::Missing { .. })
         || (is_unauthorized && mutant::is(Mutant::AuthorizationIsFinal))
-}
-
-/// The answer to a bid that the stream has.
-#[must_use]
-pub fn accept(item: &Item, place: &Arc<Place>) -> Answer {
-    answer(item, Outcome::Accepted(Arc::clone(place)))
-}
-
-/// The answer to a bid that is tried no longer.
-#[must_use]
-pub fn give_up(item: &Item) -> Answer {
-    let outcome = if item.doubtful { Outcome::Unknown } else { Outcome::Undelivered };
-    answer(item, outcome)
-}
-
-fn answer(item: &Item, outcome: Outcome) -> Answer {
-    Answer { ticket: item.ticket, bid: item.bid, outcome }
 }

@@ -80,6 +80,7 @@ mod tests {
             predicted: shard.map(|shard| ShardId(shard.to_owned())),
             attempts: 0,
             sent_ms: None,
+            refusals: None,
             entry: None,
         };
         let [a, b] = ["a", "b"].map(|shard| ShardId(shard.to_owned()));

@@ -112,7 +112,7 @@ mod tests {
 
     fn record(shard: &str) -> Record {
         let predicted = Some(ShardId(shard.to_owned()));
-        Record { items: Vec::new(), predicted, attempts: 0, sent_ms: None, entry: None }
+        Record { items: Vec::new(), predicted, attempts: 0, sent_ms: None, refusals: None, entry: None }
     }
 
     fn names(lanes: &mut Lanes, now_ms: u64, most: usize) -> Vec<String> {

@@ -14,6 +14,7 @@ use schemas::limits::{BLOCK_BIDS_FREE, RECORD_BYTES_MAX};
 use schemas::record::{Envelope, encode_aggregated, encode_block_of, encode_plain};
 
 use super::company::{Arrivals, Company, Left};
+use super::isolation::Refusals;
 use super::shard_map::ShardMap;
 
 /// Most bytes a bid takes in any envelope: three ids, a partition key as text, a region and the numbers.
@@ -50,6 +51,8 @@ pub struct Record {
     pub attempts: u32,
     /// When it was first sent.
     pub sent_ms: Option<u64>,
+    /// How often it was refused, once a request with it was; one that was refused alone goes on alone.
+    pub refusals: Option<Refusals>,
     /// Its bytes, once sealed.
     pub entry: Option<Arc<Entry>>,
 }
@@ -219,7 +222,8 @@ impl Packer {
         let items = std::mem::take(&mut group.items);
         group.expected = items.len();
         group.company.on_record(items.len(), left, now_ms, &self.arrivals);
-        Record { items, predicted: self.map.at(place).cloned(), attempts: 0, sent_ms: None, entry: None }
+        let predicted = self.map.at(place).cloned();
+        Record { items, predicted, attempts: 0, sent_ms: None, refusals: None, entry: None }
     }
 }
 

@@ -70,6 +70,10 @@ impl Told {
                 let reason = format!("{why}; then send it again");
                 return Self { at, bid_id: Some(bid_id), answer: "undelivered", field: None, reason };
             }
+            SendError::RecordRefused(why) => {
+                let reason = why.to_string();
+                return Self { at, bid_id: Some(bid_id), answer: "refused", field: None, reason };
+            }
             SendError::Refused(error) => {
                 let (field, reason) = (Some(error.field().to_owned()), error.to_string());
                 return Self { at, bid_id: Some(bid_id), answer: "refused", field, reason };

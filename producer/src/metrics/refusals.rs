@@ -25,6 +25,8 @@ pub enum Reason {
     Account,
     /// The window is closed.
     Expired,
+    /// The stream refuses the record that it is in.
+    Record,
 }
 
 /// The fields of a bid.
@@ -66,6 +68,7 @@ impl Reason {
             Self::Ahead => "ahead",
             Self::Account => "unknown_account",
             Self::Expired => "expired",
+            Self::Record => "record",
         }
     }
 }

@@ -43,6 +43,13 @@ pub fn class_of(code: &str) -> Class {
     CODES.iter().find(|(_, codes)| is_in(codes)).map_or(Class::Refused, |(class, _)| *class)
 }
 
+/// Whether a service that refuses a request of many parts (entries of PutRecords, keys of BatchGetItem) may mean one of
+/// them alone, and would take the others.
+#[must_use]
+pub fn may_be_of_one_part(code: &str) -> bool {
+    OF_ONE_PART.contains(&code)
+}
+
 /// What a reply means that carries no error code: nothing says who wrote it, or whether the request was carried out.
 ///
 /// A proxy, a load balancer or a captive portal answers so; a reply that was cut on its way has the status of a success.
@@ -59,6 +66,11 @@ pub fn without_code(status: u16, message: String) -> Failure {
         _ => Failure::Unexpected { status, message },
     }
 }
+
+/// Kinesis and DynamoDB API references, "Common Errors" and the errors of PutRecords and BatchGetItem. A request that is
+/// too long is taken in halves, too.
+const OF_ONE_PART: &[&str] =
+    &["InvalidArgumentException", "RequestEntityTooLargeException", "ValidationError", "ValidationException"];
 
 const THROTTLED: &[&str] = &[
     "BandwidthLimitExceeded",

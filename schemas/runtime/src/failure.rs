@@ -8,7 +8,7 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use schemas::exit;
 
 use crate::clients;
-use crate::error_class::{Class, class_of, without_code};
+use crate::error_class::{self, Class, class_of, without_code};
 
 /// A failed call, shaped by what the caller does next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +99,12 @@ impl Failure {
     #[must_use]
     pub fn is_nothing_done(&self) -> bool {
         !matches!(self, Self::Unknown { .. } | Self::Unexpected { .. })
+    }
+
+    /// Whether the service may have refused a request of many parts for one of them alone.
+    #[must_use]
+    pub fn may_be_of_one_part(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if error_class::may_be_of_one_part(code))
     }
 
     /// The service's error code, empty when there was no answer.

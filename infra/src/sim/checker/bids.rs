@@ -62,13 +62,19 @@ impl Bids {
             Outcome::StreamRefuses(failure) => {
                 return Err(format!("bid {id} is answered while its time is not over: {failure}"));
             }
-            Outcome::Expired | Outcome::Refused(_) | Outcome::Undelivered if self.handed[&id] == 1 => {
+            Outcome::Expired | Outcome::Refused(_) | Outcome::RecordRefused(_) | Outcome::Undelivered
+                if self.handed[&id] == 1 =>
+            {
                 if log.landed.contains(&id) {
                     return Err(format!("bid {id} is refused and lies in the stream"));
                 }
                 self.refused.insert(id);
             }
-            Outcome::Expired | Outcome::Refused(_) | Outcome::Undelivered | Outcome::Unknown => {}
+            Outcome::Expired
+            | Outcome::Refused(_)
+            | Outcome::RecordRefused(_)
+            | Outcome::Undelivered
+            | Outcome::Unknown => {}
         }
         Ok(())
     }

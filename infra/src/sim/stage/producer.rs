@@ -232,6 +232,7 @@ impl ProducerStage {
                 Outcome::Unknown => net.coverage.meet(Met::UnknownBid),
                 Outcome::Accepted(_)
                 | Outcome::Refused(_)
+                | Outcome::RecordRefused(_)
                 | Outcome::Undelivered
                 | Outcome::StreamRefuses(_) => {}
             }
@@ -285,6 +286,7 @@ fn short(outcome: &Outcome) -> String {
         Outcome::Accepted(place) => format!("accepted at {} {}", place.shard_id, place.sequence),
         Outcome::Expired => "expired".to_owned(),
         Outcome::Refused(error) => format!("refused, {error}"),
+        Outcome::RecordRefused(failure) => format!("refused, {failure}"),
         Outcome::Undelivered => "undelivered".to_owned(),
         Outcome::StreamRefuses(failure) => format!("undelivered, {failure}"),
         Outcome::Unknown => "unknown".to_owned(),

@@ -5,6 +5,7 @@ mod away;
 mod company;
 mod keys;
 mod refused;
+mod refused_record;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -118,7 +119,11 @@ fn check(stream: &Stream, answers: &[Answer], ever_owned: &BTreeMap<ShardId, Has
                 assert!(stream.stored[&answer.bid.bid_id].contains(&place.shard_id));
                 assert!(ever_owned[&place.shard_id].owns(hash), "accepted from a shard that does not own it");
             }
-            Outcome::Expired | Outcome::Refused(_) | Outcome::Undelivered | Outcome::StreamRefuses(_) => {
+            Outcome::Expired
+            | Outcome::Refused(_)
+            | Outcome::RecordRefused(_)
+            | Outcome::Undelivered
+            | Outcome::StreamRefuses(_) => {
                 assert!(!stream.holds(&answer.bid), "refused, but stored")
             }
             Outcome::Unknown => {}

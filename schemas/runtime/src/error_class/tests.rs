@@ -80,3 +80,16 @@ fn a_reply_without_a_code_says_nothing_certain() {
     }
     assert!(matches!(without_code(429, String::new()), Failure::Throttled { .. }));
 }
+
+#[test]
+fn only_a_request_that_is_refused_may_be_refused_for_one_of_its_parts() {
+    let said = |code: &&str| Failure::said(code, String::new()).may_be_of_one_part();
+    let of_one_part: Vec<_> =
+        CODES.iter().flat_map(|(_, codes)| *codes).copied().filter(|code| said(code)).collect();
+    assert_eq!(of_one_part, OF_ONE_PART);
+    assert!(OF_ONE_PART.iter().all(|code| class_of(code) == Class::Refused));
+    assert!(
+        !said(&"NobodyWroteThisDown")
+            && !Failure::Unreachable { message: String::new() }.may_be_of_one_part()
+    );
+}
