@@ -52,7 +52,7 @@ fn post(operation: &str) -> String {
     )
 }
 
-const OPERATIONS: [&str; 23] = [
+const OPERATIONS: [&str; 25] = [
     "AddTagsToStream",
     "CreateStream",
     "DecreaseStreamRetentionPeriod",
@@ -75,7 +75,9 @@ const OPERATIONS: [&str; 23] = [
     "RemoveTagsFromStream",
     "SplitShard",
     "SubscribeToShard",
+    "UpdateMaxRecordSize",
     "UpdateShardCount",
+    "UpdateStreamRecordDistributionStrategy",
 ];
 
 #[tokio::test]

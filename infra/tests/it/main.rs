@@ -16,6 +16,7 @@ mod kinesis;
 mod kinesis_door;
 mod kinesis_fanout;
 mod kinesis_kill;
+mod kinesis_settings;
 mod kinesis_time;
 mod listeners;
 mod local;

@@ -171,6 +171,7 @@ impl Engine {
             | Op::Delete
             | Op::Tags { .. }
             | Op::Retention { .. }
+            | Op::RecordSize { .. }
             | Op::Distribute { .. } => Ok(()),
         }
     }
@@ -208,8 +209,48 @@ impl Engine {
                 stream.consumers.insert(consumer, super::model::Consumer { created_ms: now_ms });
             }
             Op::Deregister { consumer } => drop(stream.consumers.remove(&consumer)),
+            Op::RecordSize { kib } => {
+                stream.record_kib_max = kib;
+                stream.keep_busy(Status::Updating, until_ms);
+            }
             // At once: it shows no other status meanwhile.
             Op::Distribute { distribution } => stream.distribution = distribution,
+        }
+    }
+
+    /// Whether these records can be taken, limits of speed aside.
+    fn check_put(&mut self, name: &str, records: &[Record], now_ms: u64) -> Result<(), Refusal> {
+        self.check_room(records)?;
+        let stream = self.live(name, now_ms)?;
+        let record_bytes_max = super::model::usize_of(stream.record_kib_max) * 1_024;
+        match records.iter().find(|record| record.size() > record_bytes_max) {
+            None => Ok(()),
+            Some(long) => {
+                let bytes = long.size();
+                refuse(
+                    "ValidationException",
+                    format!(
+                        "a record of stream {name} has at most {record_bytes_max} bytes and one has {bytes}"
+                    ),
+                )
+            }
+        }
+    }
+
+    /// What a put is answered that is only tried.
+    pub(crate) fn dry_put(&mut self, name: &str, records: &[Record], now_ms: u64) -> Refusal {
+        match self.check_put(name, records, now_ms) {
+            Ok(()) => self.dry_run(name, now_ms),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// What a dry run is answered whose checks were all passed.
+    pub(crate) fn dry_run(&mut self, name: &str, now_ms: u64) -> Refusal {
+        let limits = self.limits;
+        match self.live(name, now_ms) {
+            Ok(stream) => stream.dry_run(now_ms, limits),
+            Err(refusal) => refusal,
         }
     }
 
@@ -223,16 +264,8 @@ impl Engine {
         fails: &mut dyn FnMut() -> Option<&'static str>,
     ) -> Result<Vec<Placed>, Refusal> {
         let limits = self.limits;
-        self.check_room(&records)?;
+        self.check_put(name, &records, now_ms)?;
         let stream = self.live(name, now_ms)?;
-        let record_bytes_max = super::model::usize_of(stream.record_kib_max) * 1_024;
-        if let Some(long) = records.iter().find(|record| record.size() > record_bytes_max) {
-            let bytes = long.size();
-            return refuse(
-                "ValidationException",
-                format!("a record of stream {name} has at most {record_bytes_max} bytes and one has {bytes}"),
-            );
-        }
         let mut admit = |record: &mut Record| match fails() {
             Some(code) => refuse(code, "failed on purpose"),
             None => stream.admit(record, now_ms, limits),

@@ -14,31 +14,16 @@ use super::model::{Distribution, Image, Mode, Record, Reshard, ShardId, Stored};
 /// A change of one stream other than a put.
 #[derive(Clone, Debug, Encode, Decode)]
 pub(crate) enum Op {
-    Create {
-        shards: u32,
-        mode: Mode,
-        record_kib_max: u32,
-        tags: BTreeMap<String, String>,
-    },
+    Create { shards: u32, mode: Mode, record_kib_max: u32, tags: BTreeMap<String, String> },
     Delete,
     Reshard(Reshard),
-    Tags {
-        add: BTreeMap<String, String>,
-        remove: Vec<String>,
-    },
-    Retention {
-        hours: u32,
-    },
-    Register {
-        consumer: String,
-    },
-    Deregister {
-        consumer: String,
-    },
-    /// Last in its place: logs of earlier releases have numbers for those above.
-    Distribute {
-        distribution: Distribution,
-    },
+    Tags { add: BTreeMap<String, String>, remove: Vec<String> },
+    Retention { hours: u32 },
+    Register { consumer: String },
+    Deregister { consumer: String },
+    // Logs of earlier releases have numbers for those above: further ones come last.
+    Distribute { distribution: Distribution },
+    RecordSize { kib: u32 },
 }
 
 /// One frame's fields.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::change;
-use super::get::Asked;
+use super::get::{Asked, DRY_RUN};
 use super::input::{Input, name_of, stream_arn, stream_of_arn};
 use super::number::seconds;
 use super::token::Listing;
@@ -130,12 +130,16 @@ pub(crate) fn subscribe(shared: &Shared, body: &[u8]) -> Result<(Seat, u64, (u64
         return refuse("ValidationException", "StartingPosition is missing");
     };
     let asked = Asked::parse(&position, "Type", "SequenceNumber")?;
+    let dry_run = input.flag(DRY_RUN)?;
     let mut engine = shared.engine();
     let now_ms = shared.now_ms();
     let target = engine.live(&stream, now_ms)?;
     target.consumer(&consumer, created_s)?;
     let after = target.position(shard, asked.of(target)?, now_ms)?;
     let made_ms = target.created_ms;
+    if dry_run {
+        return Err(engine.dry_run(&stream, now_ms));
+    }
     let seat = Seat { stream, consumer, shard };
     let number = engine.subscriptions.begin(&seat, now_ms)?;
     Ok((seat, number, (after, made_ms)))

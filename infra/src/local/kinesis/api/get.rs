@@ -14,6 +14,8 @@ use crate::local::kinesis::shared::Shared;
 
 /// Most records of a page (Kinesis API reference, `GetRecords`).
 const PAGE_RECORDS_MAX: u64 = 10_000;
+/// The field that has a request checked and not carried out.
+pub(super) const DRY_RUN: &str = "DryRun";
 /// What a record's fields take in JSON beside its key and payload.
 const RECORD_JSON_BYTES: usize = 192;
 
@@ -55,11 +57,15 @@ impl Asked {
 pub(super) fn iterator(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
     let (name, shard) = (input.stream()?, input.shard("ShardId")?);
     let asked = Asked::parse(input, "ShardIteratorType", "StartingSequenceNumber")?;
+    let dry_run = input.flag(DRY_RUN)?;
     let mut engine = shared.engine();
     let given_ms = shared.now_ms();
     let stream = engine.live(&name, given_ms)?;
     let after = stream.position(shard, asked.of(stream)?, given_ms)?;
     let created_ms = stream.created_ms;
+    if dry_run {
+        return Err(engine.dry_run(&name, given_ms));
+    }
     let iterator = Iterator { stream: name, created_ms, shard: shard.0, after, given_ms };
     Ok(json!({ "ShardIterator": iterator.encode() }))
 }
@@ -69,6 +75,7 @@ pub(super) fn iterator(shared: &Shared, input: &Input) -> Result<Value, Refusal>
 struct GetRecords {
     shard_iterator: Option<String>,
     limit: Option<i64>,
+    dry_run: Option<bool>,
 }
 
 pub(super) fn get_records(shared: &Shared, body: &[u8]) -> Answer {
@@ -90,6 +97,10 @@ pub(super) fn get_records(shared: &Shared, body: &[u8]) -> Answer {
         let stream = engine.live(&iterator.stream, now_ms)?;
         if stream.created_ms != iterator.created_ms {
             return refuse("ResourceNotFoundException", "the stream of this iterator was deleted");
+        }
+        if input.dry_run == Some(true) {
+            stream.shard(shard)?;
+            return Err(stream.dry_run(now_ms, limits));
         }
         let page = stream.read(shard, iterator.after, most, (now_ms, limits))?;
         let children = write_children(stream, &page.children);

@@ -47,6 +47,7 @@ pub(crate) fn call(shared: &Shared, operation: &str, body: &[u8]) -> Answer {
             streams::retention(shared, operation, &input)?
         }
         "UpdateStreamRecordDistributionStrategy" => streams::distribute(shared, &input)?,
+        "UpdateMaxRecordSize" => streams::record_size(shared, &input)?,
         "ListShards" => shards::list(shared, &input)?,
         "SplitShard" => shards::split(shared, &input)?,
         "MergeShards" => shards::merge(shared, &input)?,

@@ -27,6 +27,7 @@ struct PutRecords<'a> {
     stream_arn: Option<Cow<'a, str>>,
     #[serde(borrow)]
     records: Option<Vec<Entry<'a>>>,
+    dry_run: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +39,7 @@ struct PutRecord<'a> {
     stream_arn: Option<Cow<'a, str>>,
     #[serde(borrow)]
     sequence_number_for_ordering: Option<Cow<'a, str>>,
+    dry_run: Option<bool>,
     #[serde(borrow, flatten)]
     entry: Entry<'a>,
 }
@@ -123,6 +125,9 @@ pub(super) fn put_records(shared: &Shared, body: &[u8]) -> Answer {
         let mut engine = shared.engine();
         let now_ms = shared.now_ms();
         let made_ms = engine.live(&stream, now_ms)?.created_ms;
+        if input.dry_run == Some(true) {
+            return Err(engine.dry_put(&stream, &records, now_ms));
+        }
         (engine.put(&stream, records, now_ms, &mut || faults.next().flatten())?, made_ms)
     };
     shared.tell();
@@ -176,6 +181,9 @@ pub(super) fn put_record(shared: &Shared, body: &[u8]) -> Answer {
                 "InvalidArgumentException",
                 "SequenceNumberForOrdering is not one that this stream gave",
             );
+        }
+        if input.dry_run == Some(true) {
+            return Err(engine.dry_put(&stream, &records, now_ms));
         }
         (engine.put(&stream, records, now_ms, &mut || fault.next().flatten())?, made_ms)
     };

@@ -15,7 +15,9 @@ use crate::local::kinesis::shared::Shared;
 const SHARDS_MAX: u64 = 10_000;
 /// Shards of an on-demand stream at first.
 const SHARDS_ON_DEMAND: u64 = 4;
-/// The bounds of a stream's largest record, in KiB (Kinesis API reference, `CreateStream`).
+/// The field with a stream's largest record, in KiB.
+const RECORD_SIZE: &str = "MaxRecordSizeInKiB";
+/// Its bounds (Kinesis API reference, `CreateStream`, `UpdateMaxRecordSize`).
 const RECORD_KIB: std::ops::RangeInclusive<u64> = 1_024..=10_240;
 /// The field that says who decides where records go.
 const DISTRIBUTION: &str = "RecordDistributionStrategy";
@@ -42,7 +44,7 @@ pub(super) fn create(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
             return refuse("InvalidArgumentException", "an on-demand stream takes no ShardCount");
         }
     };
-    let record_kib_max = input.whole("MaxRecordSizeInKiB", RECORD_KIB)?.unwrap_or(*RECORD_KIB.start());
+    let record_kib_max = input.whole(RECORD_SIZE, RECORD_KIB)?.unwrap_or(*RECORD_KIB.start());
     let tags = input.map("Tags")?.unwrap_or_default();
     tags::check(&tags, tags.len())?;
     let small = |number: u64| u32::try_from(number).unwrap_or(1);
@@ -74,6 +76,15 @@ pub(super) fn distribute(shared: &Shared, input: &Input) -> Result<Value, Refusa
     let name = stream_of_arn(input.required("StreamARN")?)?.to_owned();
     let distribution = distribution(input)?;
     change(shared, &name, Op::Distribute { distribution })
+}
+
+/// Changes a stream's largest record. The service takes the stream by its ARN alone.
+pub(super) fn record_size(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
+    let name = stream_of_arn(input.required("StreamARN")?)?.to_owned();
+    let Some(kib) = input.whole(RECORD_SIZE, RECORD_KIB)? else {
+        return refuse("ValidationException", format!("{RECORD_SIZE} is missing"));
+    };
+    change(shared, &name, Op::RecordSize { kib: u32::try_from(kib).unwrap_or(u32::MAX) })
 }
 
 pub(super) fn delete(shared: &Shared, input: &Input) -> Result<Value, Refusal> {
@@ -123,7 +134,7 @@ pub(super) fn summary(shared: &Shared, input: &Input) -> Result<Value, Refusal> 
     let mut description = facts(&name, stream, now_ms);
     description["OpenShardCount"] = json!(stream.open_shards().count());
     description["ConsumerCount"] = json!(stream.consumers.len());
-    description["MaxRecordSizeInKiB"] = json!(stream.record_kib_max);
+    description[RECORD_SIZE] = json!(stream.record_kib_max);
     description[DISTRIBUTION] = json!(stream.distribution.as_str());
     Ok(json!({ "StreamDescriptionSummary": description }))
 }

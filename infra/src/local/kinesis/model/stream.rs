@@ -6,6 +6,7 @@ use schemas::hash::{HashKey, HashRange};
 use schemas::limits;
 
 use super::consumers::Consumer;
+use super::meter::Meter;
 use super::settings::{Distribution, Mode, Status};
 use super::shard::{Closing, Page, Record, Shard, ShardId, Stored};
 use super::{Limits, Refusal, refuse, usize_of};
@@ -16,6 +17,8 @@ const HOUR_MS: u64 = 3_600_000;
 const TRIM_EVERY_MS: u64 = 1_000;
 /// How long a new stream keeps records (Kinesis developer guide, retention).
 const RETENTION_HOURS: u32 = 24;
+/// Dry runs of one stream in a second, of all operations together (Kinesis developer guide, kds-dryrun-validation).
+const DRY_RUNS_PER_S: u32 = 1;
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,7 @@ pub struct Stream {
     busy: Option<(Status, u64)>,
     trim_due_ms: u64,
     held_bytes: usize,
+    dry_runs: Meter,
     /// Records that were put without regard to their keys.
     spread: usize,
 }
@@ -119,6 +123,7 @@ impl Stream {
             busy: None,
             trim_due_ms: 0,
             held_bytes: 0,
+            dry_runs: Meter::default(),
             spread: 0,
         }
     }
@@ -155,6 +160,16 @@ impl Stream {
     pub fn owner(&self, hash: HashKey) -> ShardId {
         let index = self.open.partition_point(|(end, _)| *end < hash);
         self.open.get(index).expect("open shards cover the whole hash space").1
+    }
+
+    /// What a dry run is answered whose checks were all passed: as the service has it, an error that says so.
+    pub fn dry_run(&mut self, now_ms: u64, limits: Limits) -> Refusal {
+        let (code, message) = match limits == Limits::Off || self.dry_runs.take(now_ms, 0, DRY_RUNS_PER_S, 1)
+        {
+            true => ("DryRunOperationException", "the request would have succeeded; nothing was done"),
+            false => ("ThrottlingException", "Rate exceeded: one dry run a second and stream"),
+        };
+        Refusal { code, message: message.to_owned() }
     }
 
     /// Counts a record against its shard's share of this second; answers the shard. One that is put without regard to its
