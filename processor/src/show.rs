@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::expose::{Door, Exposed};
+use runtime::health::Health;
 
 use crate::config::{Config, MetricsForm};
 use crate::drive::Shared;
@@ -46,26 +47,30 @@ pub(crate) fn start(shared: &Arc<Shared>, door: Option<Door>) {
 
 /// A processor is well while stream and leases answer, every part of the hash space is read by someone, no tool
 /// changed a lease, no shard's clock is ahead of the stream's, the table takes what is written and no item diverged.
-fn health(shared: &Shared) -> Result<String, String> {
+fn health(shared: &Shared) -> Health {
     let metrics = &shared.metrics;
     let (gaps, unread) = (get(&metrics.lease_gaps), get(&metrics.leases_unread));
     let (held, divergence) = (get(&metrics.leases_held), get(&metrics.divergence));
     let (away, refused) = (get(&metrics.away), metrics.shards_refused());
     let (items, table) = (metrics.items_held(), get(&metrics.table_refuses));
     let (altered, ahead) = (get(&metrics.leases_altered), metrics.clocks_ahead());
-    let words = format!(
+    let seen = format!(
         "leases held {held}, gaps {gaps}, unread {unread}, refused {refused}, altered {altered}, clocks ahead {ahead}, divergence {divergence}, items refused by the table {items}"
     );
-    let words = if table == 0 { words } else { format!("the table refuses writes; {words}") };
-    let words = match (away, get(&metrics.unauthorized)) {
-        (0, _) => words,
-        (_, 0) => format!("stream or leases do not answer; last seen: {words}"),
-        _ => format!(
-            "unauthorized: stream or leases refuse the credentials, or a policy denies the calls; last seen: {words}"
-        ),
+    let health = if away > 0 && get(&metrics.unauthorized) > 0 {
+        Health::bad("unauthorized", "stream or leases refuse the credentials, or a policy denies the calls")
+    } else if away > 0 {
+        Health::bad("away", "stream or leases do not answer")
+    } else if table > 0 {
+        Health::bad("refused", "the table refuses writes")
+    } else if items > 0 {
+        Health::bad("refused", "the table refuses an item")
+    } else if gaps + unread + refused + altered + ahead + divergence > 0 {
+        Health::bad("unwell", "one of what was seen is not 0: the log says which and what to do")
+    } else {
+        Health::ok()
     };
-    let bad = gaps + unread + refused + altered + ahead + divergence + items + table + away;
-    if bad == 0 { Ok(words) } else { Err(words) }
+    health.seen(seen)
 }
 
 async fn emf(shared: Arc<Shared>) {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use runtime::expose::{Door, ExposeError, Exposed};
+use runtime::health::Health;
 use runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::core::standing;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::metrics::export::Exporter;
@@ -31,11 +33,13 @@ pub(crate) async fn start(
     let address = door.address().unwrap_or(address);
     tracing::info!(%address, "metrics are shown at /metrics, health at /health");
     let watched = Arc::clone(metrics);
-    let health = move || match watched.health() {
-        health if health.trouble().is_none() => Ok(health.word().to_owned()),
-        health => Err(format!("{}: {}", health.word(), health.trouble().unwrap_or_default())),
-    };
-    let exposed = Exposed { registry: Exporter::new(metrics).into_registry(), health: Box::new(health) };
+    let health = Box::new(move || health(watched.health()));
+    let exposed = Exposed { registry: Exporter::new(metrics).into_registry(), health };
     shown.spawn(door.run(Arc::new(exposed), shutdown.clone()));
     Ok(shown)
+}
+
+/// What is told of it. Says neither which stream it is nor what was answered: the log says all.
+pub(crate) fn health(health: standing::Health) -> Health {
+    health.trouble().map_or_else(Health::ok, |trouble| Health::bad(health.word(), trouble))
 }

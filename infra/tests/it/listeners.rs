@@ -50,7 +50,12 @@ fn every_stage_tells_its_health_to_all_and_its_metrics_to_who_brings_the_token()
             if head.starts_with("http/1.1 200 ") { Ok(()) } else { Err(body) }
         });
         let (_, alone) = ask(&address, "GET /health", "");
-        assert!(alone == "ok\n" || alone == "{\"status\":\"ok\"}", "{stage}: the status alone: {alone}");
+        assert_eq!(alone, "{\"status\":\"ok\"}", "{stage}: the status alone");
+        let (head, whole) = ask(&address, "GET /health", &right);
+        assert!(head.contains("\r\ncontent-type: application/json"), "{stage}: {head}");
+        let whole: serde_json::Value = serde_json::from_str(&whole).unwrap();
+        assert_eq!(whole["status"], "ok", "{stage}: {whole}");
+        assert_eq!(whole["seen"].is_string(), stage != "producer", "{stage}: {whole}");
         assert_eq!(ask(&address, "GET /health", wrong).1, alone, "{stage}");
         for (authorization, status) in [("", 401), (wrong, 401), (right.as_str(), 200)] {
             let (head, body) = ask(&address, "GET /metrics", authorization);

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, StatusCode};
+use runtime::health::Detail;
 use runtime::{bearer, connection};
 use schemas::intake::openrtb::{self, Context};
 use schemas::intake::{self, BYTE_ORDER_MARK, IntakeRules, OfferedBid, Refusal};
 use schemas::time::Millis;
 
 use super::Door;
-use super::answer::{Answered, Problem, Report, RoundedTold, Told, json, typed};
+use super::answer::{Answered, Problem, Report, RoundedTold, Told, typed};
 use super::body::{self, Coding};
-use crate::core::standing::Health;
 use crate::input;
 use crate::metrics::refusals::Reason;
 use crate::metrics::{Metrics, Way, export};
 use crate::room::shares_of;
+use crate::show;
 
 /// Most bids of one request, good and bad: 16,384 lines of 250 bytes are 4 MiB.
 const BIDS_MAX: usize = 16_384;
@@ -75,7 +76,8 @@ async fn route(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answ
     }
     match way {
         Way::Health => {
-            Ok(health(door.metrics.health(), if may_see { Detail::Reason } else { Detail::Status }))
+            let detail = if may_see { Detail::All } else { Detail::Status };
+            Ok(show::health(door.metrics.health()).answer(detail))
         }
         Way::Metrics => {
             let kind = HeaderValue::from_static(export::CONTENT_TYPE);
@@ -83,26 +85,6 @@ async fn route(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answ
         }
         _ => take(door, way, request).await,
     }
-}
-
-/// Says neither which stream it is nor what was answered, and to whoever brings no token the status alone. The log says
-/// all.
-pub(super) fn health(health: Health, detail: Detail) -> Answered {
-    let (status, code) = (health.word(), StatusCode::SERVICE_UNAVAILABLE);
-    match (health.trouble(), detail) {
-        (None, _) => json(StatusCode::OK, &serde_json::json!({ "status": status })),
-        (Some(_), Detail::Status) => json(code, &serde_json::json!({ "status": status })),
-        (Some(reason), Detail::Reason) => {
-            json(code, &serde_json::json!({ "status": status, "reason": reason }))
-        }
-    }
-}
-
-/// How much is told.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Detail {
-    Status,
-    Reason,
 }
 
 async fn take(door: &Door, way: Way, request: Request<Incoming>) -> Result<Answered, Problem> {

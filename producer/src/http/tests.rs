@@ -1,5 +1,6 @@
 //! Limits on time and connections, with callers that say nothing.
 
+use runtime::health::Detail;
 use runtime::shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -129,8 +130,8 @@ async fn who_brings_no_token_sees_of_health_its_status_and_nothing_else() {
 
 #[test]
 fn why_a_producer_is_unwell_is_told_to_who_brings_the_token() {
-    let told = |detail| format!("{:?}", routes::health(Health::Missing, detail).body());
-    assert!(told(routes::Detail::Reason).contains("does not exist"));
-    let alone = told(routes::Detail::Status);
+    let told = |detail| format!("{:?}", crate::show::health(Health::Missing).answer(detail).body());
+    assert!(told(Detail::All).contains("does not exist"));
+    let alone = told(Detail::Status);
     assert!(alone.contains("missing") && !alone.contains("does not exist"), "{alone}");
 }

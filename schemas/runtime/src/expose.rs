@@ -1,7 +1,8 @@
 //! `GET /metrics` in Prometheus' text form and `GET /health`, on loopback unless told otherwise.
 //!
 //! Whoever listens beyond loopback gives a token, and every request must bring it as `Authorization: Bearer TOKEN`, but
-//! one for health, whose status alone is told without. On loopback no page of a browser is answered. Nothing can be changed through this door, and no body is read.
+//! one for health, whose status alone is told without. On loopback no page of a browser is answered. Nothing can be
+//! changed through this door, and no body is read.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::bearer::{self, Token, TokenError};
 use crate::connection::{self, Connection, Patience};
+use crate::health::{Detail, Health};
 use crate::origin::Reach;
 use crate::shutdown::Shutdown;
 
@@ -38,8 +40,8 @@ const METRICS_TYPE: HeaderValue =
 pub struct Exposed {
     /// All metrics.
     pub registry: Registry,
-    /// Whether this process is well: a sentence in either case.
-    pub health: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
+    /// How this process is.
+    pub health: Box<dyn Fn() -> Health + Send + Sync>,
 }
 
 /// Why nothing can be shown.
@@ -121,7 +123,7 @@ struct Shown {
 async fn serve(connection: Connection, shown: Arc<Shown>, shutdown: Shutdown) {
     let respond = |request: Request<Incoming>| {
         let refused = shown.reach.check(&request).err();
-        let refused = refused.map(|reason| reply(StatusCode::FORBIDDEN, reason + "\n"));
+        let refused = refused.map(|reason| problem(StatusCode::FORBIDDEN, &reason));
         let answer = || answer(&request, &shown.exposed, shown.token.as_ref());
         std::future::ready(Ok::<_, Infallible>(refused.unwrap_or_else(answer)))
     };
@@ -142,15 +144,14 @@ fn answer<B>(request: &Request<B>, exposed: &Exposed, token: Option<&Token>) -> 
     }
     let path = request.uri().path();
     if path != "/health" && !may_see {
-        let mut response = reply(StatusCode::UNAUTHORIZED, format!("{}\n", bearer::WANTED));
+        let mut response = problem(StatusCode::UNAUTHORIZED, bearer::WANTED);
         let (name, value) = bearer::CHALLENGE;
         response.headers_mut().insert(name, value);
         return response;
     }
     // What HEAD would bring is left out by the connection.
     if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let mut response =
-            reply(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n".to_owned());
+        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD is taken here");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
@@ -158,26 +159,25 @@ fn answer<B>(request: &Request<B>, exposed: &Exposed, token: Option<&Token>) -> 
         "/metrics" => {
             let mut out = String::new();
             if text::encode(&mut out, &exposed.registry).is_err() {
-                return reply(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n".to_owned());
+                return problem(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written");
             }
-            let mut response = reply(StatusCode::OK, out);
-            response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
-            response
+            typed(StatusCode::OK, out, METRICS_TYPE)
         }
-        "/health" => {
-            let (status, words, alone) = match (exposed.health)() {
-                Ok(words) => (StatusCode::OK, words, "ok"),
-                Err(words) => (StatusCode::SERVICE_UNAVAILABLE, words, "not ok"),
-            };
-            reply(status, if may_see { words + "\n" } else { format!("{alone}\n") })
-        }
-        _ => reply(StatusCode::NOT_FOUND, "there is /metrics and /health\n".to_owned()),
+        "/health" => (exposed.health)().answer(if may_see { Detail::All } else { Detail::Status }),
+        _ => problem(StatusCode::NOT_FOUND, "no such path; there are GET /metrics and GET /health"),
     }
 }
 
-fn reply(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+/// What is told where nothing is shown, in the shape of a producer's answers.
+fn problem(status: StatusCode, reason: &str) -> Response<Full<Bytes>> {
+    let body = serde_json::json!({ "error": reason }).to_string();
+    typed(status, body, HeaderValue::from_static("application/json"))
+}
+
+fn typed(status: StatusCode, body: String, kind: HeaderValue) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
 
@@ -191,10 +191,12 @@ mod tests {
         let counter = prometheus_client::metrics::counter::Counter::<u64>::default();
         registry.register("processor_records", "Records read", counter.clone());
         counter.inc_by(7);
-        Exposed { registry, health: Box::new(|| Err("no lease".to_owned())) }
+        Exposed { registry, health: Box::new(|| Health::bad("unwell", "no lease")) }
     }
 
     const TOKEN: &str = "0123456789abcdef";
+    const ALONE: &str = r#"{"status":"unwell"}"#;
+    const UNWELL: &str = r#"{"reason":"no lease","status":"unwell"}"#;
 
     fn asked(method: Method, path: &str, authorization: Option<&str>) -> Response<Full<Bytes>> {
         let mut request = Request::builder().method(method).uri(path);
@@ -230,7 +232,7 @@ mod tests {
         let get = |path| answer(&Request::get(path).body(()).unwrap(), &exposed(), None);
         let (status, body) = told(get("/metrics")).await;
         assert!(status == 200 && body.contains("processor_records_total 7\n"), "{status} {body}");
-        assert_eq!(told(get("/health")).await, (503, "no lease\n".to_owned()));
+        assert_eq!(told(get("/health")).await, (503, UNWELL.to_owned()));
         assert_eq!(told(get("/other")).await.0, 404);
     }
 
@@ -238,10 +240,10 @@ mod tests {
     async fn a_token_is_wanted_where_one_was_given_and_of_health_the_status_is_told_to_all() {
         let right = format!("bearer {TOKEN}");
         for (given, metrics, health) in [
-            (None, 401, "not ok\n"),
-            (Some("Bearer 0123456789abcdeF"), 401, "not ok\n"),
-            (Some("Basic 0123456789abcdef"), 401, "not ok\n"),
-            (Some(right.as_str()), 200, "no lease\n"),
+            (None, 401, ALONE),
+            (Some("Bearer 0123456789abcdeF"), 401, ALONE),
+            (Some("Basic 0123456789abcdef"), 401, ALONE),
+            (Some(right.as_str()), 200, UNWELL),
         ] {
             let answer = asked(Method::GET, "/metrics", given);
             assert_eq!(answer.status().as_u16(), metrics, "{given:?}");

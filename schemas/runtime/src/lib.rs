@@ -18,6 +18,7 @@ pub mod distribution;
 pub mod error_class;
 pub mod expose;
 pub mod failure;
+pub mod health;
 pub mod origin;
 pub mod outage;
 pub mod process;
