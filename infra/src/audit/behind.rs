@@ -24,7 +24,7 @@ pub(super) enum Behind<'a> {
     },
     /// The log was read, and it is known once more who stands there.
     Log(&'a [Candidate]),
-    /// The log was read, and is longer than is read.
+    /// The log was read, and is longer than is read, as far as is known.
     TooLong,
     /// The log was read then, and the stream does not hold it any more.
     Gone,
@@ -46,13 +46,25 @@ impl<'a> Behind<'a> {
             let is_within = aggregate.bidders <= LOG_ACCOUNTS_MAX && aggregate.bids <= LOG_BIDS_MAX;
             return Self::Item { is_readable: has_place && is_within };
         }
-        let is_long = row.log_bytes.and_then(|bytes| u64::try_from(bytes).ok());
-        if row.no_sale_reason.as_deref() == Some(EXHAUSTED)
-            && is_long.is_some_and(|bytes| bytes > LOG_BYTES_MAX)
-        {
+        // The row's own word, unless the log is there and is shorter: then it says who stands behind the candidates.
+        if says_too_long(row) && within(log, key, aggregate, item).is_none() {
             return Self::TooLong;
         }
         log.behind.get(key).map_or(Self::Gone, |behind| Self::Log(behind))
+    }
+
+    /// Whether the log is as long as a row says that could not read it to its end.
+    pub(super) fn judge_length(
+        (log, key): (&Recomputed, &(SlotId, Millis)),
+        aggregate: &Aggregate,
+        item: Option<&Aggregate>,
+        row: &Settlement,
+        (about, findings): (&About, &mut Findings),
+    ) {
+        if let Some(bytes) = within(log, key, aggregate, item).filter(|_| says_too_long(row)) {
+            let expected = format!("at most {bytes}, which is what the log holds before the window's close");
+            findings.add("settlement log_bytes", about, expected, or_nothing(row.log_bytes));
+        }
     }
 
     /// Whether what was decided can not be recomputed any more.
@@ -103,4 +115,23 @@ impl<'a> Behind<'a> {
         findings.same("settlement log_accounts", about, further.count(), or_nothing(row.log_accounts));
         findings.same("settlement log_unknown", about, unknown, or_nothing(row.log_unknown));
     }
+}
+
+/// Whether a row says that nothing was sold because its log is longer than is read.
+fn says_too_long(row: &Settlement) -> bool {
+    let bytes = row.log_bytes.and_then(|bytes| u64::try_from(bytes).ok());
+    row.no_sale_reason.as_deref() == Some(EXHAUSTED)
+        && row.log_reads.is_some_and(|reads| reads > 0)
+        && bytes.is_some_and(|bytes| bytes > LOG_BYTES_MAX)
+}
+
+/// How many bytes of the log there are to read for an auction, when it is known that they are no more than are read.
+fn within(
+    log: &Recomputed,
+    key: &(SlotId, Millis),
+    aggregate: &Aggregate,
+    item: Option<&Aggregate>,
+) -> Option<u64> {
+    let replay = item.and_then(|item| item.replay.as_deref());
+    log.reach.bytes(key, &aggregate.shard_id, replay).filter(|bytes| *bytes <= LOG_BYTES_MAX)
 }

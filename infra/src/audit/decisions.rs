@@ -65,6 +65,7 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, f
             if let Some(aggregate) = basis {
                 let item = items.aggregates.get(key).map(|found| &found.item);
                 let behind = Behind::of((log, key), aggregate, item, settlement);
+                Behind::judge_length((log, key), aggregate, item, settlement, (&about, findings));
                 Judge { log, rows, known: &known, aggregate, behind, settlement, about: &about }
                     .judge(findings);
             }

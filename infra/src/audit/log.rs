@@ -35,6 +35,8 @@ pub struct Record {
     pub sequence: SequenceNumber,
     /// When the stream stored it.
     pub arrival: Millis,
+    /// Bytes of its data.
+    pub bytes: u64,
     /// Its bids; an index is a sub-sequence number.
     pub items: Vec<Result<Bid, Rejected>>,
 }

@@ -21,7 +21,7 @@ pub struct Missing {
     pub skipped: BTreeMap<(String, String), SkippedItem>,
     /// Items that processors hold because the table refuses them.
     pub refused: BTreeMap<(String, String), RefusedItem>,
-    /// How far leases say that everything a shard closed is durable, as it was before the items were read.
+    /// How far leases that our processor wrote say that everything a shard closed is durable, as it was before the items were read.
     pub closed_through: BTreeMap<ShardId, Millis>,
 }
 
@@ -36,6 +36,10 @@ pub(super) struct Absent<'a> {
 impl Missing {
     /// Takes a row of the lease table.
     fn take(&mut self, row: &Lease) {
+        // What another tool wrote proves nothing about what our processor made durable.
+        if !row.is_trusted() {
+            return;
+        }
         // What a shard left was durable before its end was written down.
         let ended = row.checkpoint == Checkpoint::ShardEnd;
         let through = if ended { Millis(u64::MAX) } else { row.closed_through };
@@ -68,5 +72,51 @@ impl Missing {
         } else {
             "nothing".to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::attr::{n, s};
+    use schemas::hash::HashRange;
+
+    use super::*;
+
+    /// How far the row of a shard is believed, once somebody has changed it.
+    fn believed(change: impl Fn(&mut Attrs)) -> Option<Millis> {
+        let mut row = Lease::new(ShardId("s".to_owned()), HashRange::ALL, Vec::new());
+        row.checkpoint = Checkpoint::After("7".parse().unwrap());
+        (row.replay_clock, row.closed_through) = (Millis(5), Millis(5));
+        let mut attrs = row.to_attrs();
+        change(&mut attrs);
+        let mut missing = Missing::default();
+        missing.take(&Lease::from_attrs(&attrs).unwrap());
+        missing.closed_through.into_values().next()
+    }
+
+    #[test]
+    fn only_a_row_that_our_processor_wrote_says_what_is_durable() {
+        assert_eq!(believed(|_| {}), Some(Millis(5)));
+        let set = |name: &'static str, value: &dyn Fn() -> schemas::attr::Attr| {
+            believed(|attrs| drop(attrs.insert(name.to_owned(), value())))
+        };
+        assert_eq!(set("leaseCounter", &|| n(9)), Some(Millis(5)), "not of the place");
+        assert_eq!(set("closedThrough", &|| n(9_000)), None);
+        assert_eq!(set("checkpoint", &|| s("8")), None);
+        assert_eq!(set("checkpoint", &|| s("SHARD_END")), None);
+        // A row as the Java library writes it.
+        let theirs = |attrs: &mut Attrs| {
+            for ours in ["replayClock", "closedThrough", "tails", "seal"] {
+                attrs.remove(ours);
+            }
+        };
+        assert_eq!(believed(theirs), None);
+        assert_eq!(
+            believed(|attrs| {
+                theirs(attrs);
+                attrs.insert("checkpoint".to_owned(), s("SHARD_END"));
+            }),
+            None
+        );
     }
 }

@@ -16,7 +16,9 @@ use schemas::time::Millis;
 
 use super::ahead::{Ahead, ClockAhead};
 use super::auction::{Auction, Counted, Place, name_regions, name_totals};
+use super::edge::Edge;
 use super::log::{Log, Record, Shard, hash_of, passed, ttl_of, window_of};
+use super::reach::Reach;
 
 /// What the log says about a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,21 +31,6 @@ pub enum Verdict {
     Cut,
 }
 
-/// Up to where windows are cut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Edge {
-    /// Windows that start here or before are cut.
-    at: Option<Millis>,
-    /// The beginning is gone and no record has said how far.
-    unknown: bool,
-}
-
-impl Edge {
-    fn cuts(self, window: Millis) -> bool {
-        self.unknown || self.at.is_some_and(|at| window <= at)
-    }
-}
-
 /// A shard as it was left at its tip or end.
 #[derive(Clone, Debug)]
 struct Covered {
@@ -52,6 +39,8 @@ struct Covered {
     clock: Millis,
     ended: bool,
     edge: Edge,
+    /// Bytes of its records and of those of the shards that it was made from.
+    bytes: u64,
     open: BTreeMap<Millis, BTreeMap<SlotId, Auction>>,
 }
 
@@ -105,6 +94,8 @@ pub struct Recomputed {
     pub cut: u64,
     /// Shards whose clock ran ahead of later arrivals.
     pub clocks_ahead: Vec<ClockAhead>,
+    /// How much of the log stands before the close of those auctions.
+    pub(super) reach: Reach,
     covered: BTreeMap<ShardId, Covered>,
 }
 
@@ -121,6 +112,7 @@ impl Recomputed {
             hot: BTreeMap::new(),
             cut: 0,
             clocks_ahead: Vec::new(),
+            reach: Reach::default(),
             covered: BTreeMap::new(),
         }
     }
@@ -157,6 +149,7 @@ impl Recomputed {
     #[must_use]
     pub fn begin(&mut self, shard: &Shard) -> Reading {
         let mut edge = Edge { at: None, unknown: shard.trimmed };
+        let mut bytes = 0;
         let (mut clock, mut open) = (Millis(0), BTreeMap::<Millis, BTreeMap<SlotId, Auction>>::new());
         for parent in &shard.parents {
             let Some(left) = self.covered.get(parent) else {
@@ -164,6 +157,7 @@ impl Recomputed {
                 continue;
             };
             clock = clock.max(left.clock);
+            bytes += left.bytes;
             edge = Edge { at: edge.at.max(left.edge.at), unknown: edge.unknown || left.edge.unknown };
             for (window, auctions) in &left.open {
                 for (slot, auction) in auctions.iter().filter(|(slot, _)| owns(shard, slot)) {
@@ -172,7 +166,8 @@ impl Recomputed {
             }
         }
         let ahead = Ahead::default();
-        let mut reading = Reading { shard: shard.clone(), clock, edge, open, totals: BTreeMap::new(), ahead };
+        let (shard, totals) = (shard.clone(), BTreeMap::new());
+        let mut reading = Reading { shard, clock, edge, bytes, open, totals, ahead };
         reading.close(self);
         reading
     }
@@ -231,6 +226,7 @@ pub struct Reading {
     shard: Shard,
     clock: Millis,
     edge: Edge,
+    bytes: u64,
     open: BTreeMap<Millis, BTreeMap<SlotId, Auction>>,
     totals: BTreeMap<(Millis, Region), RegionTotals>,
     ahead: Ahead,
@@ -246,6 +242,8 @@ impl Reading {
         }
         self.ahead.on_arrival(self.clock, record.arrival);
         self.close(all);
+        all.reach.on_record(&self.shard.id, &record.sequence, self.bytes);
+        self.bytes += record.bytes;
         let place = Arc::new(Place { shard_id: self.shard.id.clone(), sequence: record.sequence.clone() });
         for (sub_sequence, item) in (0..).zip(&record.items) {
             match item {
@@ -284,10 +282,9 @@ impl Reading {
                 all.totals.extend(named.map(|one| ((one.region, window, self.shard.id.clone()), one)));
             }
         }
-        let Shard { id, first, last, .. } = self.shard;
-        all.clocks_ahead.extend(self.ahead.told(&id));
-        all.covered
-            .insert(id, Covered { first, last, clock: self.clock, ended, edge: self.edge, open: self.open });
+        let Self { shard: Shard { id, first, last, .. }, clock, edge, bytes, open, ahead, .. } = self;
+        all.clocks_ahead.extend(ahead.told(&id));
+        all.covered.insert(id, Covered { first, last, clock, ended, edge, bytes, open });
     }
 
     fn refusal(&self, agreed: &GeometryItem, bid: &Bid) -> Option<Refused> {
@@ -355,6 +352,7 @@ impl Reading {
             } else {
                 if all.kept.holds(&(*slot, window)) {
                     all.behind.insert((*slot, window), auction.behind(&all.agreed));
+                    all.reach.on_close((*slot, window), self.bytes, self.edge.is_whole());
                 }
                 all.aggregates.insert((*slot, window), aggregate);
             }

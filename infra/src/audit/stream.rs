@@ -220,6 +220,7 @@ fn record_of(stored: &Stored) -> anyhow::Result<Record> {
     Ok(Record {
         sequence: stored.sequence_number().parse()?,
         arrival: Millis(u64::try_from(arrival)?),
+        bytes: u64::try_from(stored.data().as_ref().len())?,
         items: record::decode(stored.data().as_ref()).items,
     })
 }

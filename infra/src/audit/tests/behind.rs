@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use schemas::item::Replay;
 use schemas::lease::Checkpoint;
+use schemas::limits::LOG_BYTES_MAX;
 use schemas::time::Millis;
 
 use super::pipeline::*;
@@ -100,4 +101,33 @@ fn a_suspended_account_wins_nothing_and_only_one_that_was() {
     assert!(late.whats().contains(&"settlement winner_account".to_owned()), "{:?}", late.whats());
     let claimed = planted_behind(|w| w.seen()[0].passed_over = Some("suspended".to_owned()));
     assert_eq!(claimed, ["evidence passed_over"], "nobody ever suspended it");
+}
+
+/// A row that says its log is too long to read, over a log that is not.
+fn too_long(plant: impl Fn(&mut World)) -> Vec<String> {
+    planted_behind(|w| {
+        let (first, rest) = w.unsold("candidates_exhausted");
+        (first.log_accounts, first.log_unknown) = (Some(0), Some(0));
+        (first.log_reads, first.log_bytes) = (Some(9), Some(i64::try_from(LOG_BYTES_MAX).unwrap() + 1));
+        rest.truncate(2);
+        plant(w);
+    })
+}
+
+#[test]
+fn a_row_that_calls_a_short_log_too_long_is_held_to_the_log() {
+    let found = too_long(|_| {});
+    assert!(found.contains(&"settlement log_bytes".to_owned()), "{found:?}");
+    assert!(
+        found.contains(&"settlement outcome".to_owned()),
+        "somebody stands behind its candidates: {found:?}"
+    );
+    // Where the stream does not hold the auction's log any more, nobody knows better.
+    assert_eq!(too_long(|w| w.log.reach = Default::default()), [""; 0]);
+    // And where it is as long as that.
+    let long = too_long(|w| {
+        let keys: Vec<_> = w.log.aggregates.keys().copied().collect();
+        keys.into_iter().for_each(|key| w.log.reach.on_close(key, LOG_BYTES_MAX + 1, true));
+    });
+    assert_eq!(long, [""; 0]);
 }

@@ -53,7 +53,7 @@ pub(super) fn bid(slot: SlotId, n: u32, at: u64) -> Bid {
 
 pub(super) fn record(sequence: u64, arrival: u64, bids: &[Bid]) -> Record {
     let items = bids.iter().copied().map(Ok).collect();
-    Record { sequence: sequence.to_string().parse().unwrap(), arrival: Millis(arrival), items }
+    Record { sequence: sequence.to_string().parse().unwrap(), arrival: Millis(arrival), bytes: 100, items }
 }
 
 pub(super) fn unreadable(sequence: u64, arrival: u64) -> Record {
