@@ -5,6 +5,7 @@
 //! decides nothing: while the stream does not answer, the auctions stay in the outbox.
 
 mod page;
+mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -13,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-use aws_sdk_kinesis::types::ShardIteratorType;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use runtime::backoff::Backoff;
@@ -34,6 +34,7 @@ use crate::core::rows::Auction;
 use crate::metrics::Metrics;
 use crate::outbox::Key;
 use crate::replays::page::{next_limit, take};
+use crate::replays::place::{Call, DOUBTS_MAX, PageError, Places};
 
 /// Shortest time between two calls to a shard, of five that it serves in a second (Kinesis API reference, GetRecords).
 const BETWEEN_CALLS: Duration = Duration::from_secs(1);
@@ -245,19 +246,21 @@ impl Replays {
         let mut reading =
             Reading::new(self.geometry, group.window, (&group.shard_id, group.replay.as_ref()), slots);
         let mut cost = Cost::default();
-        let (mut iterator, mut empty, mut attempt) = (None, 0, 0);
+        let (mut iterator, mut empty, mut attempt, mut doubts) = (None, 0, 0, 0);
         let mut limit = self.lock().limit.unwrap_or(FIRST_PAGE);
         while let Some((shard_id, from)) = reading.reading() {
             let (shard_id, from) = (shard_id.clone(), from.clone());
             let page = match self.page(&shard_id, &from, &mut iterator, limit).await {
                 Ok(page) => page,
-                Err(failure) if self.is_gone(&failure).await => {
-                    return Read::Lost(format!(
-                        "stream {} has no such place in {shard_id} ({failure})",
-                        self.stream
-                    ));
-                }
-                Err(failure) => {
+                Err(PageError { failure, call }) => {
+                    let is_gone = self.place().is_gone((&shard_id, &from), (&failure, call)).await;
+                    doubts = if is_gone { doubts + 1 } else { 0 };
+                    if doubts >= DOUBTS_MAX {
+                        let stream = &self.stream;
+                        return Read::Lost(format!(
+                            "stream {stream} has no such place in {shard_id} ({failure})"
+                        ));
+                    }
                     self.away(&shard_id, &failure);
                     let is_crowded = matches!(failure, Failure::Throttled { .. });
                     let backoff = if is_crowded { CROWDED } else { BACKOFF };
@@ -266,7 +269,7 @@ impl Replays {
                     continue;
                 }
             };
-            attempt = 0;
+            (attempt, doubts) = (0, 0);
             self.metrics.log_away.store(0, Ordering::Relaxed);
             let bytes: usize = page.records().iter().map(|one| one.data().as_ref().len()).sum();
             self.spent(&shard_id, bytes, &mut cost);
@@ -302,45 +305,27 @@ impl Replays {
         from: &Checkpoint,
         iterator: &mut Option<String>,
         limit: i32,
-    ) -> Result<GetRecordsOutput, Failure> {
+    ) -> Result<GetRecordsOutput, PageError> {
         let at = match iterator.take() {
             Some(at) => at,
-            None => self.iterator(shard_id, from).await?,
+            None => {
+                let asked = self.place().iterator(shard_id, from).await;
+                asked.map_err(|failure| PageError { failure, call: Call::Iterator })?
+            }
         };
         let turn = self.lock().next_call.get(shard_id).copied();
         if let Some(turn) = turn {
             tokio::time::sleep_until(turn.into()).await;
         }
         let call = self.client.get_records().shard_iterator(&at).limit(limit);
-        let page = call.send().await.map_err(|error| classify(&error))?;
+        let failed = |error| PageError { failure: classify(&error), call: Call::Records };
+        let page = call.send().await.map_err(failed)?;
         *iterator = page.next_shard_iterator().map(str::to_owned);
         Ok(page)
     }
 
-    /// Whether the stream is there and says that the place is not: no stream at all is no word about the log.
-    async fn is_gone(&self, failure: &Failure) -> bool {
-        match failure.code() {
-            "InvalidArgumentException" => true,
-            "ResourceNotFoundException" => {
-                let shards = self.client.list_shards().stream_name(&self.stream).max_results(1);
-                shards.send().await.is_ok()
-            }
-            _ => false,
-        }
-    }
-
-    async fn iterator(&self, shard_id: &ShardId, from: &Checkpoint) -> Result<String, Failure> {
-        let request = self.client.get_shard_iterator().stream_name(&self.stream).shard_id(&shard_id.0);
-        let request = match from {
-            Checkpoint::After(sequence) => request
-                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
-                .starting_sequence_number(sequence.as_str()),
-            _ => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
-        };
-        let answer = request.send().await.map_err(|error| classify(&error))?;
-        answer
-            .shard_iterator
-            .ok_or_else(|| Failure::Unknown { message: "no iterator in the answer".to_owned() })
+    fn place(&self) -> Places<'_> {
+        Places { client: &self.client, stream: &self.stream }
     }
 
     /// Counts a call, and says when the shard may be called again.

@@ -1,7 +1,7 @@
 //! Every odd reply and every error of the credentials, in the middle of a run: the stages live through all of them, and
 //! the audit finds nothing.
 
-mod door;
+pub(crate) mod door;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

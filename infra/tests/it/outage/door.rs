@@ -149,7 +149,15 @@ async fn answer(
     }
 }
 
-async fn forward(request: Request<Incoming>, upstream: SocketAddr) -> anyhow::Result<Response<Full<Bytes>>> {
+/// The engine's answer to a request.
+pub(crate) async fn forward<B>(
+    request: Request<B>,
+    upstream: SocketAddr,
+) -> anyhow::Result<Response<Full<Bytes>>>
+where
+    B: BodyExt<Data = Bytes>,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
     let (head, body) = request.into_parts();
     let request = Request::from_parts(head, Full::new(body.collect().await?.to_bytes()));
     let socket = TcpStream::connect(upstream).await?;

@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use runtime::clients::Clients;
 use schemas::item::{Aggregate, State};
 use schemas::keys;
 
 use super::decisions::Running;
+use super::picky;
 use super::world::{DEADLINE, World, account, auction, slot};
 use crate::harness::{Process, command, stage};
 
@@ -69,6 +71,34 @@ async fn until_settled(world: &World, aggregates: &[Aggregate]) {
         let settled = tokio::time::timeout(DEADLINE, settled).await;
         assert!(settled.is_ok(), "{:?} is never settled", one.key());
     }
+}
+
+/// BatchGetItem is refused whole for one of its keys.
+#[tokio::test]
+async fn a_key_that_the_table_does_not_let_be_read_holds_up_no_other() {
+    let mut world = World::start().await;
+    world.provision(1, 1_000_000, 1).await;
+    let auctions: Vec<_> = (1..=20).map(|window| auction(1, window, &[(1, 16)])).collect();
+    for one in &auctions {
+        world.pend(one).await;
+    }
+    let (bad, others) = auctions.split_last().unwrap();
+    let (_, sort_key) = bad.key();
+    let rule = move |operation: &str, body: &str| {
+        let is_read = matches!(operation, "BatchGetItem" | "GetItem");
+        (is_read && body.contains(&sort_key)).then_some(("ValidationException", "one of the keys is odd"))
+    };
+    let endpoint = picky::open(&world.dynamodb.endpoint_url(), rule).await;
+    let picky = Clients::local("http://127.0.0.1:9", &endpoint).await;
+    let direct = std::mem::replace(&mut world.clients, picky);
+    let running = Running::start(&world);
+    world.clients = direct;
+    until_settled(&world, others).await;
+    let metrics = running.stop().await;
+    assert_eq!(world.item(bad).await.unwrap().state, State::Pending, "nobody could read it");
+    assert_eq!(metrics.foreign.load(Ordering::Relaxed), 1, "it is told");
+    world.assert_the_ledger_is_right().await;
+    world.stop().await;
 }
 
 #[tokio::test]

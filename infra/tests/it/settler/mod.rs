@@ -10,5 +10,6 @@ mod contend;
 mod decisions;
 mod foreign;
 mod ledger;
+mod picky;
 mod tls;
 mod world;
