@@ -109,6 +109,16 @@ pub struct Report {
     pub no_sale: u64,
     /// Why they did not, by reason.
     pub no_sale_reasons: BTreeMap<String, u64>,
+    /// Decisions that the settler took from the log behind their candidates.
+    pub log_auctions: u64,
+    /// Accounts that they looked at there.
+    pub log_accounts: u64,
+    /// Those of them that nobody knew.
+    pub log_unknown: u64,
+    /// GetRecords calls for them; auctions of one window and shard are read together, and counted once.
+    pub log_reads: u64,
+    /// Bytes that these calls gave.
+    pub log_bytes: u64,
     /// Half of all decisions came this soon after window end and grace, in ms.
     pub settle_latency_ms_p50: u64,
     /// And 99 of 100 this soon.

@@ -12,6 +12,11 @@ const OUTCOMES: &str = "SELECT outcome, winner_region, no_sale_reason, count(*) 
     GROUP BY outcome, winner_region, no_sale_reason";
 const WAITS: &str =
     "SELECT floor(extract(epoch FROM settled_at - window_end) * 1000)::bigint FROM settlements";
+/// Auctions that one reading served have its cost in each of their rows.
+const LOG: &str = "SELECT coalesce(sum(auctions), 0)::bigint, coalesce(sum(accounts), 0)::bigint, \
+    coalesce(sum(unknown), 0)::bigint, coalesce(sum(log_reads), 0)::bigint, coalesce(sum(log_bytes), 0)::bigint \
+    FROM (SELECT count(*) AS auctions, sum(log_accounts) AS accounts, sum(log_unknown) AS unknown, log_reads, log_bytes \
+    FROM settlements WHERE log_reads > 0 GROUP BY window_start, log_reads, log_bytes) readings";
 const CONFLICTS: &str = "SELECT sqlstate, resolved, origin, count(*) FROM conflict_events \
     GROUP BY sqlstate, resolved, origin";
 const ENTRIES: &str = "SELECT direction, sum(amount)::text FROM financial_ledger GROUP BY direction";
@@ -65,6 +70,18 @@ pub(super) async fn decisions(db: &Client, grace_ms: u64, report: &mut Report) -
             report.no_sale += decided;
             let reason = reason.unwrap_or_else(|| "-".to_owned());
             *report.no_sale_reasons.entry(reason).or_default() += decided;
+        }
+    }
+    for row in rows(db, LOG).await? {
+        let into = [
+            &mut report.log_auctions,
+            &mut report.log_accounts,
+            &mut report.log_unknown,
+            &mut report.log_reads,
+            &mut report.log_bytes,
+        ];
+        for (column, number) in into.into_iter().enumerate() {
+            *number = count(&row, column)?;
         }
     }
     let mut waits = Vec::new();

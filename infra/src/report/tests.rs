@@ -70,7 +70,7 @@ fn a_percentile_is_a_value_that_was_there() {
 fn the_json_has_the_names_of_the_contract() {
     let json = serde_json::to_value(Report::default()).unwrap();
     let names = "bids_sent bids_accepted bids_per_second late early stray duplicates rejected expired auctions_closed \
-        settled no_sale settle_latency_ms_p50 settle_latency_ms_p99 conflicts retries resolved resolutionRate ledger_sum \
+        settled no_sale log_auctions log_accounts log_unknown log_reads log_bytes settle_latency_ms_p50 settle_latency_ms_p99 conflicts retries resolved resolutionRate ledger_sum \
         audit_differences regions hot_slots";
     for name in names.split_whitespace() {
         assert!(json.get(name).is_some(), "{name}");
@@ -85,6 +85,7 @@ fn a_person_sees_a_dash_where_nobody_knows() {
     let printed = String::from_utf8(printed).unwrap();
     assert!(printed.contains("bids sent                        12"), "{printed}");
     assert!(printed.contains("bids accepted                     -"), "{printed}");
+    assert!(printed.contains("decided from log                  0"), "{printed}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Auctions whose candidates nobody can be held to: decided from a real stream, by a real settler, and audited.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::primitives::Blob;
 use infra::audit::{AuditOptions, audit};
 use infra::local::kinesis::{KinesisHandle, KinesisOptions, Limits, start};
+use infra::report::ReportOptions;
 use processor::core::BidEvents;
 use processor::core::shard::ShardMachine;
 use runtime::clients::Clients;
@@ -15,14 +16,15 @@ use schemas::hash::HashRange;
 use schemas::ids::{BidId, ShardId};
 use schemas::item::{Aggregate, Outcome};
 use schemas::keys;
-use schemas::lease::Lease;
+use schemas::lease::{Checkpoint, Lease};
 use schemas::money::{BasisPoints, Price};
 use schemas::record::{decode, encode_block, tick};
 use schemas::settlement::AccountStatus;
 use schemas::time::Millis;
 use settler::provision::NewAccount;
 
-use super::decisions::settle_all;
+use super::decisions::{Running, settle_all};
+use super::picky;
 use super::world::*;
 
 const SHARD: &str = "shardId-000000000000";
@@ -154,6 +156,18 @@ async fn no_number_of_unknown_accounts_sets_a_price() {
     assert!(metrics.log_auctions.load(Ordering::Relaxed) == 4, "A is alone among its candidates in all four");
     assert!(took < Duration::from_secs(60), "{reads} GetRecords of {bytes} bytes took {took:?}");
     assert_audited(&world).await;
+    let db = world.postgres().await;
+    let reported = infra::report::report(&world.clients, &db, &ReportOptions::default()).await.unwrap();
+    let looked_at: u64 = many.iter().map(|phantoms| phantoms - 2).sum::<u128>().try_into().unwrap();
+    assert_eq!(
+        (reported.log_auctions, reported.log_unknown),
+        (4, looked_at - 4),
+        "what the log was read for"
+    );
+    assert_eq!(reported.log_accounts, looked_at);
+    let calls = metrics.log_reads.load(Ordering::Relaxed);
+    assert_eq!(reported.log_reads, calls, "one reading for all four is counted once");
+    assert_eq!(reported.log_bytes, metrics.log_bytes.load(Ordering::Relaxed));
     world.stop().await;
     kinesis.shutdown().await;
 }
@@ -197,6 +211,81 @@ async fn no_number_of_phantoms_blocks_a_sale() {
                AND balance = 100";
     assert_eq!(world.count(sql).await, 1, "a status changes no balance");
     assert_audited(&world).await;
+    world.stop().await;
+    kinesis.shutdown().await;
+}
+
+/// A settler that reads the stream through a door which refuses what the rule says.
+async fn settler_behind(
+    world: &mut World,
+    kinesis: &KinesisHandle,
+    rule: impl Fn(&str, &str) -> picky::Refusal + Send + Sync + 'static,
+) -> Running {
+    let endpoint = picky::open(&kinesis.endpoint_url(), rule).await;
+    let clients = Clients::local(&endpoint, &world.dynamodb.endpoint_url()).await;
+    let direct = std::mem::replace(&mut world.clients, clients);
+    let running = Running::start(world);
+    world.clients = direct;
+    running
+}
+
+/// Bids whose log begins behind another record.
+async fn close_behind_a_record(world: &World) -> Vec<Aggregate> {
+    put(world, tick()).await;
+    let closed = close(world, |at| vec![bids(1, 5, None, at)]).await;
+    let place = &closed[0].replay.as_ref().unwrap().checkpoint;
+    assert!(matches!(place, Checkpoint::After(_)), "{place:?}");
+    closed
+}
+
+/// Neither a refused iterator, nor a place that is refused once or twice, is the log's word.
+#[tokio::test]
+async fn a_refusal_that_proves_nothing_decides_no_auction_without_its_log() {
+    let (mut world, kinesis) = streamed(Pricing::First).await;
+    world.provision(2, 1_000_000, 1).await;
+    let closed = close_behind_a_record(&world).await;
+    let (places, pages) = (AtomicU64::new(0), AtomicU64::new(0));
+    let odd = |code| Some((code, "a parameter cannot be used"));
+    let running = settler_behind(&mut world, &kinesis, move |operation, body| match operation {
+        "GetShardIterator" if body.contains("AFTER_SEQUENCE_NUMBER") => {
+            match places.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => odd("InvalidArgumentException"),
+                2 => odd("ResourceNotFoundException"),
+                3 => odd("InvalidArgumentException"),
+                _ => None,
+            }
+        }
+        "GetRecords" if pages.fetch_add(1, Ordering::SeqCst) < 4 => odd("InvalidArgumentException"),
+        _ => None,
+    });
+    let running = running.await;
+    world.until_outbox_is_empty().await;
+    let metrics = running.stop().await;
+    assert_eq!(outcome(&world, 1, &closed).await, sold_to(2, 30_000));
+    assert_eq!(metrics.held.load(Ordering::Relaxed), 0, "nothing was held");
+    assert_audited(&world).await;
+    world.stop().await;
+    kinesis.shutdown().await;
+}
+
+/// The stream answers for the shard's beginning and refuses the place each time.
+#[tokio::test]
+async fn a_place_that_the_stream_keeps_refusing_is_gone() {
+    let (mut world, kinesis) = streamed(Pricing::First).await;
+    world.provision(2, 1_000_000, 1).await;
+    let closed = close_behind_a_record(&world).await;
+    let words = "StartingSequenceNumber is invalid because it did not come from this stream.";
+    let running = settler_behind(&mut world, &kinesis, move |operation, body| {
+        let is_place = operation == "GetShardIterator" && body.contains("AFTER_SEQUENCE_NUMBER");
+        is_place.then_some(("InvalidArgumentException", words))
+    });
+    let running = running.await;
+    world.until_outbox_is_empty().await;
+    running.stop().await;
+    let held = world.item(&closed[0]).await.unwrap().held_error.unwrap();
+    for words in ["has no such place", words, "settler release --by-candidates"] {
+        assert!(held.contains(words), "{words}: {held}");
+    }
     world.stop().await;
     kinesis.shutdown().await;
 }

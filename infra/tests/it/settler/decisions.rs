@@ -43,7 +43,7 @@ impl Running {
         Self::of(world, more, rules, world.ledger())
     }
 
-    fn of(world: &World, more: &[&str], rules: Rules, ledger: settler::db::Ledger) -> Self {
+    pub(super) fn of(world: &World, more: &[&str], rules: Rules, ledger: settler::db::Ledger) -> Self {
         let arguments = ["settler", "--worker", "test"].iter().chain(more);
         let mut config = Config::try_parse_from(arguments).unwrap();
         config.ledger = ledger;

@@ -4,19 +4,25 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_dynamodb::config::Region;
 use infra::local::postgres::{self, PostgresHandle, PostgresOptions};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use settler::Error;
+use settler::core::transaction::Rules;
 use settler::db::Ledger;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_rustls::TlsAcceptor;
+
+use super::decisions::Running;
+use super::world::{DEADLINE, World, auction};
 
 /// How TLS may be begun at the door.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,11 +36,39 @@ enum Offers {
 /// Who came and with which password.
 type Visitors = Arc<Mutex<Vec<(String, String)>>>;
 
+/// What the door knows of those who come.
+#[derive(Clone, Default)]
+struct Book {
+    visitors: Visitors,
+    /// Tokens with this text are refused.
+    revoked: Arc<Mutex<Option<String>>>,
+    /// Who was let in.
+    inside: Arc<Mutex<Vec<AbortHandle>>>,
+}
+
+impl Book {
+    /// With what code a token is refused, if it is.
+    fn refusal(&self, token: &str) -> Option<&'static str> {
+        let revoked = self.revoked.lock().unwrap();
+        let codes = ["28P01", "28000"];
+        let is_revoked = revoked.as_ref().is_some_and(|revoked| token.contains(revoked));
+        is_revoked.then(|| codes[self.visitors.lock().unwrap().len() % 2])
+    }
+
+    /// From now on tokens with this text are refused, and who is inside is thrown out.
+    fn revoke(&self, text: &str) {
+        *self.revoked.lock().unwrap() = Some(text.to_owned());
+        self.inside.lock().unwrap().drain(..).for_each(|one| one.abort());
+    }
+}
+
 struct Door {
     visitors: Visitors,
+    book: Book,
     address: SocketAddr,
     ca_file: PathBuf,
-    postgres: PostgresHandle,
+    /// PostgreSQL of its own, unless it stands before another's.
+    postgres: Option<PostgresHandle>,
     task: JoinHandle<()>,
     _folder: TempDir,
 }
@@ -43,7 +77,13 @@ impl Door {
     /// A door with a certificate for `name`.
     async fn open(name: &str, offers: Offers) -> Self {
         let postgres = postgres::start(PostgresOptions::temporary()).await.unwrap();
-        trust(&postgres).await;
+        let door = Self::before(&postgres, name, offers).await;
+        Self { postgres: Some(postgres), ..door }
+    }
+
+    /// A door before a PostgreSQL.
+    async fn before(postgres: &PostgresHandle, name: &str, offers: Offers) -> Self {
+        trust(postgres).await;
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -60,20 +100,25 @@ impl Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (acceptor, port) = (TlsAcceptor::from(Arc::new(config)), postgres.port());
-        let visitors = Visitors::default();
-        let book = Arc::clone(&visitors);
+        let book = Book::default();
+        let kept = book.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, acceptor.clone(), offers, port, Arc::clone(&book)));
+                let served = tokio::spawn(serve(client, acceptor.clone(), offers, port, kept.clone()));
+                kept.inside.lock().unwrap().push(served.abort_handle());
             }
         });
-        Self { visitors, address, ca_file, postgres, task, _folder: folder }
+        let visitors = Arc::clone(&book.visitors);
+        Self { visitors, book, address, ca_file, postgres: None, task, _folder: folder }
     }
 
     async fn ledger(&self, host: &str) -> Ledger {
+        self.ledger_with(host, Credentials::new("id", "secret", None, None, "test")).await
+    }
+
+    async fn ledger_with(&self, host: &str, credentials: impl ProvideCredentials + 'static) -> Ledger {
         let loader = runtime::clients::loader().region(Region::new("eu-central-1"));
-        let sdk =
-            loader.credentials_provider(Credentials::new("id", "secret", None, None, "test")).load().await;
+        let sdk = loader.credentials_provider(credentials).load().await;
         Ledger {
             dsql_endpoint: Some(format!("{host}:{}", self.address.port())),
             dsql_user: "admin".to_owned(),
@@ -85,7 +130,9 @@ impl Door {
 
     async fn close(self) {
         self.task.abort();
-        self.postgres.shutdown().await;
+        if let Some(postgres) = self.postgres {
+            postgres.shutdown().await;
+        }
     }
 }
 
@@ -105,10 +152,10 @@ async fn trust(postgres: &PostgresHandle) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(super::world::DEADLINE, let_in).await.unwrap();
+    tokio::time::timeout(DEADLINE, let_in).await.unwrap();
 }
 
-async fn serve(mut client: TcpStream, acceptor: TlsAcceptor, offers: Offers, port: u16, visitors: Visitors) {
+async fn serve(mut client: TcpStream, acceptor: TlsAcceptor, offers: Offers, port: u16, book: Book) {
     let mut first = [0];
     let _ = client.peek(&mut first).await;
     let begins_at_once = first == [0x16];
@@ -132,7 +179,16 @@ async fn serve(mut client: TcpStream, acceptor: TlsAcceptor, offers: Offers, por
     // After the length and the version come names and values.
     let said = texts(&startup[8..]);
     let user = said.iter().position(|name| name == "user").map(|at| said[at + 1].clone()).unwrap();
-    visitors.lock().unwrap().push((user, texts(&password[4..])[0].clone()));
+    let token = texts(&password[4..])[0].clone();
+    let refusal = book.refusal(&token);
+    book.visitors.lock().unwrap().push((user, token));
+    if let Some(code) = refusal {
+        let fields = format!("SFATAL\0C{code}\0Munable to accept connection, access denied\0\0");
+        let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+        client.write_all(&[b"E", &length[..], fields.as_bytes()].concat()).await.unwrap();
+        let _ = client.shutdown().await;
+        return;
+    }
     let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     server.write_all(&startup).await.unwrap();
     let _ = copy_bidirectional(&mut client, &mut server).await;
@@ -196,7 +252,7 @@ async fn a_certificate_of_a_stranger_or_for_another_host_is_refused() {
 async fn a_server_without_tls_is_refused_as_aurora_dsql() {
     let door = Door::open("localhost", Offers::Direct).await;
     let mut ledger = door.ledger("localhost").await;
-    ledger.dsql_endpoint = Some(format!("localhost:{}", door.postgres.port()));
+    ledger.dsql_endpoint = Some(format!("localhost:{}", door.postgres.as_ref().unwrap().port()));
     refused(ledger.connect().await);
     door.close().await;
 }
@@ -204,7 +260,7 @@ async fn a_server_without_tls_is_refused_as_aurora_dsql() {
 #[tokio::test]
 async fn every_connection_brings_a_token_of_its_own_for_its_role() {
     let door = Door::open("localhost", Offers::Direct).await;
-    let url = door.postgres.database_url();
+    let url = door.postgres.as_ref().unwrap().database_url();
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client.batch_execute("CREATE ROLE bookkeeper LOGIN").await.unwrap();
@@ -230,4 +286,57 @@ async fn every_connection_brings_a_token_of_its_own_for_its_role() {
         assert_ne!(first, second, "signed for each connection");
     }
     door.close().await;
+}
+
+/// Credentials that are others each time they are loaded: `key-1`, `key-2` and so on.
+#[derive(Debug, Default)]
+struct Rotated(AtomicU64);
+
+impl ProvideCredentials for Rotated {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let key = format!("key-{}", self.0.fetch_add(1, Ordering::SeqCst) + 1);
+        future::ProvideCredentials::ready(Ok(Credentials::new(key, "secret", None, None, "test")))
+    }
+}
+
+/// A key is rotated while a settler runs: its tokens are refused, and those of the next one are taken.
+#[tokio::test]
+async fn a_token_that_is_refused_is_told_and_replaced_with_one_of_fresh_credentials() {
+    let world = World::start().await;
+    world.provision(1, 1_000_000, 1).await;
+    let door = Door::before(world.postgres.as_ref().unwrap(), "localhost", Offers::Direct).await;
+    let ledger = door.ledger_with("localhost", Rotated::default()).await;
+    let running = Running::of(&world, &[], Rules::default(), ledger);
+    world.pend(&auction(1, 1, &[(1, 16)])).await;
+    world.until_outbox_is_empty().await;
+    let come = |key: &'static str| {
+        let visitors = door.visitors.lock().unwrap();
+        visitors.iter().filter(|(_, token)| token.contains(key)).count()
+    };
+    let before = come("key-1%2F");
+    assert!(before > 0 && come("key-2%2F") == 0, "tokens are of the first key");
+
+    door.book.revoke("key-1%2F");
+    world.pend(&auction(1, 2, &[(1, 32)])).await;
+    let refuses = |refuses| {
+        let metrics = Arc::clone(&running.metrics);
+        tokio::time::timeout(DEADLINE, async move {
+            while metrics.ledger_refuses.load(Ordering::Relaxed) != refuses {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        })
+    };
+    refuses(1).await.expect("it is told that the ledger lets nobody in");
+    world.until_outbox_is_empty().await;
+    refuses(0).await.expect("it is told that the ledger lets it in again");
+    assert!(come("key-1%2F") > before && come("key-2%2F") > 0, "one of the next key is let in");
+    let metrics = running.stop().await;
+    assert_eq!((metrics.settled.load(Ordering::Relaxed), metrics.held.load(Ordering::Relaxed)), (2, 0));
+    assert_eq!(world.count("SELECT count(*) FROM settlements").await, 2);
+    world.assert_the_ledger_is_right().await;
+    door.close().await;
+    world.stop().await;
 }
