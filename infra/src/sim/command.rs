@@ -2,25 +2,23 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use clap::Args;
 
 use super::checker::Broken;
-use super::coverage::Coverage;
 use super::net::Keep;
 use super::script::Script;
 use super::shrink::shrink;
+pub use super::soak::{AfterBroken, Found, Summary, Told};
+use super::soak::{BROKEN_TOLD_MAX, Progress, Ticker, rate, run_worlds};
 use super::world::{run_script, run_seed};
 use crate::failure::Failure;
 use crate::output::lost;
 
 /// Worlds after which every fault must have been met: the rarest is met about once in some hundred.
 const COVERED_AFTER: u64 = 2_000;
-/// Seeds that a thread takes at once.
-const SEEDS_AT_ONCE: u64 = 16;
 
 /// Options of `exchange sim`.
 #[derive(Args, Clone, Debug)]
@@ -57,74 +55,16 @@ impl Sim {
     }
 }
 
-/// A world that broke.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its seed.
-    pub seed: u64,
-    /// What broke.
-    pub broken: Broken,
-    /// Its whole script, fates included.
-    pub script: Script,
-}
-
-/// What many worlds came to.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Worlds that were run.
-    pub worlds: u64,
-    /// What they met.
-    pub coverage: Coverage,
-    /// The broken world with the lowest seed among those that were found.
-    pub found: Option<Found>,
-}
-
-/// Runs worlds on threads until all are run or one breaks; `told` hears how many were run so far.
+/// Runs the worlds of seeds on threads.
 #[must_use]
 pub fn run_seeds(
     seeds: std::ops::Range<u64>,
     ops: usize,
     threads: usize,
-    told: &(dyn Fn(u64) + Sync),
+    after: AfterBroken,
+    told: &(dyn Fn(Told<'_>) + Sync),
 ) -> Summary {
-    #[cfg(feature = "mutants")]
-    let mutant = schemas::mutant::made();
-    let (next, done) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
-    let stop = AtomicBool::new(false);
-    let all = Mutex::new(Summary::default());
-    let work = || {
-        #[cfg(feature = "mutants")]
-        schemas::mutant::make(mutant);
-        let mut own = Summary::default();
-        while !stop.load(Ordering::Relaxed) {
-            let from = next.fetch_add(SEEDS_AT_ONCE, Ordering::Relaxed);
-            if from >= seeds.end {
-                break;
-            }
-            for seed in from..(from + SEEDS_AT_ONCE).min(seeds.end) {
-                let (script, outcome) = run_seed(seed, ops, Keep::Nothing);
-                own.worlds += 1;
-                own.coverage.add(&outcome.coverage);
-                if let Some(broken) = outcome.broken {
-                    stop.store(true, Ordering::Relaxed);
-                    own.found = Some(Found { seed, broken, script });
-                    break;
-                }
-            }
-            told(done.fetch_add(SEEDS_AT_ONCE, Ordering::Relaxed) + SEEDS_AT_ONCE);
-        }
-        let mut all = all.lock().expect("no holder panics");
-        all.worlds += own.worlds;
-        all.coverage.add(&own.coverage);
-        let lower = own.found.filter(|own| all.found.as_ref().is_none_or(|found| own.seed < found.seed));
-        all.found = lower.or(all.found.take());
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(work);
-        }
-    });
-    all.into_inner().expect("no holder panicked")
+    run_worlds(seeds, threads, after, &|seed| run_seed(seed, ops, Keep::Nothing), told)
 }
 
 /// Runs the command.
@@ -157,19 +97,10 @@ fn perform(options: &Sim) -> anyhow::Result<()> {
     }
     let threads = options.threads();
     let began = Instant::now();
-    let last = Mutex::new(began);
-    let told = |done: u64| {
-        let mut last = last.lock().expect("no holder panics");
-        if last.elapsed() >= Duration::from_secs(5) {
-            *last = Instant::now();
-            let _ = writeln!(std::io::stderr(), "{done} worlds, {} a second", rate(done, began.elapsed()));
-        }
-    };
-    let seeds = options.from..options.from.saturating_add(options.seeds);
-    let summary = run_seeds(seeds, options.ops, threads, &told);
+    let summary = soak(options, threads, began);
     let took = began.elapsed();
     if let Some(found) = &summary.found {
-        return tell_broken(found, options.ops, &mut out);
+        return tell_broken(found, &summary, options.ops, &mut out);
     }
     writeln!(
         out,
@@ -188,25 +119,62 @@ fn perform(options: &Sim) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn rate(worlds: u64, took: Duration) -> u64 {
-    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-    worlds.saturating_mul(1_000) / ms
+/// Runs all worlds, and says on standard error how it goes and which of them broke.
+fn soak(options: &Sim, threads: usize, began: Instant) -> Summary {
+    let (ticker, broken) = (Ticker::from(began), AtomicU64::new(0));
+    let told = |told: Told<'_>| match told {
+        Told::Broken(found) => {
+            let before = broken.fetch_add(1, Ordering::Relaxed);
+            if before < u64::try_from(BROKEN_TOLD_MAX).unwrap_or(u64::MAX) {
+                let _ = writeln!(std::io::stderr(), "{}", line(found.seed, &found.broken, options.ops));
+            }
+        }
+        Told::Done(done) if ticker.is_due(Instant::now()) => {
+            let (of, took) = (options.seeds, began.elapsed());
+            let progress = Progress { done, of, broken: broken.load(Ordering::Relaxed), took };
+            let _ = writeln!(std::io::stderr(), "{progress}");
+        }
+        Told::Done(_) => {}
+    };
+    let seeds = options.from..options.from.saturating_add(options.seeds);
+    run_seeds(seeds, options.ops, threads, AfterBroken::GoOn, &told)
 }
 
 fn broke(broken: &Broken) -> anyhow::Error {
     Failure::found(format!("{} do not hold: {}", broken.invariant, broken.detail)).into()
 }
 
-fn tell_broken(found: &Found, ops: usize, out: &mut impl Write) -> anyhow::Result<()> {
+/// What broke in the world of a seed, and the command that runs it again.
+fn line(seed: u64, broken: &Broken, ops: usize) -> String {
+    let Broken { invariant, detail } = broken;
+    format!("seed {seed} breaks {invariant}: {detail}; run it again: {}", again(seed, ops))
+}
+
+fn again(seed: u64, ops: usize) -> String {
+    format!("exchange sim --from {seed} --seeds 1 --ops {ops}")
+}
+
+fn tell_broken(found: &Found, summary: &Summary, ops: usize, out: &mut impl Write) -> anyhow::Result<()> {
     writeln!(out, "seed {} breaks {}: {}", found.seed, found.broken.invariant, found.broken.detail)?;
     writeln!(out, "the shortest script that was found:\n")?;
     let short = shrink(&found.script, found.broken.invariant);
     write!(out, "{short}")?;
     let outcome = run_script(&short, Keep::History);
     writeln!(out, "\nits history:\n\n{}", outcome.history)?;
-    writeln!(out, "run the whole seed again: exchange sim --from {} --seeds 1 --ops {ops}", found.seed)?;
+    writeln!(out, "run the whole seed again: {}", again(found.seed, ops))?;
     writeln!(out, "run the short script again: put it into a file and run exchange sim --script FILE")?;
-    Err(broke(&found.broken))
+    let (broken, worlds) = (summary.broken_worlds, summary.worlds);
+    if broken == 1 {
+        return Err(broke(&found.broken));
+    }
+    let told = summary.broken.len();
+    let which =
+        if told < usize::try_from(broken).unwrap_or(usize::MAX) { ", the lowest seeds first" } else { "" };
+    writeln!(out, "\n{broken} of {worlds} worlds broke; {told} of them{which}:\n")?;
+    for (seed, broken) in &summary.broken {
+        writeln!(out, "{}", line(*seed, broken, ops))?;
+    }
+    Err(Failure::found(format!("{broken} of {worlds} worlds broke")).into())
 }
 
 fn run_file(path: &std::path::Path, out: &mut impl Write) -> anyhow::Result<()> {

@@ -22,6 +22,7 @@ pub mod script;
 pub mod services;
 pub mod setting;
 pub mod shrink;
+pub mod soak;
 pub mod stage;
 pub mod words;
 pub mod world;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use schemas::mutant::{self, Mutant};
 
-use super::command::{Found, Sim, run_seeds};
+use super::command::{AfterBroken, Found, Sim, run_seeds};
 use super::script::Script;
 use super::shrink::shrink;
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ pub const SEEDS_MAX: u64 = 20_000;
 #[must_use]
 pub fn catch(mistake: Mutant, ops: usize, threads: usize) -> Option<Found> {
     mutant::make(Some(mistake));
-    let found = run_seeds(0..SEEDS_MAX, ops, threads, &|_| {}).found;
+    let found = run_seeds(0..SEEDS_MAX, ops, threads, AfterBroken::Stop, &|_| {}).found;
     mutant::make(None);
     found
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use infra::sim::command::run_seeds;
+use infra::sim::command::{AfterBroken, run_seeds};
 use infra::sim::net::Keep;
 use infra::sim::script::Script;
 use infra::sim::world::{run_script, run_seed};
@@ -32,7 +32,7 @@ fn a_history_runs_again_from_the_text_of_its_script() {
 
 #[test]
 fn worlds_hold_and_meet_every_fault() {
-    let summary = run_seeds(0..2_000, OPS, 2, &|_| {});
+    let summary = run_seeds(0..2_000, OPS, 2, AfterBroken::GoOn, &|_| {});
     assert!(summary.found.is_none(), "{:?}", summary.found);
     assert_eq!(summary.worlds, 2_000);
     assert_eq!(summary.coverage.missing(), []);
