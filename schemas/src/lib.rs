@@ -10,6 +10,7 @@
 
 pub mod attr;
 pub mod bid;
+pub mod cell;
 pub mod decimal;
 pub mod exit;
 pub mod geometry;
@@ -25,5 +26,6 @@ pub mod mutant;
 pub mod record;
 pub mod seal;
 pub mod settlement;
+pub mod shown;
 pub mod sql;
 pub mod time;

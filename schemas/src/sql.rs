@@ -21,6 +21,10 @@ pub enum Makes {
     /// Columns that the table of this name did not begin with. They may be empty, as in all rows from before: DSQL adds
     /// a column without NOT NULL and without DEFAULT (Aurora DSQL user guide, "ALTER TABLE").
     Columns(&'static str),
+    /// A constraint on the rows that are written from now on. Aurora DSQL adds one to a table only as NOT VALID, so rows
+    /// from before stay as they are; and it knows no IF NOT EXISTS for one, so a second run is refused with 42710
+    /// (`dsql-lint`, rule `check_not_valid`).
+    Check(&'static str),
     /// An index of this name.
     Index(&'static str),
 }
@@ -66,6 +70,11 @@ pub const MIGRATIONS: &[Migration] = migrations![
     "00" 9 "settlements_slot_as_seen",
     "0" 10 "enterprise_accounts_status",
     "0" 11 "settlements_log_as_read",
+    "0" 12 "enterprise_accounts_values",
+    "0" 13 "ad_slots_values",
+    "0" 14 "settlements_values",
+    "0" 15 "ad_bids_values",
+    "0" 16 "financial_ledger_values",
 ];
 
 /// How a line begins that adds a column.
@@ -78,12 +87,15 @@ impl Migration {
         let mut words = self.statement.split_whitespace();
         match (words.next(), words.next(), words.next()) {
             (Some("CREATE"), Some("TABLE"), _) => Makes::Table(self.name),
+            (Some("ALTER"), Some("TABLE"), Some(table)) if self.statement.contains("ADD CONSTRAINT") => {
+                Makes::Check(table)
+            }
             (Some("ALTER"), Some("TABLE"), Some(table)) => Makes::Columns(table),
             _ => Makes::Index(self.name),
         }
     }
 
-    /// The columns that it makes: our files have one on each line. Nothing for an index.
+    /// The columns that it makes: our files have one on each line. Nothing for a constraint or an index.
     #[must_use]
     pub fn columns(&self) -> Vec<Column> {
         let lines = self.statement.lines().filter(|line| line.starts_with("    "));
@@ -127,7 +139,7 @@ mod tests {
 
     #[test]
     fn every_line_of_a_table_is_a_column_that_is_understood() {
-        for migration in MIGRATIONS {
+        for migration in MIGRATIONS.iter().filter(|one| !matches!(one.makes(), Makes::Check(_))) {
             let lines = migration.statement.lines().filter(|line| line.starts_with("    "));
             let keys = lines.clone().filter(|line| line.trim().starts_with("PRIMARY KEY")).count();
             assert_eq!(migration.columns().len(), lines.count() - keys, "{}", migration.name);
@@ -155,8 +167,28 @@ mod tests {
     }
 
     #[test]
+    fn every_amount_and_time_of_the_books_is_held_to_what_stages_write() {
+        let checks = |table: &'static str| {
+            let of = move |one: &&Migration| one.makes() == Makes::Check(table);
+            MIGRATIONS.iter().find(of).map(|one| one.statement)
+        };
+        for table in ["enterprise_accounts", "ad_slots", "settlements", "ad_bids", "financial_ledger"] {
+            let check = checks(table).expect("a constraint");
+            assert!(check.ends_with(") NOT VALID;\n"), "{check}");
+            let adds =
+                |one: &&Migration| one.makes() == Makes::Columns(table) || one.makes() == Makes::Table(table);
+            for column in MIGRATIONS.iter().filter(adds).flat_map(Migration::columns) {
+                let is_held =
+                    ["numeric(18,4)", "timestamp with time zone"].contains(&column.data_type.as_str());
+                assert_eq!(check.contains(&format!("    {} ", column.name)), is_held, "{table} {column}");
+            }
+        }
+    }
+
+    #[test]
     fn the_linter_refuses_what_dsql_refuses() {
         assert!(!dsql_lint::lint_sql("CREATE TABLE t (id SERIAL PRIMARY KEY);").is_empty());
         assert!(!dsql_lint::lint_sql("ALTER TABLE t ADD COLUMN n BIGINT NOT NULL;").is_empty());
+        assert!(!dsql_lint::lint_sql("ALTER TABLE t ADD CONSTRAINT c CHECK (n > 0);").is_empty());
     }
 }

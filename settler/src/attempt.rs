@@ -3,21 +3,21 @@
 //! Owns the way from rows to values and back. Decides nothing: what is read, what is written and what a failure means
 //! is said by [`crate::core`].
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use futures::Future;
 use futures::future::join_all;
+use schemas::cell::{DamagedCell, RowOf};
 use schemas::ids::{AccountId, SettlementId, SlotId};
 use schemas::item::{Decision, Outcome};
-use schemas::money::Money;
-use schemas::settlement::AccountStatus;
-use schemas::time::Millis;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use crate::core::attempt::{Failure, Origin};
 use crate::core::choose::{Account, Slot};
+use crate::core::damaged::Damaged;
 use crate::core::rows::{
     Booked, Cause, Change, Decided, EntryRow, EvidenceRow, Reads, SettlementRow, Snapshot, Writes,
 };
@@ -61,12 +61,17 @@ pub(crate) async fn read(connection: &mut Connection, reads: &Reads) -> Result<S
     );
     began.map_err(|error| failure(&error))?;
     let all = |rows: Result<Vec<Row>, tokio_postgres::Error>| rows.map_err(|error| failure(&error));
-    Ok(Snapshot {
-        settlements: rows(&all(settlements)?, settlement)?,
-        slots: rows(&all(slots)?, slot)?,
-        accounts: rows(&all(accounts)?, account)?,
-        entries: rows(&all(entries)?, entry)?,
-    })
+    let (settlements, damaged_settlements) = rows(&all(settlements)?, settlement)?;
+    let (slots, damaged_slots) = rows(&all(slots)?, slot)?;
+    let (accounts, damaged_accounts) = rows(&all(accounts)?, account)?;
+    let (entries, damaged_entries) = rows(&all(entries)?, entry)?;
+    let damaged = Damaged {
+        settlements: damaged_settlements,
+        slots: damaged_slots,
+        accounts: damaged_accounts,
+        entries: damaged_entries,
+    };
+    Ok(Snapshot { settlements, slots, accounts, entries, damaged })
 }
 
 async fn select(
@@ -77,51 +82,89 @@ async fn select(
     if keys.is_empty() { Ok(Vec::new()) } else { client.query(statement, &[keys]).await }
 }
 
+/// A row by its key, with what it says or what is wrong with it; none when its columns are of other types than ours.
+type Read<K, V> = Option<(K, Result<V, DamagedCell>)>;
+/// Sound rows by their keys, and what is wrong with the others.
+type Sorted<K, V> = (BTreeMap<K, V>, BTreeMap<K, String>);
+
 /// A row that cannot be read is nothing to guess about: a decision that is overlooked would be made twice.
-fn rows<K: Ord, V, T: FromIterator<(K, V)>>(
-    rows: &[Row],
-    read: fn(&Row) -> Option<(K, V)>,
-) -> Result<T, Failure> {
-    let all: Option<T> = rows.iter().map(read).collect();
-    all.ok_or_else(|| {
-        Failure::answered("42804", "a row of the ledger cannot be read".to_owned(), Origin::Genuine)
-    })
+fn rows<K: Ord, V>(rows: &[Row], read: fn(&Row) -> Read<K, V>) -> Result<Sorted<K, V>, Failure> {
+    let (mut sound, mut damaged) = (BTreeMap::new(), BTreeMap::new());
+    for row in rows {
+        let Some((key, row)) = read(row) else {
+            let text = "a column of the ledger has another type than this release reads".to_owned();
+            return Err(Failure::answered("42804", text, Origin::Genuine));
+        };
+        match row {
+            Ok(row) => drop(sound.insert(key, row)),
+            Err(cell) => drop(damaged.insert(key, cell.to_string())),
+        }
+    }
+    Ok((sound, damaged))
 }
 
-fn settlement(row: &Row) -> Option<(SettlementId, Decided)> {
+fn text(row: &Row, column: usize) -> Option<Option<&str>> {
+    row.try_get(column).ok()
+}
+
+fn settlement(row: &Row) -> Read<SettlementId, Decided> {
     let id = SettlementId(row.try_get(0).ok()?);
-    let outcome = match row.try_get::<_, &str>(1).ok()? {
-        "SALE" => Outcome::Sale {
-            winner: AccountId(row.try_get(2).ok()?),
-            clearing_price: row.try_get::<_, &str>(3).ok()?.parse().ok()?,
-        },
-        "NO_SALE" => Outcome::NoSale { reason: row.try_get(4).ok()? },
-        _ => return None,
+    let of = RowOf::new("settlements", "settlement_id", id);
+    let winner: Option<Uuid> = row.try_get(2).ok()?;
+    let [outcome, price, reason, digest, at] =
+        [text(row, 1)?, text(row, 3)?, text(row, 4)?, text(row, 5)?, text(row, 6)?];
+    let read = || {
+        let outcome = match outcome {
+            Some("SALE") => Outcome::Sale {
+                winner: AccountId(of.there("winner_account", winner)?),
+                clearing_price: of.price("clearing_price", price)?,
+            },
+            Some("NO_SALE") => Outcome::NoSale { reason: of.there("no_sale_reason", reason)?.to_owned() },
+            _ => return Err(of.damaged("outcome", outcome, "SALE or NO_SALE")),
+        };
+        let settled_at = of.millis("settled_at", at)?;
+        let digest = of.there("aggregate_digest", digest)?.to_owned();
+        Ok(Decided { decision: Decision { settlement_id: id, settled_at, outcome }, digest })
     };
-    let settled_at = Millis(u64::try_from(row.try_get::<_, i64>(6).ok()?).ok()?);
-    let decision = Decision { settlement_id: id, settled_at, outcome };
-    Some((id, Decided { decision, digest: row.try_get(5).ok()? }))
+    Some((id, read()))
 }
 
-fn slot(row: &Row) -> Option<(SlotId, Slot)> {
-    let floor = row.try_get::<_, &str>(2).ok()?.parse().ok()?;
-    Some((SlotId(row.try_get(0).ok()?), Slot { publisher: AccountId(row.try_get(1).ok()?), floor }))
-}
-
-fn account(row: &Row) -> Option<(AccountId, Account)> {
-    let money = |column| row.try_get::<_, &str>(column).ok()?.parse().ok();
-    let status = match row.try_get::<_, Option<&str>>(4).ok()? {
-        Some(word) => word.parse().ok()?,
-        None => AccountStatus::Active,
+fn slot(row: &Row) -> Read<SlotId, Slot> {
+    let id = SlotId(row.try_get(0).ok()?);
+    let of = RowOf::new("ad_slots", "slot_id", id);
+    let (publisher, floor): (Option<Uuid>, _) = (row.try_get(1).ok()?, text(row, 2)?);
+    let read = || {
+        let publisher = AccountId(of.there("publisher_account_id", publisher)?);
+        Ok(Slot { publisher, floor: of.money_from_zero("floor_price", floor)? })
     };
-    let (balance, credit_limit, version) = (money(1)?, money(2)?, row.try_get(3).ok()?);
-    let account = Account { balance, credit_limit, version, status };
-    Some((AccountId(row.try_get(0).ok()?), account))
+    Some((id, read()))
 }
 
-fn entry(row: &Row) -> Option<(Uuid, Booked)> {
-    let amount: Money = row.try_get::<_, &str>(2).ok()?.parse().ok()?;
-    Some((row.try_get(0).ok()?, Booked { account: AccountId(row.try_get(1).ok()?), amount }))
+fn account(row: &Row) -> Read<AccountId, Account> {
+    let id = AccountId(row.try_get(0).ok()?);
+    let of = RowOf::new("enterprise_accounts", "account_id", id);
+    let version: Option<i64> = row.try_get(3).ok()?;
+    let [balance, credit_limit, status] = [text(row, 1)?, text(row, 2)?, text(row, 4)?];
+    let read = || {
+        Ok(Account {
+            balance: of.money("balance", balance)?,
+            credit_limit: of.money_from_zero("credit_limit", credit_limit)?,
+            version: of.there("version", version)?,
+            status: of.status("status", status)?,
+        })
+    };
+    Some((id, read()))
+}
+
+fn entry(row: &Row) -> Read<Uuid, Booked> {
+    let id: Uuid = row.try_get(0).ok()?;
+    let of = RowOf::new("financial_ledger", "entry_id", id);
+    let (account, amount): (Option<Uuid>, _) = (row.try_get(1).ok()?, text(row, 2)?);
+    let read = || {
+        let account = AccountId(of.there("account_id", account)?);
+        Ok(Booked { account, amount: of.money("amount", amount)? })
+    };
+    Some((id, read()))
 }
 
 type Flight<'a> = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send + 'a>>;

@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Statement};
 
 /// Decisions that stand.
 pub const READ_SETTLEMENTS: &str = "SELECT settlement_id, outcome, winner_account, clearing_price::text, \
-     no_sale_reason, aggregate_digest, (EXTRACT(EPOCH FROM settled_at) * 1000)::bigint \
+     no_sale_reason, aggregate_digest, floor(EXTRACT(EPOCH FROM settled_at) * 1000)::text \
      FROM settlements WHERE settlement_id = ANY($1::uuid[])";
 /// Slots.
 pub const READ_SLOTS: &str = "SELECT slot_id, publisher_account_id, floor_price::text FROM ad_slots \

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::behind::Behind;
 use super::choice::{Case, Choice, EXHAUSTED, Fate, Reach};
 use super::difference::{About, Findings, or_nothing};
-use super::history::Histories;
+use super::history::Known;
 use super::items::Items;
 use super::log::end_of;
 use super::marks::mark;
@@ -43,8 +43,20 @@ pub enum Pending {
     Difference,
 }
 
-/// Compares all decisions.
-pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, findings: &mut Findings) {
+/// The key that an auction's row must have.
+pub(super) fn id_of((slot, window): &(SlotId, Millis)) -> Uuid {
+    Uuid::new_v5(&slot.0, window.to_string().as_bytes())
+}
+
+/// Compares all decisions; answers how many stand on rows that cannot be read, so that they are not judged.
+pub fn compare(
+    log: &Recomputed,
+    items: &Items,
+    rows: &Rows,
+    pending: Pending,
+    findings: &mut Findings,
+) -> u64 {
+    let mut unjudged = super::auction::count(rows.damaged.settlements.len());
     let mut by_auction: BTreeMap<(SlotId, Millis), Vec<&Settlement>> = BTreeMap::new();
     for settlement in &rows.settlements {
         by_auction.entry((settlement.slot_id, settlement.window_start)).or_default().push(settlement);
@@ -66,46 +78,35 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, f
                 let item = items.aggregates.get(key).map(|found| &found.item);
                 let behind = Behind::of((log, key), aggregate, item, settlement);
                 Behind::judge_length((log, key), aggregate, item, settlement, (&about, findings));
-                Judge { log, rows, known: &known, aggregate, behind, settlement, about: &about }
-                    .judge(findings);
+                let judge = Judge { log, rows, known: &known, aggregate, behind, settlement, about: &about };
+                if judge.stands_on_damage() {
+                    unjudged += 1;
+                } else {
+                    judge.judge(findings);
+                }
             }
         }
     }
     for (key, found) in &items.aggregates {
         let about = About::auction(key.0, key.1);
         let row = by_auction.get(key).and_then(|settlements| settlements.first()).copied();
-        mark(&found.item, row, pending, &about, findings);
+        if row.is_some() || !rows.damaged.settlements.contains_key(&id_of(key)) {
+            mark(&found.item, row, pending, &about, findings);
+        }
     }
     let ids: BTreeSet<Uuid> = rows.settlements.iter().map(|settlement| settlement.settlement_id).collect();
-    for (id, evidence) in rows.evidence.iter().filter(|(id, _)| !ids.contains(id)) {
+    let is_known = |id: &Uuid| ids.contains(id) || rows.damaged.settlements.contains_key(id);
+    for (id, evidence) in rows.evidence.iter().filter(|(id, _)| !is_known(id)) {
         findings.add("evidence without a settlement", &About::subject(id), "nothing", evidence.len());
     }
+    unjudged
 }
 
 /// What a row must be whatever was decided.
 fn form(log: &Recomputed, row: &Settlement, about: &About, findings: &mut Findings) {
-    let id = Uuid::new_v5(&row.slot_id.0, row.window_start.to_string().as_bytes());
+    let id = id_of(&(row.slot_id, row.window_start));
     findings.same("settlement settlement_id", about, id, row.settlement_id);
     findings.same("settlement window_end", about, end_of(&log.agreed, row.window_start), row.window_end);
-}
-
-/// What accounts held, and since when slots are known to have existed: an account or slot that was provisioned later
-/// was rightly unknown before, and only what it did earlier proves the opposite.
-struct Known {
-    slots: BTreeMap<SlotId, Millis>,
-    histories: Histories,
-}
-
-impl Known {
-    fn of(rows: &Rows) -> Self {
-        let mut known = Self { slots: BTreeMap::new(), histories: Histories::of(rows) };
-        for row in rows.settlements.iter().filter(|row| row.no_sale_reason.as_deref() != Some("unknown_slot"))
-        {
-            let since = known.slots.entry(row.slot_id).or_insert(row.settled_at);
-            *since = row.settled_at.min(*since);
-        }
-        known
-    }
 }
 
 /// One row and what it stands on.
@@ -120,6 +121,20 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// Whether it was decided by rows that say nothing now: its evidence, the floor of its slot, or what an account held.
+    fn stands_on_damage(&self) -> bool {
+        let (row, rows) = (self.settlement, self.rows);
+        let has_no_floor = || {
+            let slot = rows.slots.get(&row.slot_id);
+            row.floor_price.is_none() && slot.is_some_and(|slot| slot.floor_price.is_none())
+        };
+        let behind: &[Candidate] = if let Behind::Log(behind) = self.behind { behind } else { &[] };
+        let mut bidders = self.aggregate.candidates.iter().chain(behind).map(|one| one.account_id);
+        rows.damaged.evidence.contains(&row.settlement_id)
+            || has_no_floor()
+            || bidders.any(|account| rows.damaged.accounts.contains(&account))
+    }
+
     fn judge(&self, findings: &mut Findings) {
         let (row, aggregate) = (self.settlement, self.aggregate);
         findings.same("settlement aggregate_digest", self.about, aggregate.digest(), &row.aggregate_digest);
@@ -196,7 +211,10 @@ impl Judge<'_> {
         let says_unknown = self.settlement.no_sale_reason.as_deref() == Some("unknown_slot");
         let since = self.known.slots.get(&self.settlement.slot_id);
         let proven = since.is_some_and(|since| *since <= self.settlement.settled_at);
-        (!says_unknown || proven).then_some(self.settlement.floor_price.unwrap_or(slot.floor_price))
+        if says_unknown && !proven {
+            return None;
+        }
+        self.settlement.floor_price.or(slot.floor_price)
     }
 
     /// What a row keeps of its slot: floor and publisher, or neither; nothing of a slot that was unknown.

@@ -5,13 +5,32 @@
 
 use std::collections::BTreeMap;
 
-use schemas::ids::AccountId;
+use schemas::ids::{AccountId, SlotId};
 use schemas::money::Money;
 use schemas::time::Millis;
 
 use super::books::change;
 use super::choice::Reach;
 use super::rows::{Account, Rows};
+
+/// What accounts held, and since when slots are known to have existed: an account or slot that was provisioned later
+/// was rightly unknown before, and only what it did earlier proves the opposite.
+pub(super) struct Known {
+    pub(super) slots: BTreeMap<SlotId, Millis>,
+    pub(super) histories: Histories,
+}
+
+impl Known {
+    pub(super) fn of(rows: &Rows) -> Self {
+        let mut known = Self { slots: BTreeMap::new(), histories: Histories::of(rows) };
+        for row in rows.settlements.iter().filter(|row| row.no_sale_reason.as_deref() != Some("unknown_slot"))
+        {
+            let since = known.slots.entry(row.slot_id).or_insert(row.settled_at);
+            *since = row.settled_at.min(*since);
+        }
+        known
+    }
+}
 
 /// One account.
 #[derive(Clone, Debug)]

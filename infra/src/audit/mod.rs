@@ -10,6 +10,7 @@ mod ahead;
 mod auction;
 mod behind;
 pub mod books;
+mod cells;
 pub mod choice;
 pub mod decisions;
 pub mod difference;
@@ -108,6 +109,8 @@ pub struct AuditResult {
     pub skipped: u64,
     /// Decisions in the ledger.
     pub settlements: u64,
+    /// Decisions that stand on rows which cannot be read.
+    pub unjudged: u64,
     /// Entries of the ledger.
     pub entries: u64,
     /// Shards whose clock ran ahead of later arrivals, so that bids were late which came in time.
@@ -187,10 +190,15 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, n
         .map(|row| ((row.slot_id, row.window_start), row.aggregate_digest.as_str()))
         .collect();
     let mut findings = Findings::default();
-    items::compare(log, items, now, |key| digests.get(key).copied(), &mut findings);
+    rows.damaged.tell(&mut findings);
+    let digest = |key: &(SlotId, Millis)| {
+        let unread = || rows.damaged.settlements.get(&decisions::id_of(key)).map(String::as_str);
+        digests.get(key).copied().or_else(unread)
+    };
+    items::compare(log, items, now, digest, &mut findings);
     // The books first: an entry that is missing also belies every balance that was seen after it.
     books::compare(rows, &mut findings);
-    decisions::compare(log, items, rows, pending, &mut findings);
+    let unjudged = decisions::compare(log, items, rows, pending, &mut findings);
     let in_state =
         |state| auction::count(items.aggregates.values().filter(|found| found.item.state == state).count());
     let total = |count: fn(&schemas::item::RegionTotals) -> u64| log.totals.values().map(count).sum();
@@ -209,8 +217,9 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, n
         held: in_state(State::Held),
         refused: auction::count(items.missing.refused.values().filter(|row| row.ttl > now.seconds()).count()),
         skipped: auction::count(items.missing.skipped.len()),
-        settlements: auction::count(rows.settlements.len()),
-        entries: auction::count(rows.entries.len()),
+        settlements: auction::count(rows.settlements.len() + rows.damaged.settlements.len()),
+        unjudged,
+        entries: auction::count(rows.entries.len()) + rows.damaged.entries,
         clocks_ahead: Vec::new(),
         differences: findings.0,
     }
@@ -245,6 +254,13 @@ impl AuditResult {
         writeln!(out, "  not judged{:>10} cut where what the stream holds begins", self.cut)?;
         if self.earlier > 0 {
             writeln!(out, "  not judged{:>10} of a stream before this one", self.earlier)?;
+        }
+        if self.unjudged > 0 {
+            writeln!(
+                out,
+                "  not judged{:>10} decisions that stand on rows of the ledger which cannot be read",
+                self.unjudged
+            )?;
         }
         writeln!(out, "  decided   {:>10} settlements, {} ledger entries", self.settlements, self.entries)?;
         writeln!(out, "  undecided {:>10} pending, {} held", self.pending, self.held)?;

@@ -1,6 +1,7 @@
 //! The rows of the ledger as the audit reads them, in one snapshot.
 //!
-//! NUMERIC travels as text and becomes whole ten-thousandths; times are cut to milliseconds.
+//! NUMERIC travels as text and becomes whole ten-thousandths; times are cut to milliseconds. A cell that holds what no
+//! stage writes is kept apart, with what cannot be judged for it, and the rest is read.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use schemas::time::Millis;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
+
+use super::cells::{Cells, Damaged};
 
 /// A decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +78,8 @@ pub struct Entry {
 #[expect(missing_docs, reason = "columns of the table enterprise_accounts, which says what they are")]
 pub struct Account {
     pub opening_balance: Money,
-    pub balance: Money,
+    /// None where no number stands there.
+    pub balance: Option<Money>,
     pub credit_limit: Money,
     pub version: i64,
     pub status: Option<String>,
@@ -87,7 +91,8 @@ pub struct Account {
 #[expect(missing_docs, reason = "columns of the table ad_slots, which says what they are")]
 pub struct Slot {
     pub publisher_account_id: AccountId,
-    pub floor_price: Money,
+    /// None where no floor stands there.
+    pub floor_price: Option<Money>,
 }
 
 /// All rows that a decision leaves or stands on.
@@ -103,20 +108,22 @@ pub struct Rows {
     pub accounts: BTreeMap<AccountId, Account>,
     /// Slots.
     pub slots: BTreeMap<SlotId, Slot>,
+    /// Cells that cannot be read, and what cannot be judged for them.
+    pub damaged: Damaged,
 }
 
 const SETTLEMENTS: &str = "SELECT settlement_id, slot_id, \
-    floor(extract(epoch FROM window_start) * 1000)::bigint, floor(extract(epoch FROM window_end) * 1000)::bigint, \
+    floor(extract(epoch FROM window_start) * 1000)::text, floor(extract(epoch FROM window_end) * 1000)::text, \
     outcome, winner_account, winning_bid, winning_amount::text, clearing_price::text, no_sale_reason, \
-    aggregate_digest, floor(extract(epoch FROM settled_at) * 1000)::bigint, winner_region, winner_shard, \
+    aggregate_digest, floor(extract(epoch FROM settled_at) * 1000)::text, winner_region, winner_shard, \
     winner_sequence, winner_sub_sequence, floor_price::text, publisher_account_id, \
     log_accounts, log_unknown, log_reads, log_bytes FROM settlements";
 const EVIDENCE: &str = "SELECT settlement_id, rank, bid_id, account_id, region, amount::text, passed_over, \
     balance_seen::text, limit_seen::text, version_seen FROM ad_bids";
 const ENTRIES: &str = "SELECT entry_id, settlement_id, deposit_id, account_id, direction, amount::text, \
-    account_version, floor(extract(epoch FROM created_at) * 1000)::bigint FROM financial_ledger";
+    account_version, floor(extract(epoch FROM created_at) * 1000)::text FROM financial_ledger";
 const ACCOUNTS: &str = "SELECT account_id, opening_balance::text, balance::text, credit_limit::text, version, \
-    status, floor(extract(epoch FROM status_since) * 1000)::bigint FROM enterprise_accounts";
+    status, floor(extract(epoch FROM status_since) * 1000)::text FROM enterprise_accounts";
 const SLOTS: &str = "SELECT slot_id, publisher_account_id, floor_price::text FROM ad_slots";
 
 /// Reads everything in one transaction, so that rows that were written together are seen together.
@@ -137,29 +144,19 @@ pub async fn read(db: &Client) -> anyhow::Result<Rows> {
 async fn read_all(db: &Client) -> anyhow::Result<Rows> {
     let mut rows = Rows::default();
     for row in query(db, SETTLEMENTS).await? {
-        rows.settlements.push(settlement(&row)?);
+        rows.take_settlement(&row)?;
     }
     for row in query(db, &format!("{EVIDENCE} ORDER BY settlement_id, rank")).await? {
-        let evidence = evidence(&row)?;
-        rows.evidence.entry(evidence.settlement_id).or_default().push(evidence);
+        rows.take_evidence(&row)?;
     }
     for row in query(db, ENTRIES).await? {
-        rows.entries.push(entry(&row)?);
+        rows.take_entry(&row)?;
     }
     for row in query(db, ACCOUNTS).await? {
-        let account = Account {
-            opening_balance: money(&row, 1)?,
-            balance: money(&row, 2)?,
-            credit_limit: money(&row, 3)?,
-            version: row.try_get(4)?,
-            status: row.try_get(5)?,
-            status_since: row.try_get::<_, Option<i64>>(6)?.map(moment).transpose()?,
-        };
-        rows.accounts.insert(AccountId(row.try_get(0)?), account);
+        rows.take_account(&row)?;
     }
     for row in query(db, SLOTS).await? {
-        let slot = Slot { publisher_account_id: AccountId(row.try_get(1)?), floor_price: money(&row, 2)? };
-        rows.slots.insert(SlotId(row.try_get(0)?), slot);
+        rows.take_slot(&row)?;
     }
     Ok(rows)
 }
@@ -176,13 +173,13 @@ pub async fn read_one(db: &Client, settlement_id: Uuid) -> anyhow::Result<Rows> 
     };
     let mut rows = Rows::default();
     for row in of(SETTLEMENTS, "settlement_id").await? {
-        rows.settlements.push(settlement(&row)?);
+        rows.take_settlement(&row)?;
     }
     for row in of(EVIDENCE, "rank").await? {
-        rows.evidence.entry(settlement_id).or_default().push(evidence(&row)?);
+        rows.take_evidence(&row)?;
     }
     for row in of(ENTRIES, "direction DESC").await? {
-        rows.entries.push(entry(&row)?);
+        rows.take_entry(&row)?;
     }
     Ok(rows)
 }
@@ -204,74 +201,122 @@ fn cannot_be_read(statement: &str, error: tokio_postgres::Error) -> anyhow::Erro
     anyhow::Error::new(error).context(format!("the ledger's {table} cannot be read{advice}"))
 }
 
-fn maybe_money(row: &Row, column: usize) -> anyhow::Result<Option<Money>> {
-    let text: Option<String> = row.try_get(column)?;
-    text.map(|text| text.parse().with_context(|| format!("{text} is no amount of money"))).transpose()
-}
+impl Rows {
+    /// Takes a decision; one with a damaged cell is known by its id alone.
+    fn take_settlement(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut cells = Cells::of(row, "settlements", "settlement_id")?;
+        let settlement = Settlement {
+            settlement_id: cells.key,
+            slot_id: SlotId(cells.there(1, "slot_id")),
+            window_start: cells.millis(2, "window_start"),
+            window_end: cells.millis(3, "window_end"),
+            outcome: cells.there(4, "outcome"),
+            winner_account: cells.get(5, "winner_account").map(AccountId),
+            winning_bid: cells.get(6, "winning_bid").map(BidId),
+            winning_amount: cells.maybe_money(7, "winning_amount"),
+            clearing_price: cells.maybe_money(8, "clearing_price"),
+            no_sale_reason: cells.get(9, "no_sale_reason"),
+            aggregate_digest: cells.there(10, "aggregate_digest"),
+            settled_at: cells.millis(11, "settled_at"),
+            winner_region: cells.get(12, "winner_region"),
+            winner_shard: cells.get(13, "winner_shard"),
+            winner_sequence: cells.get(14, "winner_sequence"),
+            winner_sub_sequence: cells.get(15, "winner_sub_sequence"),
+            floor_price: cells.maybe_money(16, "floor_price"),
+            publisher_account_id: cells.get(17, "publisher_account_id").map(AccountId),
+            log_accounts: cells.get(18, "log_accounts"),
+            log_unknown: cells.get(19, "log_unknown"),
+            log_reads: cells.get(20, "log_reads"),
+            log_bytes: cells.get(21, "log_bytes"),
+        };
+        if cells.hand_over(&mut self.damaged) {
+            self.settlements.push(settlement);
+        } else {
+            self.damaged.settlements.insert(settlement.settlement_id, settlement.aggregate_digest);
+        }
+        Ok(())
+    }
 
-fn money(row: &Row, column: usize) -> anyhow::Result<Money> {
-    maybe_money(row, column)?.context("an amount is absent")
-}
+    fn take_evidence(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut cells = Cells::of(row, "ad_bids", "settlement_id")?;
+        let evidence = Evidence {
+            settlement_id: cells.key,
+            rank: cells.beside(1, "rank"),
+            bid_id: BidId(cells.there(2, "bid_id")),
+            account_id: AccountId(cells.there(3, "account_id")),
+            region: cells.there(4, "region"),
+            amount: cells.money(5, "amount"),
+            passed_over: cells.get(6, "passed_over"),
+            balance_seen: cells.maybe_money(7, "balance_seen"),
+            limit_seen: cells.maybe_money(8, "limit_seen"),
+            version_seen: cells.get(9, "version_seen"),
+        };
+        if cells.hand_over(&mut self.damaged) {
+            self.evidence.entry(evidence.settlement_id).or_default().push(evidence);
+        } else {
+            self.damaged.evidence.insert(evidence.settlement_id);
+        }
+        Ok(())
+    }
 
-fn millis(row: &Row, column: usize) -> anyhow::Result<Millis> {
-    moment(row.try_get(column)?)
-}
+    /// Takes an entry; of what one with a damaged cell belongs to nothing is added up.
+    fn take_entry(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut cells = Cells::of(row, "financial_ledger", "entry_id")?;
+        let entry = Entry {
+            entry_id: cells.key,
+            settlement_id: cells.get(1, "settlement_id"),
+            deposit_id: cells.get(2, "deposit_id"),
+            account_id: AccountId(cells.there(3, "account_id")),
+            direction: cells.there(4, "direction"),
+            amount: cells.money(5, "amount"),
+            account_version: cells.get(6, "account_version"),
+            created_at: cells.millis(7, "created_at"),
+        };
+        if cells.hand_over(&mut self.damaged) {
+            self.entries.push(entry);
+        } else {
+            self.damaged.entries += 1;
+            self.damaged.booked.extend([entry.settlement_id, entry.deposit_id].into_iter().flatten());
+            self.damaged.accounts.insert(entry.account_id);
+        }
+        Ok(())
+    }
 
-fn moment(ms: i64) -> anyhow::Result<Millis> {
-    Ok(Millis(u64::try_from(ms).context("a time is before 1970")?))
-}
+    /// Takes an account. Its balance and its status are compared, and nothing else is worked out from them.
+    fn take_account(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut cells = Cells::of(row, "enterprise_accounts", "account_id")?;
+        let id = AccountId(cells.key);
+        let account = Account {
+            opening_balance: cells.money(1, "opening_balance"),
+            balance: None,
+            credit_limit: cells.money_from_zero(3, "credit_limit"),
+            version: cells.there(4, "version"),
+            status: None,
+            status_since: None,
+        };
+        let is_whole = cells.hand_over(&mut self.damaged);
+        let balance = cells.maybe_money(2, "balance");
+        if balance.is_none() && cells.is_sound() {
+            cells.absent("balance");
+        }
+        let status: Option<String> = cells.get(5, "status");
+        cells.status("status", status.as_deref());
+        let status_since = cells.maybe_millis(6, "status_since");
+        cells.hand_over(&mut self.damaged);
+        if !is_whole {
+            self.damaged.accounts.insert(id);
+        }
+        self.accounts.insert(id, Account { balance, status, status_since, ..account });
+        Ok(())
+    }
 
-fn settlement(row: &Row) -> anyhow::Result<Settlement> {
-    Ok(Settlement {
-        settlement_id: row.try_get(0)?,
-        slot_id: SlotId(row.try_get(1)?),
-        window_start: millis(row, 2)?,
-        window_end: millis(row, 3)?,
-        outcome: row.try_get(4)?,
-        winner_account: row.try_get::<_, Option<Uuid>>(5)?.map(AccountId),
-        winning_bid: row.try_get::<_, Option<Uuid>>(6)?.map(BidId),
-        winning_amount: maybe_money(row, 7)?,
-        clearing_price: maybe_money(row, 8)?,
-        no_sale_reason: row.try_get(9)?,
-        aggregate_digest: row.try_get(10)?,
-        settled_at: millis(row, 11)?,
-        winner_region: row.try_get(12)?,
-        winner_shard: row.try_get(13)?,
-        winner_sequence: row.try_get(14)?,
-        winner_sub_sequence: row.try_get(15)?,
-        floor_price: maybe_money(row, 16)?,
-        publisher_account_id: row.try_get::<_, Option<Uuid>>(17)?.map(AccountId),
-        log_accounts: row.try_get(18)?,
-        log_unknown: row.try_get(19)?,
-        log_reads: row.try_get(20)?,
-        log_bytes: row.try_get(21)?,
-    })
-}
-
-fn evidence(row: &Row) -> anyhow::Result<Evidence> {
-    Ok(Evidence {
-        settlement_id: row.try_get(0)?,
-        rank: row.try_get(1)?,
-        bid_id: BidId(row.try_get(2)?),
-        account_id: AccountId(row.try_get(3)?),
-        region: row.try_get(4)?,
-        amount: money(row, 5)?,
-        passed_over: row.try_get(6)?,
-        balance_seen: maybe_money(row, 7)?,
-        limit_seen: maybe_money(row, 8)?,
-        version_seen: row.try_get(9)?,
-    })
-}
-
-fn entry(row: &Row) -> anyhow::Result<Entry> {
-    Ok(Entry {
-        entry_id: row.try_get(0)?,
-        settlement_id: row.try_get(1)?,
-        deposit_id: row.try_get(2)?,
-        account_id: AccountId(row.try_get(3)?),
-        direction: row.try_get(4)?,
-        amount: money(row, 5)?,
-        account_version: row.try_get(6)?,
-        created_at: millis(row, 7)?,
-    })
+    fn take_slot(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut cells = Cells::of(row, "ad_slots", "slot_id")?;
+        let slot_id = SlotId(cells.key);
+        let publisher_account_id = AccountId(cells.there(1, "publisher_account_id"));
+        let floor = cells.money_from_zero(2, "floor_price");
+        let floor_price = cells.hand_over(&mut self.damaged).then_some(floor);
+        self.slots.insert(slot_id, Slot { publisher_account_id, floor_price });
+        Ok(())
+    }
 }

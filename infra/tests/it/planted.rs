@@ -192,3 +192,119 @@ fn a_second_price_is_held_to_its_evidence() {
     psql(&local, &format!("DELETE FROM ad_bids WHERE {}", of(second, behind)));
     is_found(&local, "evidence", second);
 }
+
+/// Writes a value into one cell of each table that a decision stands on, and takes it out again.
+#[test]
+fn a_value_that_no_stage_writes_is_named_by_table_row_and_column_and_hides_nothing_else() {
+    let local = settled("first");
+    let auctions = sold(&local);
+    let [first, second, ..] = auctions.as_slice() else { panic!("{} sales", auctions.len()) };
+    is_clean(&local);
+    for table in ["enterprise_accounts", "ad_slots", "settlements", "ad_bids", "financial_ledger"] {
+        // As an earlier release left the ledger, which did not refuse such values.
+        psql(&local, &format!("ALTER TABLE {table} DROP CONSTRAINT {table}_values"));
+    }
+    let one = |sql: &str| psql(&local, sql)[0].clone();
+    let of = |column: &str| {
+        one(&format!("SELECT {column} FROM settlements WHERE settlement_id = '{}'", first.settlement))
+    };
+    let (account, slot) = (of("winner_account"), of("slot_id"));
+    let entry = one(&format!(
+        "SELECT entry_id FROM financial_ledger WHERE settlement_id = '{}' AND direction = 'DEBIT'",
+        first.settlement
+    ));
+    let settlement = first.settlement.as_str();
+    let plants = [
+        ("enterprise_accounts", "account_id", account.as_str(), "balance", "NaN", "account balance"),
+        ("enterprise_accounts", "account_id", &account, "opening_balance", "NaN", ""),
+        ("enterprise_accounts", "account_id", &account, "credit_limit", "-1.0000", ""),
+        ("enterprise_accounts", "account_id", &account, "status", "closed", ""),
+        ("enterprise_accounts", "account_id", &account, "status_since", "infinity", ""),
+        ("ad_slots", "slot_id", &slot, "floor_price", "NaN", ""),
+        ("settlements", "settlement_id", settlement, "clearing_price", "NaN", ""),
+        ("settlements", "settlement_id", settlement, "settled_at", "-infinity", ""),
+        ("settlements", "settlement_id", settlement, "window_end", "infinity", ""),
+        ("ad_bids", "settlement_id", settlement, "amount", "NaN", ""),
+        ("ad_bids", "settlement_id", settlement, "balance_seen", "NaN", ""),
+        ("financial_ledger", "entry_id", &entry, "amount", "NaN", ""),
+        ("financial_ledger", "entry_id", &entry, "created_at", "infinity", ""),
+    ];
+    for (table, key, id, column, value, what) in plants {
+        let rank = if table == "ad_bids" { " AND rank = 0" } else { "" };
+        let stood = psql(&local, &format!("SELECT {column} FROM {table} WHERE {key} = '{id}'{rank}"));
+        let stood = stood
+            .first()
+            .filter(|text| !text.is_empty())
+            .map_or("NULL".to_owned(), |text| format!("'{text}'"));
+        let set = |value: &str| {
+            psql(&local, &format!("UPDATE {table} SET {column} = {value} WHERE {key} = '{id}'{rank}"));
+        };
+        set(&format!("'{value}'"));
+        let (code, found) = local.audit();
+        let differences = found["differences"].as_array().unwrap();
+        assert_eq!((code, differences.len()), (1, 1), "{table} {column}: {found}");
+        let told = &differences[0];
+        let whole = format!("{table} {column}");
+        assert_eq!(told["what"], if what.is_empty() { whole.as_str() } else { what });
+        assert!(told["subject"].as_str().unwrap().contains(id), "{told}");
+        let said = told["found"].as_str().unwrap().to_lowercase();
+        let advice = "put it right with sql";
+        assert!(said.starts_with(&value.to_lowercase()) && said.contains(advice), "{told}");
+        set(&stood);
+        is_clean(&local);
+    }
+    // Beside a damaged row every other fault is still found.
+    psql(&local, &format!("UPDATE enterprise_accounts SET balance = 'NaN' WHERE account_id = '{account}'"));
+    psql(&local, &format!("DELETE FROM settlements WHERE settlement_id = '{}'", second.settlement));
+    is_found(&local, "settlement", second);
+    let told = local.exchange(&["audit"]);
+    told.says(1, &["the audit found"]);
+    assert!(told.stdout.contains(&format!("account balance (account {account})")), "{told:?}");
+    let reported = local.exchange(&["report"]).done();
+    assert!(reported.stdout.contains("ledger sum"), "{reported:?}");
+}
+
+/// Attributes of every kind of item, spoiled one by one.
+#[test]
+fn an_item_that_cannot_be_read_is_one_difference_that_names_it() {
+    let local = settled("first");
+    let auctions = sold(&local);
+    let items = aws(&local, &["dynamodb", "scan", "--table-name", "bid_aggregates"]);
+    let items = items["Items"].as_array().unwrap();
+    let of = |kind: &str| {
+        items.iter().find(|item| item["PK"]["S"].as_str().unwrap().starts_with(kind)).unwrap().clone()
+    };
+    let aggregate = items.iter().find(|item| {
+        item["PK"]["S"] == format!("SLOT#{}", auctions[0].slot).as_str()
+            && item["SK"]["S"] == format!("WINDOW#{}", auctions[0].window).as_str()
+    });
+    let put = |item: &Value| {
+        let item = item.to_string();
+        aws(&local, &["dynamodb", "put-item", "--table-name", "bid_aggregates", "--item", &item]);
+    };
+    let plants = [
+        (aggregate.unwrap().clone(), "bids", serde_json::json!({"N": "1.5"})),
+        (aggregate.unwrap().clone(), "amount_sum", Value::Null),
+        (aggregate.unwrap().clone(), "candidates", serde_json::json!({"S": "none"})),
+        (of("REGION#"), "late", serde_json::json!({"S": "many"})),
+        (of("HOT#"), "slots", Value::Null),
+    ];
+    for (whole, name, value) in plants {
+        let mut spoiled = whole.clone();
+        match value {
+            Value::Null => drop(spoiled.as_object_mut().unwrap().remove(name)),
+            value => spoiled[name] = value,
+        }
+        put(&spoiled);
+        let (code, found) = local.audit();
+        let differences = found["differences"].as_array().unwrap();
+        assert_eq!((code, differences.len()), (1, 1), "{name}: {found}");
+        let told = &differences[0];
+        assert_eq!(told["what"], "item");
+        assert!(told["subject"].as_str().unwrap().starts_with(whole["PK"]["S"].as_str().unwrap()), "{told}");
+        let said = told["found"].as_str().unwrap();
+        assert!(said.contains(name) && said.contains("put that right"), "{told}");
+        put(&whole);
+        is_clean(&local);
+    }
+}

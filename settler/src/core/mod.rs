@@ -9,6 +9,7 @@
 pub mod attempt;
 pub mod behind;
 pub mod choose;
+pub mod damaged;
 pub mod foreign;
 pub mod jitter;
 pub mod plan;

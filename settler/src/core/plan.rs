@@ -128,26 +128,38 @@ impl Job {
     /// Why the job can never be done as it is.
     pub fn plan(&self, seen: &Snapshot, terms: Terms, now: Millis) -> Result<Plan, String> {
         match self {
-            Self::Settle(batch) => Ok(settle(batch, seen, terms, now)),
+            Self::Settle(batch) => settle(batch, seen, terms, now),
             Self::Deposit(deposit) => deposit_plan(deposit, seen),
         }
     }
 }
 
-fn settle(batch: &[Arc<Auction>], seen: &Snapshot, terms: Terms, now: Millis) -> Plan {
-    let mut accounts = seen.accounts.clone();
+fn settle(batch: &[Arc<Auction>], seen: &Snapshot, terms: Terms, now: Millis) -> Result<Plan, String> {
+    let damaged = &seen.damaged;
+    let refused = |damage: &str| Err(format!("{damage}; put that right with SQL, then release the auction"));
+    let before = damaged.with_stand_ins(&seen.accounts);
+    let mut accounts = before.clone();
     let mut writes = Writes::default();
     let mut rows = seen.settlements.clone();
     for auction in batch {
+        if let Some(damage) = damaged.settlements.get(&auction.id) {
+            return refused(damage);
+        }
         let stands = rows.contains_key(&auction.id) && !mutant::is(Mutant::RetryWithoutReading);
         if stands && !mutant::is(Mutant::MarkOwnOpinion) {
             continue;
         }
         if mutant::is(Mutant::BatchForgetsDebits) {
-            accounts.clone_from(&seen.accounts);
+            accounts.clone_from(&before);
+        }
+        if let Some(damage) = damaged.slots.get(&auction.aggregate.slot_id) {
+            return refused(damage);
         }
         let slot = seen.slots.get(&auction.aggregate.slot_id);
         let chosen = choose((&auction.aggregate, &auction.behind), slot, &mut accounts, terms);
+        if let Some(damage) = damaged.met_by(auction, &chosen) {
+            return refused(damage);
+        }
         let Some(outcome) = outcome(auction, &chosen.verdict) else { continue };
         if !stands {
             decide(&mut writes, auction, slot, &chosen, now);
@@ -156,7 +168,7 @@ fn settle(batch: &[Arc<Auction>], seen: &Snapshot, terms: Terms, now: Millis) ->
         rows.insert(auction.id, Decided { decision, digest: auction.digest.clone() });
     }
     for (account, after) in &accounts {
-        let before = seen.accounts[account];
+        let before = before[account];
         if before.version != after.version {
             let add = Money(after.balance.0 - before.balance.0);
             writes.changes.push(Change {
@@ -167,7 +179,7 @@ fn settle(batch: &[Arc<Auction>], seen: &Snapshot, terms: Terms, now: Millis) ->
             });
         }
     }
-    Plan { writes, done: Done::Decided(rows) }
+    Ok(Plan { writes, done: Done::Decided(rows) })
 }
 
 fn outcome(auction: &Auction, verdict: &Verdict) -> Option<Outcome> {
@@ -229,6 +241,10 @@ fn decide(
 
 fn deposit_plan(deposit: &Deposit, seen: &Snapshot) -> Result<Plan, String> {
     let entries = deposit.entries();
+    let of_entries = entries.iter().find_map(|(id, ..)| seen.damaged.entries.get(id));
+    if let Some(damage) = of_entries.or_else(|| seen.damaged.accounts.get(&deposit.account)) {
+        return Err(format!("{damage}; put that right with SQL, then give this deposit again"));
+    }
     let [debit, credit] = entries.map(|(id, ..)| seen.entries.get(&id));
     if let Some(stands) = credit.or(debit) {
         let is_mine = |booked: Option<&Booked>, account| {

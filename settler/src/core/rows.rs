@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::behind::{Behind, Cost};
 use super::choose::{Account, Looked, Slot};
+use super::damaged::Damaged;
 
 /// An auction that awaits its decision, with what is derived from it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +108,8 @@ pub struct Snapshot {
     pub accounts: BTreeMap<AccountId, Account>,
     /// Entries that were booked before.
     pub entries: BTreeMap<Uuid, Booked>,
+    /// Rows that stood there and cannot be read.
+    pub damaged: Damaged,
 }
 
 /// A new row of `settlements`.

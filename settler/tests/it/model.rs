@@ -51,6 +51,7 @@ impl Ledger {
                 .collect(),
             accounts: keep(&self.accounts, |id| reads.accounts.contains(id), |account| *account),
             entries: keep(&self.entries, |id| reads.entries.contains(id), booked),
+            ..Snapshot::default()
         };
         (self.commits, snapshot)
     }

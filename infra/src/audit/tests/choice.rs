@@ -100,7 +100,7 @@ fn what_an_account_could_pay_follows_from_its_entries() {
     };
     let row = Account {
         opening_balance: Money(64),
-        balance: Money(40),
+        balance: Some(Money(40)),
         credit_limit: Money(0),
         version: 1,
         status: None,

@@ -126,6 +126,7 @@ pub(super) fn world(pricing: Pricing) -> World {
             (account(5), account_row(-1, -1, 0)),
         ]),
         slots: slots.into_iter().map(|slot| (slot, slot_row())).collect(),
+        ..Rows::default()
     };
     World { items: items(&log, &rows), log, rows }
 }
@@ -156,12 +157,12 @@ fn paid(sold: &Settlement, winner: AccountId, amount: Money) -> Vec<Entry> {
 }
 
 fn account_row(opening: i128, balance: i128, version: i64) -> Account {
-    let (opening_balance, balance, credit_limit) = (Money(opening), Money(balance), Money(8));
+    let (opening_balance, balance, credit_limit) = (Money(opening), Some(Money(balance)), Money(8));
     Account { opening_balance, balance, credit_limit, version, status: None, status_since: None }
 }
 
 fn slot_row() -> Slot {
-    Slot { publisher_account_id: account(PUBLISHER), floor_price: Money(4) }
+    Slot { publisher_account_id: account(PUBLISHER), floor_price: Some(Money(4)) }
 }
 
 /// One auction under second price. Account 6 (64 units) cannot pay, 5 (32) wins; 4 (16) cannot pay either, so 3 (8) sets
@@ -196,6 +197,7 @@ pub(super) fn priced() -> World {
         entries,
         accounts: accounts.map(|(n, row)| (account(n), row)).into(),
         slots: BTreeMap::from([(slot, slot_row())]),
+        ..Rows::default()
     };
     World { items: items(&log, &rows), log, rows }
 }
@@ -230,6 +232,7 @@ pub(super) fn crowded() -> World {
         entries,
         accounts: accounts.map(|(n, row)| (account(n), row)).into(),
         slots: BTreeMap::from([(slot, slot_row())]),
+        ..Rows::default()
     };
     World { items: items(&log, &rows), log, rows }
 }
@@ -285,7 +288,8 @@ impl World {
         *row = Settlement { no_sale_reason: Some(reason.to_owned()), ..plain };
         self.rows.entries.clear();
         let account = self.rows.accounts.get_mut(&winner).unwrap();
-        (account.balance.0, account.version) = (account.balance.0 + price.0, 0);
+        account.balance = account.balance.map(|balance| Money(balance.0 + price.0));
+        account.version = 0;
         self.items = items(&self.log, &self.rows);
         (&mut self.rows.settlements[0], self.rows.evidence.values_mut().next().unwrap())
     }
@@ -297,7 +301,8 @@ impl World {
         let (winner, id) = (row.winner_account.unwrap(), row.settlement_id);
         let entries = self.rows.entries.iter_mut().filter(|entry| entry.settlement_id == Some(id));
         entries.for_each(|entry| entry.amount = Money(price));
-        self.rows.accounts.get_mut(&winner).unwrap().balance.0 += before.0 - price;
+        let account = self.rows.accounts.get_mut(&winner).unwrap();
+        account.balance = account.balance.map(|balance| Money(balance.0 + before.0 - price));
         self.items = items(&self.log, &self.rows);
     }
 

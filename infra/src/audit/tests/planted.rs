@@ -257,7 +257,7 @@ fn the_winner_and_the_price_are_recomputed() {
     let price = planted(|w| {
         w.rows.settlements[0].clearing_price = money(15);
         w.rows.entries.iter_mut().for_each(|entry| entry.amount = Money(15));
-        w.rows.accounts.get_mut(&account(4)).unwrap().balance = Money(85);
+        w.rows.accounts.get_mut(&account(4)).unwrap().balance = Some(Money(85));
     });
     assert_eq!(price, ["settlement clearing_price", "aggregate decision"]);
     let winner = planted(|w| w.rows.settlements[0].winner_account = Some(account(3)));
@@ -292,7 +292,7 @@ fn a_decision_stands_when_its_slot_gets_another_floor_and_publisher() {
         for floor in [0, 2, 20, 40] {
             let mut world = world(pricing);
             for slot in world.rows.slots.values_mut() {
-                (slot.floor_price, slot.publisher_account_id) = (Money(floor), account(9));
+                (slot.floor_price, slot.publisher_account_id) = (Some(Money(floor)), account(9));
             }
             assert_eq!(world.judge(Pending::Difference).differences, [], "{pricing:?}, {floor}");
         }
@@ -345,7 +345,7 @@ fn a_row_from_before_floors_were_kept_is_judged_by_what_its_slot_has_now() {
         })
     };
     assert_eq!(before(|_| {}), [""; 0]);
-    let floor = before(|w| w.rows.slots.values_mut().for_each(|slot| slot.floor_price = Money(20)));
+    let floor = before(|w| w.rows.slots.values_mut().for_each(|slot| slot.floor_price = Some(Money(20))));
     assert_eq!(floor[..2], ["settlement outcome", "settlement no_sale_reason"]);
     let another = |w: &mut World| w.rows.slots.values_mut().for_each(|s| s.publisher_account_id = account(9));
     assert_eq!(before(another), ["ledger entry of a settlement", "ledger entry of a settlement"]);
@@ -401,7 +401,7 @@ fn the_ledger_must_add_up() {
 #[test]
 fn balances_follow_from_entries_and_versions_have_no_gap() {
     assert_eq!(
-        planted(|w| w.rows.accounts.get_mut(&account(4)).unwrap().balance = Money(83)),
+        planted(|w| w.rows.accounts.get_mut(&account(4)).unwrap().balance = Some(Money(83))),
         ["account balance"]
     );
     assert_eq!(planted(|w| w.rows.accounts.get_mut(&account(4)).unwrap().version = 2), ["account version"]);
@@ -412,7 +412,7 @@ fn balances_follow_from_entries_and_versions_have_no_gap() {
     assert_eq!(gap, ["account version in sequence"]);
     let below = planted(|w| {
         let row = w.rows.accounts.get_mut(&account(4)).unwrap();
-        (row.opening_balance, row.balance) = (Money(1), Money(-15));
+        (row.opening_balance, row.balance) = (Money(1), Some(Money(-15)));
     });
     assert_eq!(
         below,
@@ -430,7 +430,8 @@ fn a_deposit_is_a_pair_of_its_own_and_raises_the_balance() {
     };
     world.rows.entries.extend([deposit(account(4), "CREDIT"), deposit(account(77), "DEBIT")]);
     assert_eq!(world.whats(), ["account balance"]);
-    world.rows.accounts.get_mut(&account(4)).unwrap().balance.0 += 16;
+    let paid = world.rows.accounts.get_mut(&account(4)).unwrap();
+    paid.balance = paid.balance.map(|balance| Money(balance.0 + 16));
     assert_eq!(world.whats(), [""; 0]);
     world.rows.entries.pop();
     assert_eq!(world.whats(), ["ledger entries of a deposit", "ledger sum of a deposit", "ledger sum"]);

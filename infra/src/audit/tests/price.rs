@@ -109,7 +109,7 @@ fn who_sets_the_price_could_have_paid_it() {
 fn evidence_ends_where_the_price_is_set() {
     let more = planted_price(|w| {
         w.rows.accounts.get_mut(&account(4)).unwrap().opening_balance = Money(8);
-        w.rows.accounts.get_mut(&account(4)).unwrap().balance = Money(24);
+        w.rows.accounts.get_mut(&account(4)).unwrap().balance = Some(Money(24));
         let seen = &mut w.seen()[2];
         (seen.passed_over, seen.balance_seen) = (None, money(8));
         w.charge(16);
@@ -129,7 +129,7 @@ fn who_is_passed_over_before_the_winner_could_not_pay_what_it_would_have_been_ch
     let holds = |balance: i128| {
         planted_price(|w| {
             let row = w.rows.accounts.get_mut(&account(6)).unwrap();
-            (row.opening_balance, row.balance) = (Money(balance), Money(balance));
+            (row.opening_balance, row.balance) = (Money(balance), Some(Money(balance)));
             w.seen()[0].balance_seen = money(balance);
         })
     };

@@ -102,6 +102,7 @@ impl LedgerModel {
                     Some((*id, Booked { account: entry.account, amount: Money::from(entry.amount) }))
                 })
                 .collect(),
+            ..Snapshot::default()
         }))
     }
 

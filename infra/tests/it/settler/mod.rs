@@ -11,5 +11,6 @@ mod decisions;
 mod foreign;
 mod ledger;
 mod picky;
+mod rows;
 mod tls;
 mod world;

@@ -186,3 +186,70 @@ fn an_id_that_was_used_for_another_deposit_is_refused() {
         assert!(refused.contains(&stands) && refused.contains("id of its own"), "{refused}");
     }
 }
+
+/// The accounts and slots of a snapshot that are damaged have no sound row.
+fn damage(snapshot: &mut Snapshot, account: usize) {
+    snapshot.accounts.remove(&id(account));
+    snapshot.damaged.accounts.insert(id(account), format!("account {account} holds NaN"));
+}
+
+#[test]
+fn a_damaged_account_holds_only_the_decisions_that_look_at_it() {
+    let of_first = |job: &Job, damaged: usize, pricing| {
+        let mut snapshot = seen(&job.reads(), &[(100, 0), (100, 0), (100, 0), (100, 0)], 1);
+        damage(&mut snapshot, damaged);
+        job.plan(&snapshot, terms(pricing), Millis(5))
+    };
+    let one = Job::Settle(batch(&[vec![(0, 16), (1, 8), (2, 4)]]));
+    let told = of_first(&one, 0, Pricing::First).unwrap_err();
+    assert!(told.starts_with("account 0 holds NaN; put that right") && told.contains("release"), "{told}");
+    assert!(of_first(&one, 1, Pricing::First).is_ok(), "nobody looks behind a first price");
+    assert!(of_first(&one, 1, Pricing::Second).is_err(), "it may set the price");
+    assert!(of_first(&one, 2, Pricing::Second).is_ok(), "the one before it sets the price");
+    // What it would have been without the damage.
+    let sound = seen(&one.reads(), &[(100, 0), (100, 0), (100, 0), (100, 0)], 1);
+    let (damaged, sound) =
+        (of_first(&one, 2, Pricing::Second), one.plan(&sound, terms(Pricing::Second), Millis(5)));
+    assert_eq!(damaged, sound);
+}
+
+#[test]
+fn a_batch_is_refused_by_one_damaged_row_so_that_it_is_halved_down_to_it() {
+    let job = Job::Settle(batch(&[vec![(0, 16)], vec![(1, 8)]]));
+    let mut snapshot = seen(&job.reads(), &[(100, 0), (100, 0)], 1);
+    damage(&mut snapshot, 1);
+    assert!(job.plan(&snapshot, terms(Pricing::First), Millis(5)).is_err());
+    let (first, second) = job.halves().unwrap();
+    assert!(first.plan(&snapshot, terms(Pricing::First), Millis(5)).is_ok());
+    assert!(second.plan(&snapshot, terms(Pricing::First), Millis(5)).is_err());
+}
+
+#[test]
+fn a_damaged_slot_or_decision_is_never_overlooked() {
+    let Job::Settle(auctions) = Job::Settle(batch(&[vec![(0, 16)]])) else { unreachable!() };
+    let job = Job::Settle(auctions.clone());
+    let sound = seen(&job.reads(), &[(100, 0)], 1);
+    let mut no_slot = Snapshot { slots: BTreeMap::new(), ..sound.clone() };
+    no_slot.damaged.slots.insert(auctions[0].aggregate.slot_id, "floor_price holds NaN".to_owned());
+    let told = job.plan(&no_slot, terms(Pricing::First), Millis(5)).unwrap_err();
+    assert!(told.contains("floor_price holds NaN"), "{told}");
+    let mut decided = sound;
+    decided.damaged.settlements.insert(auctions[0].id, "clearing_price holds NaN".to_owned());
+    let told = job.plan(&decided, terms(Pricing::First), Millis(5)).unwrap_err();
+    assert!(told.contains("clearing_price holds NaN"), "a second decision would be made: {told}");
+}
+
+#[test]
+fn a_deposit_into_a_damaged_account_is_refused_with_the_cell() {
+    let deposit = Deposit {
+        id: Uuid::from_u128(1),
+        account: id(0),
+        amount: Price::from_units(4).unwrap(),
+        at: Millis(5),
+    };
+    let job = Job::Deposit(deposit);
+    let mut snapshot = seen(&job.reads(), &[(100, 0)], 1);
+    damage(&mut snapshot, 0);
+    let told = job.plan(&snapshot, terms(Pricing::First), Millis(5)).unwrap_err();
+    assert!(told.contains("account 0 holds NaN") && told.contains("give this deposit again"), "{told}");
+}

@@ -1,0 +1,3 @@
+ALTER TABLE ad_slots ADD CONSTRAINT ad_slots_values CHECK (
+    floor_price BETWEEN 0 AND 99999999999999.9999
+) NOT VALID;
