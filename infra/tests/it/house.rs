@@ -142,14 +142,38 @@ fn every_dependency_comes_from_the_registry_with_a_checksum() {
 
 #[test]
 fn the_top_level_is_what_was_agreed() {
-    let agreed =
-        ["Cargo.toml", "Cargo.lock", "README.md", "producer", "processor", "settler", "infra", "schemas"];
+    let agreed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "README.md",
+        "LICENSE",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "rust-toolchain.toml",
+        "producer",
+        "processor",
+        "settler",
+        "infra",
+        "schemas",
+    ];
     let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().expect("git runs");
     let listed = String::from_utf8(output.stdout).expect("paths are text");
     for path in listed.lines() {
         let top = path.split('/').next().unwrap_or_default();
         assert!(top.starts_with('.') || agreed.contains(&top), "{top} is beyond the agreed top level");
     }
+}
+
+#[test]
+fn the_compiler_is_the_one_that_the_manifest_asks_for() {
+    let toolchain = std::fs::read_to_string(root().join("rust-toolchain.toml")).expect("a toolchain file");
+    let toolchain: toml::Table = toolchain.parse().expect("a toolchain file is TOML");
+    let channel = toolchain["toolchain"]["channel"].as_str().expect("a channel");
+    let manifest = manifest(".");
+    let least = manifest["workspace"]["package"]["rust-version"].as_str().expect("a version");
+    assert_eq!(channel, format!("{least}.0"));
+    let gate = std::fs::read_to_string(root().join(".ci/run")).expect("the gate");
+    assert!(gate.contains(&format!("compiler={channel}\n")), "the gate must use {channel}");
 }
 
 /// So that a panic ends every one of them with the code of a fault of ours, not with Rust's own 101.
