@@ -176,6 +176,53 @@ fn the_compiler_is_the_one_that_the_manifest_asks_for() {
     assert!(gate.contains(&format!("compiler={channel}\n")), "the gate must use {channel}");
 }
 
+fn pages(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        match path.is_dir() {
+            true if !name.starts_with('.') && !["target", "node_modules"].contains(&name) => {
+                pages(&path, into)
+            }
+            false if name.ends_with(".md") => into.push(path),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_file_that_a_page_links_to_is_there() {
+    let mut found = Vec::new();
+    pages(&root(), &mut found);
+    assert!(found.len() > 15, "{found:?}");
+    for page in &found {
+        let text = std::fs::read_to_string(page).expect("a page");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            let file = link.split('#').next().unwrap_or_default();
+            let target = page.parent().expect("a folder").join(file);
+            assert!(target.exists(), "{} links to {link}, which is not there", page.display());
+        }
+    }
+}
+
+#[test]
+fn the_glossary_and_the_map_name_places_that_are_there() {
+    for (page, rows_min) in [("infra/docs/glossary.md", 60), ("infra/docs/architecture.md", 10)] {
+        let text = std::fs::read_to_string(root().join(page)).expect("a page");
+        let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+        let places: Vec<&str> = rows
+            .filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next())
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .filter(|place| place.contains('/') && !place.contains(['{', '<']))
+            .collect();
+        assert!(places.len() >= rows_min, "{page}: {} places", places.len());
+        for place in places {
+            assert!(root().join(place).exists(), "{page} names {place}, which is not there");
+        }
+    }
+}
+
 /// So that a panic ends every one of them with the code of a fault of ours, not with Rust's own 101.
 #[test]
 fn every_binary_runs_where_a_panic_has_an_exit_code() {
