@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use contend::{HopLatency, HotRow, Race};
 use futures::{StreamExt, stream};
 use runtime::shutdown;
 use schemas::item::State;
 use schemas::keys::outbox_bucket;
-use settler::contend::{Hops, Prize, Race};
 use settler::core::jitter::Strategy;
 use settler::core::plan::{Done, Job};
 use settler::core::rows::Auction;
@@ -117,10 +117,10 @@ async fn contention(world: &World) {
         "contention: one account, full jitter, hops of |Normal(10, 2)| ms, base 5 ms, cap 2,000 ms, 20 races each"
     );
     let connection = world.connect().await;
-    let hops = Hops { mean_ms: 10, deviation_ms: 2 };
+    let hops = HopLatency { mean_ms: 10, deviation_ms: 2 };
     let (_never, stop) = shutdown::channel();
     for (workers, simulated) in [(10_u16, 39.0), (20, 100.0), (50, 333.0)] {
-        let race = Race { prize: Prize::Account, workers, strategy: Strategy::Full };
+        let race = Race { hot_row: HotRow::Account, workers, strategy: Strategy::Full };
         let (mut calls, mut most) = (0, 0);
         for _ in 0..20 {
             let outcome = race.run(&world.ledger(), &connection, hops, &stop).await.unwrap();

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use contend::{Contend, contend};
+use runtime::shutdown;
 use schemas::exit;
 use settler::db::Ledger;
 
@@ -47,6 +49,8 @@ enum Command {
     Sim(crate::sim::command::Sim),
     /// One auction: who won and why, and each loser's reason.
     Explain(Explain),
+    /// Settlers race for one account or one auction, by backoff strategy; writes into the ledger, so never one that counts.
+    Contend(Box<Contend>),
     /// Windows of a slot, totals of regions, hot slots and the outbox, as a table, CSV or JSON.
     Query(Query),
 }
@@ -104,6 +108,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Sim(options) => crate::sim::command::run(&options),
         Command::Explain(options) => crate::explain::run(options).await,
         Command::Query(options) => crate::query::run(options).await,
+        Command::Contend(options) => {
+            let (trigger, stop) = shutdown::channel();
+            tokio::spawn(shutdown::on_signals(trigger));
+            Ok(contend(&options, &stop).await.map_err(Failure::from)?)
+        }
     }
 }
 

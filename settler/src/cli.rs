@@ -8,7 +8,6 @@ use runtime::clients::Clients;
 use runtime::{shutdown, telemetry};
 use schemas::exit;
 
-use crate::contend::{Contend, contend};
 use crate::release::{Release, release};
 use crate::{Config, Error, Metrics};
 
@@ -26,8 +25,6 @@ struct Cli {
 enum Command {
     /// Puts a held auction back into the outbox.
     Release(Release),
-    /// Lets workers race for one auction or one account, by strategy; writes into the ledger, so never one that counts.
-    Contend(Box<Contend>),
 }
 
 /// Runs the command line and answers the exit code.
@@ -57,11 +54,6 @@ async fn run(cli: Cli) -> Result<(), Error> {
             release(&options, &Clients::from_env().await?).await?;
             let said = writeln!(std::io::stdout(), "released: slot {} at {}", options.slot, options.window);
             said.map_err(|error| Error::Io(format!("standard output: {error}")))
-        }
-        Some(Command::Contend(options)) => {
-            let (trigger, stop) = shutdown::channel();
-            tokio::spawn(shutdown::on_signals(trigger));
-            contend(&options, &stop).await
         }
         None => {
             let (trigger, shutdown) = shutdown::channel();

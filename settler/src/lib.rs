@@ -9,7 +9,6 @@ mod attempt;
 pub mod cli;
 pub mod config;
 pub mod conflicts;
-pub mod contend;
 pub mod core;
 pub mod db;
 pub mod drive;

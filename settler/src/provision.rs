@@ -33,7 +33,7 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(20), cap: Duratio
 /// Tries of such a statement.
 const TRIES: u32 = 12;
 /// How long one of them may go unanswered.
-pub(crate) const STATEMENT_WITHIN: Duration = Duration::from_secs(60);
+pub const STATEMENT_WITHIN: Duration = Duration::from_secs(60);
 /// New connections a second for a command that needs one.
 const CONNECTS_PER_SECOND: u32 = 10;
 
@@ -69,7 +69,10 @@ pub(crate) fn refused(what: &str, failure: &Failure) -> Error {
 
 /// Runs a statement that is a transaction of its own and harmless to repeat, until it is done; each try within `within`,
 /// because the ledger itself keeps no deadline.
-pub(crate) async fn again<T>(
+///
+/// # Errors
+/// When the ledger cannot be reached, or refuses the statement.
+pub async fn again<T>(
     ledger: &'static str,
     what: &str,
     within: Duration,

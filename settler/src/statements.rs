@@ -94,20 +94,6 @@ pub const INSERT_RUN: &str = "INSERT INTO simulation_runs (run_id, kind, seed, p
      finished_at) VALUES ($1::uuid, $2::text, $3::bigint, $4::text, $5::text, $6::text::timestamptz, \
      $7::text::timestamptz) ON CONFLICT (run_id) DO NOTHING";
 
-/// Slots of one publisher, some at a time.
-pub const READ_SLOTS_OF: &str =
-    "SELECT slot_id FROM ad_slots WHERE publisher_account_id = $1::uuid LIMIT 200";
-/// What an experiment made is taken away again, by keys that only it has; nothing else ever deletes.
-pub const DELETE_ENTRIES: &str = "DELETE FROM financial_ledger WHERE entry_id = ANY($1::uuid[])";
-/// As [`DELETE_ENTRIES`].
-pub const DELETE_EVIDENCE: &str = "DELETE FROM ad_bids WHERE settlement_id = ANY($1::uuid[])";
-/// As [`DELETE_ENTRIES`].
-pub const DELETE_SETTLEMENTS: &str = "DELETE FROM settlements WHERE settlement_id = ANY($1::uuid[])";
-/// As [`DELETE_ENTRIES`].
-pub const DELETE_ACCOUNTS: &str = "DELETE FROM enterprise_accounts WHERE account_id = ANY($1::uuid[])";
-/// As [`DELETE_ENTRIES`].
-pub const DELETE_SLOTS: &str = "DELETE FROM ad_slots WHERE slot_id = ANY($1::uuid[])";
-
 /// Every statement that the settler sends beside its migrations, by name.
 pub const ALL: &[(&str, &str)] = &[
     ("read settlements", READ_SETTLEMENTS),
@@ -129,12 +115,6 @@ pub const ALL: &[(&str, &str)] = &[
     ("insert run", INSERT_RUN),
     ("read columns", crate::schema::COLUMNS),
     ("read index", crate::schema::INDEX),
-    ("read slots of", READ_SLOTS_OF),
-    ("delete entries", DELETE_ENTRIES),
-    ("delete evidence", DELETE_EVIDENCE),
-    ("delete settlements", DELETE_SETTLEMENTS),
-    ("delete accounts", DELETE_ACCOUNTS),
-    ("delete slots", DELETE_SLOTS),
 ];
 
 /// The statements of an attempt, prepared.

@@ -45,9 +45,10 @@ fn arrows_between_packages_point_one_way() {
         ("producer", vec!["schemas", "runtime"]),
         ("processor", vec!["schemas", "runtime"]),
         ("settler", vec!["schemas", "runtime"]),
-        ("infra", vec!["schemas", "runtime", "producer", "processor", "settler"]),
+        ("infra/contend", vec!["schemas", "runtime", "settler"]),
+        ("infra", vec!["schemas", "runtime", "producer", "processor", "settler", "contend"]),
     ]);
-    let ours = ["schemas", "runtime", "producer", "processor", "settler", "infra"];
+    let ours = ["schemas", "runtime", "producer", "processor", "settler", "contend", "infra"];
     for (package, allowed) in allowed {
         for dependency in dependencies(package).iter().filter(|name| ours.contains(&name.as_str())) {
             assert!(allowed.contains(&dependency.as_str()), "{package} must not depend on {dependency}");
@@ -220,6 +221,32 @@ fn the_glossary_and_the_map_name_places_that_are_there() {
         for place in places {
             assert!(root().join(place).exists(), "{page} names {place}, which is not there");
         }
+    }
+}
+
+/// The ledger's own binary takes nothing away and draws nothing: experiments that do are another package.
+#[test]
+fn the_settler_deletes_no_row_and_draws_no_plot() {
+    let mut texts = Vec::new();
+    sources(&root().join("settler/src"), &mut texts);
+    assert!(
+        texts.iter().any(|text| text.contains("INSERT INTO settlements")),
+        "the statements are elsewhere"
+    );
+    assert!(
+        texts.iter().all(|text| !text.to_uppercase().contains("DELETE FROM")),
+        "the settler deletes rows"
+    );
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--package", "settler", "--edges", "normal", "--prefix", "none"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8(output.stdout).expect("cargo tree is text");
+    let has = |name: &str| tree.lines().any(|line| line.split(' ').next() == Some(name));
+    assert!(output.status.success() && has("tokio-postgres"), "{tree}");
+    for plotting in ["plotters", "plotters-backend", "png", "noto-sans-mono-bitmap"] {
+        assert!(!has(plotting), "the settler depends on {plotting}");
     }
 }
 

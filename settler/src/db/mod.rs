@@ -133,6 +133,14 @@ impl Connection {
         self.connector.name()
     }
 
+    /// Prepares the statements of an attempt, so that the first one need not.
+    ///
+    /// # Errors
+    /// When the ledger refuses a statement or is lost.
+    pub async fn prepare(&mut self) -> Result<(), tokio_postgres::Error> {
+        self.statements().await.map(|_| ())
+    }
+
     /// The statements of an attempt, prepared the first time.
     pub(crate) async fn statements(&mut self) -> Result<Statements, tokio_postgres::Error> {
         if let Some(statements) = &self.statements {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
+use contend::{Contend, contend};
 use runtime::shutdown;
-use settler::contend::{Contend, contend};
 
 use super::decisions::Running;
 use super::world::{DEADLINE, World, auction};
@@ -63,9 +63,9 @@ async fn an_experiment_shows_what_it_should_and_leaves_only_its_runs() {
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (svg, png, json) = (file("plot.svg"), file("plot.png"), file("lines.json"));
     let (_trigger, stop) = shutdown::channel();
-    for prize in ["account", "auction"] {
+    for hot_row in ["account", "auction"] {
         let kinds =
-            ["--prize", prize, "--workers", "2,3", "--strategies", "none,full,connector", "--runs", "2"];
+            ["--hot-row", hot_row, "--workers", "2,3", "--strategies", "none,full,connector", "--runs", "2"];
         let files = ["--plot", &svg, "--plot", &png, "--json", &json];
         contend(&options(&world, &[&kinds[..], &files[..]].concat()), &stop).await.unwrap();
         assert!(
@@ -79,7 +79,7 @@ async fn an_experiment_shows_what_it_should_and_leaves_only_its_runs() {
             let workers = line["workers"].as_f64().unwrap();
             assert!(line["calls"].as_f64().unwrap() >= workers, "{line}");
             // The simulator lets everyone write once: that is the race for an account.
-            assert_eq!(line["simulated"].is_null(), prize == "auction", "{line}");
+            assert_eq!(line["simulated"].is_null(), hot_row == "auction", "{line}");
         }
     }
     assert_eq!(what_counts(&world).await, before, "nothing of it is left");

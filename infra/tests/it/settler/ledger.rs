@@ -16,7 +16,7 @@ use super::world::{DEADLINE, World, account, auction, blocks, slot};
 async fn every_statement_passes_the_linter_and_the_local_dsql() {
     let world = World::start().await;
     let connection = world.connect().await;
-    for (name, sql) in ALL {
+    for (name, sql) in ALL.iter().chain(contend::statements::ALL) {
         let found = dsql_lint::lint_sql(sql);
         assert!(found.is_empty(), "{name}: {found:?}");
         if ![BEGIN, COMMIT, ROLLBACK].contains(sql) {

@@ -14,14 +14,14 @@ use schemas::settlement::{derived_id, settlement_id};
 use schemas::time::Millis;
 use uuid::Uuid;
 
-use super::race::{Prize, Race};
-use crate::core::rows::{Auction, Direction};
-use crate::db::Connection;
-use crate::error::Error;
-use crate::provision::{NewAccount, NewSlot, STATEMENT_WITHIN, again};
+use super::race::{HotRow, Race};
 use crate::statements::{
     DELETE_ACCOUNTS, DELETE_ENTRIES, DELETE_EVIDENCE, DELETE_SETTLEMENTS, DELETE_SLOTS, READ_SLOTS_OF,
 };
+use settler::Error;
+use settler::core::rows::{Auction, Direction};
+use settler::db::Connection;
+use settler::provision::{NewAccount, NewSlot, STATEMENT_WITHIN, again};
 
 /// Who is paid in every race, and nowhere else.
 const PUBLISHER: AccountId = AccountId(Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0002));
@@ -30,36 +30,36 @@ const WINDOW_START: Millis = Millis(0);
 /// Enough for a debit by every worker that may race.
 const BALANCE: Money = Money(10_000_000);
 
-pub(super) fn random_id() -> Uuid {
+pub(crate) fn random_id() -> Uuid {
     Uuid::from_u64_pair(runtime::chance::seed(), runtime::chance::seed())
 }
 
 /// One race's rows.
 #[derive(Debug)]
-pub(super) struct Grounds {
+pub(crate) struct Fixture {
     slots: Vec<SlotId>,
     buyer: AccountId,
 }
 
-impl Grounds {
+impl Fixture {
     /// Makes the account and the slots.
-    pub(super) async fn make(race: &Race, connection: &Connection) -> Result<Self, Error> {
-        let count = if race.prize == Prize::Account { race.workers } else { 1 };
+    pub(crate) async fn make(race: &Race, connection: &Connection) -> Result<Self, Error> {
+        let count = if race.hot_row == HotRow::Account { race.workers } else { 1 };
         let slots: Vec<SlotId> = (0..count.max(1)).map(|_| SlotId(random_id())).collect();
-        let grounds = Self { buyer: buyer(&slots[0]), slots };
-        let made = grounds.provision(connection).await;
+        let fixture = Self { buyer: buyer(&slots[0]), slots };
+        let made = fixture.provision(connection).await;
         if made.is_err() {
             // What was made of it is found by the next experiment, if the ledger does not take this either.
-            let _ = grounds.clear(connection).await;
+            let _ = fixture.clear(connection).await;
         }
-        made.map(|()| grounds)
+        made.map(|()| fixture)
     }
 
     async fn provision(&self, connection: &Connection) -> Result<(), Error> {
         let slot = |slot_id: &SlotId| NewSlot { slot_id: *slot_id, publisher: PUBLISHER, floor: Money(1) };
         let slots: Vec<NewSlot> = self.slots.iter().map(slot).collect();
         // The slots first: from them everything else is found again.
-        crate::provision::slots(connection, &slots).await?;
+        settler::provision::slots(connection, &slots).await?;
         let account = NewAccount {
             account_id: self.buyer,
             name: "contention experiment".to_owned(),
@@ -67,18 +67,18 @@ impl Grounds {
             credit_limit: Money(0),
             status: None,
         };
-        crate::provision::accounts(connection, &[account]).await
+        settler::provision::accounts(connection, &[account]).await
     }
 
     /// An auction for each worker: of its own slot, or of the one slot.
-    pub(super) fn auctions(&self, workers: u16) -> Vec<Arc<Auction>> {
+    pub(crate) fn auctions(&self, workers: u16) -> Vec<Arc<Auction>> {
         let auctions: Vec<_> =
             self.slots.iter().map(|slot| Arc::new(Auction::of(aggregate(*slot, self.buyer)))).collect();
         auctions.iter().cycle().take(usize::from(workers)).cloned().collect()
     }
 
     /// Takes everything away that the race made.
-    pub(super) async fn clear(&self, connection: &Connection) -> Result<(), Error> {
+    pub(crate) async fn clear(&self, connection: &Connection) -> Result<(), Error> {
         let settlements: Vec<SettlementId> =
             self.slots.iter().map(|slot| settlement_id(slot, WINDOW_START)).collect();
         let entries = [Direction::Debit, Direction::Credit];
@@ -107,14 +107,14 @@ impl Grounds {
 }
 
 /// Takes away what an experiment left that was killed.
-pub(super) async fn clear_left(connection: &Connection) -> Result<(), Error> {
+pub(crate) async fn clear_left(connection: &Connection) -> Result<(), Error> {
     loop {
         let look = async || connection.client.query(READ_SLOTS_OF, &[&PUBLISHER.0]).await;
         let rows = again(connection.ledger(), "slots of races", STATEMENT_WITHIN, look).await?;
         let slots: Vec<SlotId> = rows.iter().map(|row| SlotId(row.get(0))).collect();
         let Some(first) = slots.first() else { return Ok(()) };
         tracing::info!(slots = slots.len(), "rows of an experiment that was killed are taken away");
-        Grounds { buyer: buyer(first), slots }.clear(connection).await?;
+        Fixture { buyer: buyer(first), slots }.clear(connection).await?;
     }
 }
 

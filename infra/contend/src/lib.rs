@@ -1,16 +1,17 @@
-//! `settler contend`: N workers race for one auction or one account, by strategy, on the real engine.
+//! `exchange contend`: N workers race for one auction or one account, by strategy, on the real engine.
 //!
 //! Every worker runs the settler's own transaction runner; only the spacing of attempts differs. Between a worker and
 //! the ledger every flight takes a hop, so that a fast local engine meets as much contention as a service far away.
 //! It writes accounts, slots and settlements of its own into the ledger it is pointed at, and takes them away again:
 //! what stays is its row in `simulation_runs`. While it runs they stand there, so never point it at a ledger that counts.
 
-mod facts;
-mod grounds;
-mod hops;
+mod fixture;
+mod latency_proxy;
 mod plot;
+mod published;
 mod race;
 mod simulator;
+pub mod statements;
 mod table;
 
 use std::io::Write;
@@ -21,22 +22,22 @@ use clap::Args;
 use runtime::shutdown::Shutdown;
 use schemas::time::Millis;
 
-pub use self::hops::Hops;
-pub use self::race::{Outcome, Prize, Race};
-use crate::core::jitter::Strategy;
-use crate::db::{Connection, Ledger};
-use crate::error::Error;
-use crate::provision::{STATEMENT_WITHIN, again};
-use crate::statements::INSERT_RUN;
+pub use self::latency_proxy::HopLatency;
+pub use self::race::{HotRow, Outcome, Race};
+use settler::Error;
+use settler::core::jitter::Strategy;
+use settler::db::{Connection, Ledger};
+use settler::provision::{STATEMENT_WITHIN, again};
+use settler::statements::INSERT_RUN;
 
-/// Options of `settler contend`.
+/// Options of `exchange contend`.
 #[derive(Args, Clone, Debug)]
 pub struct Contend {
     #[command(flatten)]
     ledger: Ledger,
-    /// What they race for.
+    /// The row that all of them write.
     #[arg(long, default_value = "account", value_parser = ["account", "auction"])]
-    prize: String,
+    hot_row: String,
     /// Numbers of workers.
     #[arg(long, value_delimiter = ',', default_value = "10,20,50", value_parser = clap::value_parser!(u16).range(1..=200))]
     workers: Vec<u16>,
@@ -62,7 +63,7 @@ pub struct Contend {
 
 /// The mean of several races.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Line {
+pub struct Summary {
     /// How attempts are spaced.
     pub strategy: String,
     /// How many race.
@@ -91,14 +92,14 @@ pub async fn contend(options: &Contend, stop: &Shutdown) -> Result<(), Error> {
         )));
     }
     let connection = options.ledger.connect().await?;
-    crate::schema::apply(&connection).await?;
-    grounds::clear_left(&connection).await?;
-    let prize = if options.prize == "auction" { Prize::Auction } else { Prize::Account };
-    let hops = Hops { mean_ms: options.hop_ms, deviation_ms: options.hop_deviation_ms };
+    settler::schema::apply(&connection).await?;
+    fixture::clear_left(&connection).await?;
+    let hot_row = if options.hot_row == "auction" { HotRow::Auction } else { HotRow::Account };
+    let hops = HopLatency { mean_ms: options.hop_ms, deviation_ms: options.hop_deviation_ms };
     let mut lines = Vec::new();
     for workers in &options.workers {
         for strategy in &options.strategies {
-            let race = Race { prize, workers: *workers, strategy: *strategy };
+            let race = Race { hot_row, workers: *workers, strategy: *strategy };
             match several(options, &connection, race, hops, stop).await {
                 Ok(line) => lines.push(line),
                 Err(error) if !stop.requested() => return Err(error),
@@ -115,20 +116,20 @@ pub async fn contend(options: &Contend, stop: &Shutdown) -> Result<(), Error> {
     if lines.is_empty() {
         return Err(interrupted);
     }
-    show(options, &lines, facts::why_none(prize, hops))?;
+    show(options, &lines, published::why_none(hot_row, hops))?;
     if lines.len() < all { Err(interrupted) } else { Ok(()) }
 }
 
 /// Says and writes what came out.
-fn show(options: &Contend, lines: &[Line], why_none: Option<&str>) -> Result<(), Error> {
+fn show(options: &Contend, lines: &[Summary], why_none: Option<&str>) -> Result<(), Error> {
     // Where JSON goes to standard output nothing else does.
     if options.json.as_deref() != Some("-".as_ref()) {
         let mut out = std::io::stdout();
-        let written = table::print(&mut out, options.ledger.name(), &options.prize, lines, why_none);
+        let written = table::print(&mut out, options.ledger.name(), &options.hot_row, lines, why_none);
         written.map_err(|error| Error::Io(format!("standard output: {error}")))?;
     }
     for path in &options.plot {
-        plot::draw(path, &options.prize, lines)
+        plot::draw(path, &options.hot_row, lines)
             .map_err(|error| Error::Io(format!("{} cannot be written: {error}", path.display())))?;
     }
     match &options.json {
@@ -142,9 +143,9 @@ async fn several(
     options: &Contend,
     connection: &Connection,
     race: Race,
-    hops: Hops,
+    hops: HopLatency,
     stop: &Shutdown,
-) -> Result<Line, Error> {
+) -> Result<Summary, Error> {
     let began = runtime::clock::now();
     let mut outcomes = Vec::new();
     for _ in 0..options.runs {
@@ -155,12 +156,12 @@ async fn several(
     }
     let line = mean(&race, hops, &outcomes);
     write_down(connection, options, &line, began).await?;
-    let Line { strategy, workers, calls, completion_ms, .. } = &line;
+    let Summary { strategy, workers, calls, completion_ms, .. } = &line;
     tracing::info!(strategy, workers, calls, completion_ms, "race over");
     Ok(line)
 }
 
-fn write_json(path: &std::path::Path, lines: &[Line]) -> Result<(), Error> {
+fn write_json(path: &std::path::Path, lines: &[Summary]) -> Result<(), Error> {
     let failed =
         |error: &dyn std::fmt::Display| Error::Io(format!("{} cannot be written: {error}", path.display()));
     let mut text = serde_json::to_vec_pretty(lines).map_err(|error| failed(&error))?;
@@ -171,29 +172,29 @@ fn write_json(path: &std::path::Path, lines: &[Line]) -> Result<(), Error> {
 }
 
 #[expect(clippy::float_arithmetic, reason = "means of counts that are shown, not money or time that is kept")]
-fn mean(race: &Race, hops: Hops, outcomes: &[Outcome]) -> Line {
+fn mean(race: &Race, hops: HopLatency, outcomes: &[Outcome]) -> Summary {
     let count = f64::from(u32::try_from(outcomes.len().max(1)).unwrap_or(u32::MAX));
     let tries = || outcomes.iter().flat_map(|one| &one.tries);
     let completion: Duration = outcomes.iter().map(|one| one.completion).sum();
-    Line {
+    Summary {
         strategy: race.strategy.to_string(),
         workers: race.workers,
         calls: f64::from(tries().sum::<u32>()) / count,
         completion_ms: completion.as_secs_f64() * 1_000.0 / count,
         attempts_max: tries().copied().max().unwrap_or(0),
         beyond_three_retries: u32::try_from(tries().filter(|tries| **tries > 4).count()).unwrap_or(u32::MAX),
-        simulated: facts::simulated(race, hops),
+        simulated: published::simulated(race, hops),
     }
 }
 
 async fn write_down(
     connection: &Connection,
     options: &Contend,
-    line: &Line,
+    line: &Summary,
     began: Millis,
 ) -> Result<(), Error> {
     let parameters = serde_json::json!({
-        "prize": options.prize,
+        "hot_row": options.hot_row,
         "strategy": line.strategy,
         "workers": line.workers,
         "runs": options.runs,
@@ -203,7 +204,7 @@ async fn write_down(
     })
     .to_string();
     let outcome = serde_json::to_string(line).unwrap_or_default();
-    let id = grounds::random_id();
+    let id = fixture::random_id();
     let (began, ended) = (began.to_string(), runtime::clock::now().to_string());
     again(connection.ledger(), "a row of simulation_runs", STATEMENT_WITHIN, async || {
         let columns: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =

@@ -2,17 +2,17 @@
 
 use std::io::{self, Write};
 
-use super::Line;
+use super::Summary;
 
 /// Prints it. `why_none` says why nothing is simulated, when nothing is.
-pub(super) fn print(
+pub(crate) fn print(
     out: &mut impl Write,
     ledger: &str,
-    prize: &str,
-    lines: &[Line],
+    hot_row: &str,
+    lines: &[Summary],
     why_none: Option<&str>,
 ) -> io::Result<()> {
-    writeln!(out, "{prize} on {ledger}: mean calls and completion; in brackets, AWS's simulator")?;
+    writeln!(out, "{hot_row} on {ledger}: mean calls and completion; in brackets, AWS's simulator")?;
     writeln!(
         out,
         "{:>7}  {:<13} {:>8} {:>8}  {:>9} {:>10}  {:>8}  {:>14}",
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_line_shows_what_was_simulated_or_the_table_says_why_nothing_was() {
-        let line = Line {
+        let line = Summary {
             strategy: "full".to_owned(),
             workers: 3,
             calls: 5.4,
@@ -57,7 +57,7 @@ mod tests {
             beyond_three_retries: 0,
             simulated: Some((5.1, 101.8)),
         };
-        let printed = |line: &Line, why| {
+        let printed = |line: &Summary, why| {
             let mut out = Vec::new();
             print(&mut out, "a ledger", "account", std::slice::from_ref(line), why).unwrap();
             String::from_utf8(out).unwrap()
@@ -65,7 +65,7 @@ mod tests {
         let with = printed(&line, None);
         let words: Vec<&str> = with.lines().nth(2).unwrap().split_whitespace().collect();
         assert_eq!(words, ["3", "full", "5", "(5)", "96", "(102)", "3", "0"]);
-        let without = printed(&Line { simulated: None, ..line }, Some("there is a reason"));
+        let without = printed(&Summary { simulated: None, ..line }, Some("there is a reason"));
         assert!(without.contains("(-)") && without.ends_with("(-): there is a reason\n"), "{without}");
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// How long a hop takes: |Normal(mean, deviation)|, as in AWS's simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hops {
+pub struct HopLatency {
     /// Mean, in ms.
     pub mean_ms: u32,
     /// Standard deviation, in ms.
@@ -32,7 +32,7 @@ const TIMER_LATE: Duration = Duration::from_micros(500);
 /// Pieces on their way at once, in one direction.
 const PIECES: usize = 1_024;
 
-impl Hops {
+impl HopLatency {
     /// Whether there are none.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -40,7 +40,7 @@ impl Hops {
     }
 
     #[expect(clippy::float_arithmetic, reason = "chance of an experiment")]
-    pub(super) fn draw(&self, random: &mut SmallRng) -> Duration {
+    pub(crate) fn draw(&self, random: &mut SmallRng) -> Duration {
         // The sum of twelve uniform numbers is close to normal, with a deviation of one.
         let normal = (0..12).map(|_| random.random::<f64>()).sum::<f64>() - 6.0;
         let ms = f64::from(self.mean_ms) + f64::from(self.deviation_ms) * normal;
@@ -52,7 +52,7 @@ impl Hops {
 ///
 /// # Errors
 /// When no port can be had.
-pub(super) async fn relay(upstream: SocketAddr, hops: Hops) -> io::Result<(SocketAddr, JoinSet<()>)> {
+pub(crate) async fn relay(upstream: SocketAddr, hops: HopLatency) -> io::Result<(SocketAddr, JoinSet<()>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let mut tasks = JoinSet::new();
@@ -68,7 +68,7 @@ pub(super) async fn relay(upstream: SocketAddr, hops: Hops) -> io::Result<(Socke
     Ok((address, tasks))
 }
 
-async fn carry(client: TcpStream, upstream: SocketAddr, hops: Hops) -> io::Result<()> {
+async fn carry(client: TcpStream, upstream: SocketAddr, hops: HopLatency) -> io::Result<()> {
     let server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -80,7 +80,7 @@ async fn carry(client: TcpStream, upstream: SocketAddr, hops: Hops) -> io::Resul
     }
 }
 
-async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hops: Hops) -> io::Result<()> {
+async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hops: HopLatency) -> io::Result<()> {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(PIECES);
     let reading = async move {
         let mut random = SmallRng::from_os_rng();
@@ -125,8 +125,8 @@ mod tests {
             let (mut read, mut write) = stream.split();
             tokio::io::copy(&mut read, &mut write).await.unwrap();
         });
-        // Hops that differ so much that a later piece would often be there first.
-        let (address, _relay) = relay(address, Hops { mean_ms: 8, deviation_ms: 8 }).await.unwrap();
+        // HopLatency that differ so much that a later piece would often be there first.
+        let (address, _relay) = relay(address, HopLatency { mean_ms: 8, deviation_ms: 8 }).await.unwrap();
         let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
         let sent: Vec<u8> = (0..40).collect();
         let sending = async {

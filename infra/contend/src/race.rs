@@ -8,19 +8,19 @@ use futures::future::try_join_all;
 use runtime::shutdown::Shutdown;
 use tokio::sync::Barrier;
 
-use super::grounds::Grounds;
-use super::hops::{Hops, relay};
-use crate::core::jitter::Strategy;
-use crate::core::plan::Job;
-use crate::core::rows::Auction;
-use crate::core::transaction::{End, Ended, Rules};
-use crate::db::{Connection, Ledger, Pool};
-use crate::error::Error;
-use crate::runner::Runner;
+use super::fixture::Fixture;
+use super::latency_proxy::{HopLatency, relay};
+use settler::Error;
+use settler::core::jitter::Strategy;
+use settler::core::plan::Job;
+use settler::core::rows::Auction;
+use settler::core::transaction::{End, Ended, Rules};
+use settler::db::{Connection, Ledger, Pool};
+use settler::runner::Runner;
 
 /// What they race for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prize {
+pub enum HotRow {
     /// One account, which every one debits once: an auction each.
     Account,
     /// One auction, which only one can decide.
@@ -31,7 +31,7 @@ pub enum Prize {
 #[derive(Clone, Copy, Debug)]
 pub struct Race {
     /// What they race for.
-    pub prize: Prize,
+    pub hot_row: HotRow,
     /// How many race.
     pub workers: u16,
     /// How they space their attempts.
@@ -59,12 +59,12 @@ impl Race {
         &self,
         ledger: &Ledger,
         connection: &Connection,
-        hops: Hops,
+        hops: HopLatency,
         stop: &Shutdown,
     ) -> Result<Outcome, Error> {
-        let grounds = Grounds::make(self, connection).await?;
-        let raced = self.race(ledger, grounds.auctions(self.workers), hops, stop).await;
-        let cleared = grounds.clear(connection).await;
+        let fixture = Fixture::make(self, connection).await?;
+        let raced = self.race(ledger, fixture.auctions(self.workers), hops, stop).await;
+        let cleared = fixture.clear(connection).await;
         raced.and_then(|outcome| cleared.map(|()| outcome))
     }
 
@@ -72,7 +72,7 @@ impl Race {
         &self,
         ledger: &Ledger,
         auctions: Vec<Arc<Auction>>,
-        hops: Hops,
+        hops: HopLatency,
         stop: &Shutdown,
     ) -> Result<Outcome, Error> {
         let (ledger, _relay) = behind(ledger, hops).await?;
@@ -125,7 +125,7 @@ impl Race {
     async fn connect(&self, pool: &Pool) -> Result<(), Error> {
         let connections = try_join_all((0..self.workers).map(|_| async {
             let mut connection = pool.take().await?;
-            let prepared = connection.statements().await;
+            let prepared = connection.prepare().await;
             prepared
                 .map_err(|error| Error::Unreachable { ledger: pool.name(), reason: error.to_string() })?;
             Ok::<_, Error>(connection)
@@ -136,7 +136,10 @@ impl Race {
 }
 
 /// The ledger as it is reached through a relay, and the relay.
-async fn behind(ledger: &Ledger, hops: Hops) -> Result<(Ledger, Option<tokio::task::JoinSet<()>>), Error> {
+async fn behind(
+    ledger: &Ledger,
+    hops: HopLatency,
+) -> Result<(Ledger, Option<tokio::task::JoinSet<()>>), Error> {
     let Some(url) =
         ledger.database_url.as_ref().filter(|_| !hops.is_none() && ledger.dsql_endpoint.is_none())
     else {

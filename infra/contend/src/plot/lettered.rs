@@ -9,10 +9,10 @@ use plotters_backend::{
 const HEIGHT: RasterHeight = RasterHeight::Size16;
 
 /// The one below.
-pub(super) struct Lettered<B>(B);
+pub(crate) struct Lettered<B>(B);
 
 impl<B: DrawingBackend> Lettered<B> {
-    pub(super) fn on(below: B) -> Self {
+    pub(crate) fn on(below: B) -> Self {
         Self(below)
     }
 }

@@ -9,8 +9,8 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use self::lettered::Lettered;
-use super::Line;
-use crate::core::jitter::Strategy;
+use super::Summary;
+use settler::core::jitter::Strategy;
 
 const SIZE: (u32, u32) = (960, 600);
 /// One for each of [`Strategy::ALL`], told apart also without colour sight.
@@ -26,21 +26,21 @@ const COLOURS: [RGBColor; 6] = [
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Whether a file of this name can be drawn.
-pub(super) fn is_drawable(path: &Path) -> bool {
+pub(crate) fn is_drawable(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "svg" || extension == "png")
 }
 
 /// Draws it into a file whose name ends in `.svg` or `.png`.
-pub(super) fn draw(path: &Path, prize: &str, lines: &[Line]) -> Result<(), Failed> {
+pub(crate) fn draw(path: &Path, hot_row: &str, lines: &[Summary]) -> Result<(), Failed> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("svg") => {
             let mut text = String::new();
-            chart(SVGBackend::with_string(&mut text, SIZE), prize, lines)?;
+            chart(SVGBackend::with_string(&mut text, SIZE), hot_row, lines)?;
             Ok(std::fs::write(path, text)?)
         }
         Some("png") => {
             let mut pixels = vec![255; usize::try_from(SIZE.0 * SIZE.1 * 3)?];
-            chart(Lettered::on(BitMapBackend::with_buffer(&mut pixels, SIZE)), prize, lines)?;
+            chart(Lettered::on(BitMapBackend::with_buffer(&mut pixels, SIZE)), hot_row, lines)?;
             let mut encoder = png::Encoder::new(std::fs::File::create(path)?, SIZE.0, SIZE.1);
             encoder.set_color(png::ColorType::Rgb);
             encoder.set_depth(png::BitDepth::Eight);
@@ -53,7 +53,7 @@ pub(super) fn draw(path: &Path, prize: &str, lines: &[Line]) -> Result<(), Faile
 }
 
 #[expect(clippy::float_arithmetic, reason = "places on a plot")]
-fn chart<B: DrawingBackend>(backend: B, prize: &str, lines: &[Line]) -> Result<(), Failed>
+fn chart<B: DrawingBackend>(backend: B, hot_row: &str, lines: &[Summary]) -> Result<(), Failed>
 where
     B::ErrorType: 'static,
 {
@@ -61,10 +61,10 @@ where
     let area = backend.into_drawing_area();
     area.fill(&WHITE).map_err(told)?;
     let most_workers = f64::from(lines.iter().map(|line| line.workers).max().unwrap_or(1));
-    let simulated = |line: &Line| line.simulated.map_or(0.0, |(calls, _)| calls);
+    let simulated = |line: &Summary| line.simulated.map_or(0.0, |(calls, _)| calls);
     let most_calls = lines.iter().map(|line| line.calls.max(simulated(line))).fold(1.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
-        .caption(format!("Workers that race for one {prize}: attempts in all"), ("sans-serif", 20))
+        .caption(format!("Workers that race for one {hot_row}: attempts in all"), ("sans-serif", 20))
         .margin(16)
         .x_label_area_size(40)
         .y_label_area_size(60)
@@ -79,7 +79,7 @@ where
         .draw()
         .map_err(told)?;
     for (strategy, colour) in Strategy::ALL.into_iter().zip(COLOURS) {
-        let own: Vec<&Line> = lines.iter().filter(|line| line.strategy == strategy.as_str()).collect();
+        let own: Vec<&Summary> = lines.iter().filter(|line| line.strategy == strategy.as_str()).collect();
         if own.is_empty() {
             continue;
         }
@@ -108,8 +108,8 @@ where
 mod tests {
     use super::*;
 
-    fn lines() -> Vec<Line> {
-        let line = |strategy: Strategy, workers: u16, calls| Line {
+    fn lines() -> Vec<Summary> {
+        let line = |strategy: Strategy, workers: u16, calls| Summary {
             strategy: strategy.to_string(),
             workers,
             calls,

@@ -3,13 +3,13 @@
 //! connectors (base 1 ms, cap 100 ms) in the same simulator, without its limit of three tries. For other numbers of
 //! workers and for other hops stands what our own model of that simulator counts, which is held to these figures.
 
-use super::hops::Hops;
-use super::race::{Prize, Race};
+use super::latency_proxy::HopLatency;
+use super::race::{HotRow, Race};
 use super::simulator::simulate;
-use crate::core::jitter::Strategy;
+use settler::core::jitter::Strategy;
 
 /// The hops that were simulated.
-const HOPS: Hops = Hops { mean_ms: 10, deviation_ms: 2 };
+const HOPS: HopLatency = HopLatency { mean_ms: 10, deviation_ms: 2 };
 /// Workers, and then calls and completion in ms of each of [`Strategy::ALL`].
 const SIMULATED: [(u16, [(u32, u32); 6]); 4] = [
     (10, [(50, 377), (51, 3_515), (43, 723), (39, 469), (38, 448), (50, 630)]),
@@ -19,21 +19,21 @@ const SIMULATED: [(u16, [(u32, u32); 6]); 4] = [
 ];
 
 /// Why there is nothing to hold such a race against; none when there is.
-pub(super) fn why_none(prize: Prize, hops: Hops) -> Option<&'static str> {
-    match prize {
-        Prize::Auction => {
+pub(crate) fn why_none(hot_row: HotRow, hops: HopLatency) -> Option<&'static str> {
+    match hot_row {
+        HotRow::Auction => {
             Some("in AWS's simulator every worker writes once, and one auction is decided once")
         }
-        Prize::Account if hops.is_none() => {
+        HotRow::Account if hops.is_none() => {
             Some("without hops nobody knows how far away the ledger is, so there is nothing to simulate")
         }
-        Prize::Account => None,
+        HotRow::Account => None,
     }
 }
 
 /// Calls and completion in ms: as AWS's simulator had them, or as our model of it has them.
-pub(super) fn simulated(race: &Race, hops: Hops) -> Option<(f64, f64)> {
-    if why_none(race.prize, hops).is_some() {
+pub(crate) fn simulated(race: &Race, hops: HopLatency) -> Option<(f64, f64)> {
+    if why_none(race.hot_row, hops).is_some() {
         return None;
     }
     let place = Strategy::ALL.iter().position(|one| *one == race.strategy)?;
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn any_number_of_workers_has_a_figure_or_a_reason_why_there_is_none() {
-        let race = |strategy, workers| Race { prize: Prize::Account, workers, strategy };
+        let race = |strategy, workers| Race { hot_row: HotRow::Account, workers, strategy };
         for strategy in Strategy::ALL {
             let (calls, completion) = simulated(&race(strategy, 3), HOPS).unwrap();
             assert!((3.0..=8.0).contains(&calls) && completion > 40.0, "{strategy}: {calls} {completion}");
@@ -75,13 +75,13 @@ mod tests {
         }
         let full = race(Strategy::Full, 10);
         assert_eq!(simulated(&full, HOPS), Some((39.0, 469.0)));
-        let far = Hops { mean_ms: 20, ..HOPS };
+        let far = HopLatency { mean_ms: 20, ..HOPS };
         assert!(simulated(&full, far).unwrap().1 > 469.0, "a ledger twice as far away takes longer");
         for (race, hops) in
-            [(full, Hops { mean_ms: 0, ..HOPS }), (Race { prize: Prize::Auction, ..full }, HOPS)]
+            [(full, HopLatency { mean_ms: 0, ..HOPS }), (Race { hot_row: HotRow::Auction, ..full }, HOPS)]
         {
             assert_eq!(simulated(&race, hops), None);
-            assert!(why_none(race.prize, hops).is_some());
+            assert!(why_none(race.hot_row, hops).is_some());
         }
     }
 }

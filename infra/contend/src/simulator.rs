@@ -13,10 +13,10 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::hops::Hops;
-use crate::core::jitter::Strategy;
+use super::latency_proxy::HopLatency;
+use settler::core::jitter::Strategy;
 
-/// Simulated races, as many as in [`super::facts`]; a mean of them is what is shown.
+/// Simulated races, as many as in [`super::published`]; a mean of them is what is shown.
 const RUNS: u32 = 100;
 /// So that the same question has the same answer.
 const SEED: u64 = 1;
@@ -44,7 +44,7 @@ struct Client {
 
 /// Mean calls and mean completion in ms.
 #[expect(clippy::float_arithmetic, reason = "means of an experiment, not money or time that is kept")]
-pub(super) fn simulate(strategy: Strategy, workers: u16, hops: Hops) -> (f64, f64) {
+pub(crate) fn simulate(strategy: Strategy, workers: u16, hops: HopLatency) -> (f64, f64) {
     let mut random = SmallRng::seed_from_u64(SEED);
     let (mut calls, mut completion) = (0, Duration::ZERO);
     for _ in 0..RUNS {
@@ -55,7 +55,7 @@ pub(super) fn simulate(strategy: Strategy, workers: u16, hops: Hops) -> (f64, f6
     (f64::from(calls) / f64::from(RUNS), completion.as_secs_f64() * 1_000.0 / f64::from(RUNS))
 }
 
-fn race(strategy: Strategy, workers: u16, hops: Hops, random: &mut SmallRng) -> (u32, Duration) {
+fn race(strategy: Strategy, workers: u16, hops: HopLatency, random: &mut SmallRng) -> (u32, Duration) {
     let mut clients = vec![Client::default(); usize::from(workers)];
     let mut on_the_way: BinaryHeap<_> =
         (0..clients.len()).map(|client| Reverse((hops.draw(random), client, Message::Read))).collect();
