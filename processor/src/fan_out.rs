@@ -115,16 +115,20 @@ async fn page(reader: &mut Reader, event: SubscribeToShardEvent) -> (Page, Optio
     let sent = now.checked_sub(ON_THE_WAY).unwrap_or(now);
     let read = reader.read(sent, event.millis_behind_latest).await;
     let children = event.child_shards.unwrap_or_default();
+    let children: Vec<ShardId> = children.into_iter().map(|child| ShardId(child.shard_id)).collect();
     // At a shard's end the continuation is empty and the children are named.
     let ended = event.continuation_sequence_number.is_empty() || !children.is_empty();
+    let mut not_ended = None;
     let next = if ended {
-        Next::End(children.into_iter().map(|child| ShardId(child.shard_id)).collect())
+        not_ended = reader.confirm_end(&children).await.err();
+        Next::End(children)
     } else if read.behind_ms == 0 && event.records.is_empty() {
         Next::Tip
     } else {
         Next::More
     };
     let (records, stuck) = reader.unpack(event.records);
+    let stuck = stuck.or(not_ended);
     let next = if stuck.is_some() { Next::More } else { next };
     let bytes: usize = records.iter().map(|raw| raw.data.len()).sum();
     let permits = u32::try_from((bytes / PERMIT_BYTES + 1).min(EVENT_PERMITS_MAX)).unwrap_or(1);

@@ -12,6 +12,7 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use runtime::backoff::Backoff;
 use runtime::failure::{Failure, classify};
+use runtime::shard_end;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::lease::Checkpoint;
 use schemas::limits::{GET_RECORDS_MAX, SHARD_READ_BYTES_PER_S};
@@ -143,7 +144,7 @@ impl Reader {
                 Ok(answer) => {
                     let behind_ms = answer.millis_behind_latest().unwrap_or_default();
                     let read = self.read(began, behind_ms).await;
-                    self.page(answer, read, memory)
+                    self.page(answer, read, memory).await
                 }
                 Err(failure) if self.is_gone(&failure).await => (self.last(Next::Gone), None),
                 Err(failure) => {
@@ -231,25 +232,35 @@ impl Reader {
     }
 
     /// A page, and why it ends before the answer does, if so.
-    fn page(
+    async fn page(
         &mut self,
         answer: GetRecordsOutput,
         read: Read,
         mut memory: OwnedSemaphorePermit,
     ) -> (Page, Option<Failure>) {
+        let mut not_ended = None;
         let next = if answer.next_shard_iterator().is_none() {
             let children = answer.child_shards().iter().map(|child| ShardId(child.shard_id().to_owned()));
-            Next::End(children.collect())
+            let children: Vec<ShardId> = children.collect();
+            not_ended = self.confirm_end(&children).await.err();
+            Next::End(children)
         } else if read.behind_ms == 0 && answer.records().is_empty() {
             Next::Tip
         } else {
             Next::More
         };
         let (records, stuck) = self.unpack(answer.records);
+        let stuck = stuck.or(not_ended);
         let next = if stuck.is_some() { Next::More } else { next };
         let bytes: usize = records.iter().map(|raw| raw.data.len()).sum();
         let memory = memory.split((bytes / PERMIT_BYTES + 1).min(memory.num_permits()));
         (Page { records, next, read, _memory: memory }, stuck)
+    }
+
+    /// Whether the shard is closed, as an answer without anything to read on from says.
+    pub(crate) async fn confirm_end(&self, children: &[ShardId]) -> Result<(), Failure> {
+        let Source { client, stream, .. } = &self.source;
+        shard_end::confirm(client, &stream.name, &self.shard_id, children.len()).await
     }
 
     pub(crate) fn last(&self, next: Next) -> Page {

@@ -73,6 +73,8 @@ mutants!(
     GapIsWhole = "gap-is-whole",
     /// A place that our processor did not write is taken for one of its own.
     SealIgnored = "seal-ignored",
+    /// A row that another tool made says which shards its own comes from.
+    LineageOfTheRow = "lineage-of-the-row",
     /// A machine's wall clock says what retention took away.
     WallClockDecides = "wall-clock-decides",
     /// A cut window is written.

@@ -18,6 +18,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use runtime::backoff::Backoff;
 use runtime::failure::{Failure, classify};
+use runtime::shard_end;
 use runtime::shutdown::Shutdown;
 use runtime::told::Told;
 use schemas::geometry::Geometry;
@@ -277,16 +278,15 @@ impl Replays {
                 limit = next;
                 self.lock().limit = Some(next);
             }
-            let is_tip = page.millis_behind_latest() == Some(0) && page.records().is_empty();
+            let has_next = page.next_shard_iterator().is_some();
+            let is_tip = has_next && page.millis_behind_latest() == Some(0) && page.records().is_empty();
             empty = if is_tip { empty + 1 } else { 0 };
             if let Err(reason) = take(&mut reading, &page) {
                 return Read::Lost(format!("{reason} in shard {shard_id}"));
             }
-            if page.next_shard_iterator().is_none()
-                && reading.reading().is_some_and(|(at, _)| *at == shard_id)
+            if self.is_end(&shard_id, &page).await && reading.reading().is_some_and(|(at, _)| *at == shard_id)
             {
                 reading.on_end();
-                iterator = None;
             }
             if reading.reading().is_some() && cost.bytes > LOG_BYTES_MAX {
                 return Read::TooLong(cost);
@@ -296,6 +296,16 @@ impl Replays {
             }
         }
         Read::Closed(Box::new(reading), cost)
+    }
+
+    /// Whether a page is the last of its shard.
+    async fn is_end(&self, shard_id: &ShardId, page: &GetRecordsOutput) -> bool {
+        if page.next_shard_iterator().is_some() {
+            return false;
+        }
+        let children = page.child_shards().len();
+        let confirmed = shard_end::confirm(&self.client, &self.stream, shard_id, children).await;
+        confirmed.inspect_err(|failure| self.away(shard_id, failure)).is_ok()
     }
 
     /// The next page of a shard, not before its turn.

@@ -103,6 +103,8 @@ words!(
         Beginning = "beginning",
         /// It sets the checkpoint to the shard's tip.
         Tip = "tip",
+        /// It puts a row of its own there that names no parents, for a shard that nobody read.
+        Anew = "anew",
     }
 );
 

@@ -17,6 +17,7 @@ use schemas::seal::Seal;
 use schemas::time::Millis;
 
 use super::lease::{Age, Listed};
+use super::mutant::{self, Mutant};
 
 /// A place that is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +62,32 @@ pub struct Believed {
 pub fn believe(rows: &[Lease], shards: &[Listed], age: Age) -> Believed {
     let mut believed = Believed::default();
     for row in rows {
+        let shard = shards.iter().find(|shard| shard.shard_id == row.shard_id);
         if row.is_trusted() {
-            believed.rows.push(row.clone());
+            let is_foreign = row.seal == Seal::Foreign && !mutant::is(Mutant::LineageOfTheRow);
+            believed.rows.push(match shard.filter(|_| is_foreign) {
+                Some(shard) => unread(row, shard, age),
+                None => row.clone(),
+            });
             continue;
         }
-        let doubted = doubted(row, shards.iter().find(|shard| shard.shard_id == row.shard_id), age);
+        let doubted = doubted(row, shard, age);
         believed.doubts.insert(row.shard_id.clone(), Doubt::of(row, doubted.beginning));
         believed.rows.push(doubted);
     }
     believed
+}
+
+/// A row that another tool made for a shard of which nothing was read yet, as our processor would have made it. Which
+/// shards it comes from is the stream's to say: a child that is read without its parents loses what they left open.
+fn unread(row: &Lease, shard: &Listed, age: Age) -> Lease {
+    let mut own =
+        Lease { range: shard.range, parents: shard.parents.clone(), inherited: false, ..row.clone() };
+    own.parents.sort_unstable();
+    if own.parents.is_empty() && age == Age::Old {
+        own.beginning = Beginning::Cut;
+    }
+    own
 }
 
 /// A row whose place is not believed, as it may be read from. A word such as `LATEST` has it read from the shard's

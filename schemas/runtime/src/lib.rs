@@ -24,6 +24,7 @@ pub mod outage;
 pub mod process;
 mod replies;
 pub mod service_clock;
+pub mod shard_end;
 pub mod shutdown;
 pub mod telemetry;
 pub mod told;

@@ -252,20 +252,21 @@ impl TableModel {
         let may_be = |number: &&u64| match edit {
             Edit::Forward => **number > stands,
             Edit::Backward => **number < stands,
-            Edit::Replaced | Edit::Beginning | Edit::Tip => true,
+            Edit::Replaced | Edit::Beginning | Edit::Tip | Edit::Anew => true,
         };
         let numbers: Vec<u64> = numbers.iter().filter(may_be).copied().collect();
         let number = at.checked_rem(numbers.len()).map(|at| numbers[at]);
         let word = match edit {
-            Edit::Beginning => "TRIM_HORIZON".to_owned(),
+            Edit::Beginning | Edit::Anew => "TRIM_HORIZON".to_owned(),
             Edit::Tip => "LATEST".to_owned(),
             _ if is_ended => checkpoint,
             _ => number?.to_string(),
         };
-        if edit == Edit::Replaced {
+        if matches!(edit, Edit::Replaced | Edit::Anew) {
             let counter = read(row).counter + 1;
             let own = ["leaseKey", "startingHashKey", "endingHashKey", "parentShardId"];
-            row.retain(|name, _| own.contains(&name.as_str()));
+            let kept = if edit == Edit::Anew { &own[..3] } else { &own[..] };
+            row.retain(|name, _| kept.contains(&name.as_str()));
             row.insert("leaseCounter".to_owned(), n(counter));
         }
         row.insert("checkpoint".to_owned(), s(&word));

@@ -50,6 +50,45 @@ async fn page(pages: &mut Pages) -> Page {
     tokio::time::timeout(DEADLINE, pages.next()).await.expect("a page comes").expect("pages before the end")
 }
 
+/// Reads through a door that takes the next iterator out of answers, which is how a closed shard ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_shard_is_read_on_when_an_answer_says_that_it_has_ended() {
+    let (handle, client, source) = engine().await;
+    let proxy = super::proxy::Proxy::start(&handle.endpoint_url()).await;
+    let through = Clients::local(&proxy.endpoint_url(), &proxy.endpoint_url()).await.kinesis;
+    let source = Source { client: through, ..source };
+    put(&client, "one").await;
+    proxy.set_altered(Some((r#""NextShardIterator""#, r#""NoShardIterator""#)));
+    let mut pages = source.read(ShardId(SHARD.to_owned()), Checkpoint::TrimHorizon);
+    let mut first = page(&mut pages).await;
+    while first.records.is_empty() {
+        assert_eq!(first.next, Next::More, "{first:?}");
+        first = page(&mut pages).await;
+    }
+    assert_eq!((first.records[0].data.as_slice(), first.next), (b"one".as_slice(), Next::More));
+    put(&client, "two").await;
+    assert_eq!(data(&mut pages).await, [b"two".to_vec()], "also while every answer says so");
+    assert!(get(&source.metrics.read_faults) > 0, "each of them is a fault of the answer");
+    proxy.set_altered(None);
+    put(&client, "three").await;
+    assert_eq!(data(&mut pages).await, [b"three".to_vec()]);
+    client
+        .split_shard()
+        .stream_name(STREAM)
+        .shard_to_split(SHARD)
+        .new_starting_hash_key("7")
+        .send()
+        .await
+        .unwrap();
+    loop {
+        if let Next::End(children) = page(&mut pages).await.next {
+            assert_eq!(children.len(), 2, "a true end");
+            break;
+        }
+    }
+    handle.shutdown().await;
+}
+
 /// Reads through a door that makes the number of one record unreadable for a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_passes_a_record_whose_number_cannot_be_read_and_it_is_asked_for_again() {

@@ -271,6 +271,53 @@ fn a_child_whose_place_a_tool_set_is_cut_with_and_without_open_tails() {
 }
 
 #[test]
+fn a_row_that_a_tool_made_for_an_unread_shard_has_the_lineage_of_the_stream() {
+    let [parent, a, b] = parent_and_children();
+    let made = Lease { parents: Vec::new(), ..replaced(&a, "TRIM_HORIZON") };
+    assert!(made.parents.is_empty() && made.is_trusted(), "{made:?}");
+    let (shards, held) = (listed(&[parent.clone(), a.clone(), b.clone()]), BTreeSet::new());
+    let act = |rows: &[Lease], age| {
+        let (created, appetite) = (None, Appetite::Share);
+        let at = Look { rows, shards: &shards, age, created, held: &held, appetite };
+        me().on_look(&at, Duration::ZERO)
+    };
+    let with_parent = act(&[parent.clone(), made.clone(), b.clone()], Age::Young);
+    let taken = with_parent.iter().find_map(|action| match action {
+        Action::Take { row, .. } if row.shard_id.0 == "a" => Some(row),
+        _ => None,
+    });
+    let taken = taken.unwrap_or_else(|| panic!("{with_parent:?}"));
+    assert_eq!((&taken.parents, taken.range), (&a.parents, a.range));
+    assert_eq!(
+        (taken.tails.len(), taken.beginning),
+        (1, Beginning::Whole),
+        "what the parent left is read first"
+    );
+
+    // Its parent's row went when the row before was there: it is made again, and the child waits for it.
+    let b = Lease { inherited: true, ..b };
+    let without = act(&[made, b], Age::Young);
+    let is_made = |action: &Action| matches!(action, Action::Make(row) if row.shard_id.0 == "p");
+    let is_child = |action: &Action| matches!(action, Action::Take { row, .. } if row.shard_id.0 == "a");
+    assert!(without.iter().any(is_made) && !without.iter().any(is_child), "{without:?}");
+}
+
+#[test]
+fn a_root_row_that_a_tool_made_is_cut_where_retention_may_have_taken_its_beginning() {
+    let root = lease("a", None, 1);
+    let made = replaced(&root, "TRIM_HORIZON");
+    for (age, beginning) in [(Age::Young, Beginning::Whole), (Age::Old, Beginning::Cut)] {
+        let (shards, held) = (listed(std::slice::from_ref(&root)), BTreeSet::new());
+        let (created, appetite) = (None, Appetite::Share);
+        let rows = std::slice::from_ref(&made);
+        let actions = me()
+            .on_look(&Look { rows, shards: &shards, age, created, held: &held, appetite }, Duration::ZERO);
+        let [Action::Take { row, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(row.beginning, beginning, "{age:?}");
+    }
+}
+
+#[test]
 fn what_a_parent_left_is_cut_when_a_tool_wrote_its_row() {
     let [parent, a, _] = parent_and_children();
     let (taken, doubts) = takes(&[parent.clone(), a.clone()], "a");
