@@ -61,7 +61,7 @@ struct Audit {
     names: Names,
     #[command(flatten)]
     ledger: Ledger,
-    /// A closed auction that still awaits its decision is a difference too.
+    /// A closed auction that still awaits its decision, or is held, is a difference too.
     #[arg(long)]
     expect_settled: bool,
     /// Writes the result as JSON to this file, `-` for standard output.

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::core::holding::{Finish, Now, Timing, Written};
+use crate::core::holding::{Finish, Loss, Now, Timing, Written};
 use crate::core::lease::{Action, Age, Appetite, Look, Removal, Watch, gaps};
 use crate::drive::holes::{Holes, Told};
 use crate::drive::outages::{Outages, With};
@@ -177,9 +177,17 @@ impl Shared {
                 add(&self.metrics.leases_lost, 1);
                 tracing::info!(%shard_id, "lease handed over");
             }
-            Ok(Finish::Lost) => {
+            Ok(Finish::Lost(loss)) => {
                 add(&self.metrics.leases_lost, 1);
-                tracing::warn!(%shard_id, "lease lost to another worker");
+                match loss {
+                    Loss::Taken(by) => tracing::warn!(%shard_id, by, "lease lost to another worker"),
+                    Loss::Changed => {
+                        tracing::warn!(%shard_id, "lease lost: its row was released by a command or changed by another tool");
+                    }
+                    Loss::Missing => {
+                        tracing::warn!(%shard_id, "lease lost: its row was deleted or cannot be read; a deleted one is made again at the next look, and its shard is read from its beginning or from what its parents left");
+                    }
+                }
             }
             // Said once for all of them by the look that follows.
             Err(NoTable) => {
@@ -281,15 +289,18 @@ impl Fleet {
         let is_full = get(&shared.metrics.open_bids) >= shared.config.open_bids_max;
         let appetite = if is_full { Appetite::Nothing } else { Appetite::Share };
         // Unknown counts as old: a cut window is never written.
-        let age = kept.map_or(Age::Old, |kept| kept.age(shared.now().service.latest));
-        let look = Look { rows: &rows, shards: &shards, age, created, held: &held, appetite };
+        let latest = shared.now().service.latest;
+        let age = kept.map_or(Age::Old, |kept| kept.age(latest));
+        let look = Look { rows: &rows, shards: &shards, age, latest, created, held: &held, appetite };
         let now = shared.now().monotonic;
         let actions = self.watch.on_look(&look, now);
         let made = actions.iter().filter_map(|action| match action {
             Action::Make(row) => Some(row.clone()),
             _ => None,
         });
-        let covered: Vec<Lease> = rows.iter().cloned().chain(made).collect();
+        // Where a row stands that cannot be read, none is made.
+        let stands = |row: &Lease| unreadable.iter().any(|one| one.shard_id == row.shard_id);
+        let covered: Vec<Lease> = rows.iter().cloned().chain(made.filter(|row| !stands(row))).collect();
         let mut denied = None;
         for action in actions {
             // One that fails is found out by the next look; the others do not wait for it.
@@ -302,6 +313,7 @@ impl Fleet {
         let holes = Holes { unread, gaps: gaps(&covered, &shards), unreadable };
         let count = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
         shared.metrics.leases_unread.store(count(holes.unread.len()), Ordering::Relaxed);
+        shared.metrics.leases_unreadable.store(count(holes.unreadable.len()), Ordering::Relaxed);
         shared.metrics.lease_gaps.store(count(holes.gaps.len()), Ordering::Relaxed);
         let altered = rows.iter().filter(|row| !row.is_trusted()).count();
         shared.metrics.leases_altered.store(count(altered), Ordering::Relaxed);

@@ -92,6 +92,8 @@ pub struct Metrics {
     pub lease_gaps: AtomicU64,
     /// Leases of which nothing was heard for twice the failover time.
     pub leases_unread: AtomicU64,
+    /// Rows of the lease table that cannot be read, at the last look.
+    pub leases_unreadable: AtomicU64,
     /// Rows of the lease table that another tool wrote or changed, at the last look.
     pub leases_altered: AtomicU64,
     /// Places of such rows that were taken and not believed.

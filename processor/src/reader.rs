@@ -12,7 +12,7 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use runtime::backoff::Backoff;
 use runtime::failure::{Failure, classify};
-use runtime::shard_end;
+use runtime::shard_end::ShardEnd;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::lease::Checkpoint;
 use schemas::limits::{GET_RECORDS_MAX, SHARD_READ_BYTES_PER_S};
@@ -108,7 +108,15 @@ impl Source {
     #[must_use]
     pub fn read(&self, shard_id: ShardId, from: Checkpoint) -> Pages {
         let (sender, pages) = mpsc::channel(PAGES_AHEAD);
-        let reader = Reader { source: self.clone(), shard_id, from, attempt: 0, logged: None };
+        let reader = Reader {
+            source: self.clone(),
+            shard_id,
+            from,
+            end: ShardEnd::default(),
+            attempt: 0,
+            logged: None,
+            doubted: None,
+        };
         let task = if self.consumer_arn.is_some() {
             tokio::spawn(crate::fan_out::run(reader, sender))
         } else {
@@ -124,8 +132,11 @@ pub(crate) struct Reader {
     pub(crate) source: Source,
     pub(crate) shard_id: ShardId,
     pub(crate) from: Checkpoint,
+    end: ShardEnd,
     attempt: u32,
     logged: Option<Instant>,
+    /// Since when replies do not agree about the time, or when that was last said.
+    doubted: Option<Instant>,
 }
 
 impl Drop for Reader {
@@ -217,10 +228,17 @@ impl Reader {
     pub(crate) async fn read(&mut self, asked: Instant, behind_ms: i64) -> Read {
         loop {
             let stream = &self.source.stream;
-            let message = match (stream.kept().await, stream.now().await) {
+            let (kept, now) = (stream.kept().await, stream.now().await);
+            if now.is_err() && stream.clock.is_in_doubt() {
+                // No call failed: replies do not agree about the time, and soon will.
+                self.wait_for_clock().await;
+                continue;
+            }
+            let message = match (kept, now) {
                 (Some(kept), Ok(now)) => {
                     let behind_ms = u64::try_from(behind_ms).unwrap_or_default();
                     let waited = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    self.doubted = None;
                     let asked = Millis(now.earliest.0.saturating_sub(waited));
                     return Read::new(&kept, asked, now.latest, behind_ms);
                 }
@@ -229,6 +247,16 @@ impl Reader {
             };
             self.pause(&Failure::Unknown { message }).await;
         }
+    }
+
+    /// Waits while the replies of the stream contradict each other about the time.
+    async fn wait_for_clock(&mut self) {
+        if self.doubted.get_or_insert_with(Instant::now).elapsed() >= LOG_EVERY {
+            self.doubted = Some(Instant::now());
+            let (shard_id, stream) = (&self.shard_id, &self.source.stream.name);
+            tracing::warn!(%shard_id, stream, "replies of the stream do not agree about the time, reading waits: see that every server before it has the right time");
+        }
+        tokio::time::sleep(self.source.poll).await;
     }
 
     /// A page, and why it ends before the answer does, if so.
@@ -257,10 +285,10 @@ impl Reader {
         (Page { records, next, read, _memory: memory }, stuck)
     }
 
-    /// Whether the shard is closed, as an answer without anything to read on from says.
-    pub(crate) async fn confirm_end(&self, children: &[ShardId]) -> Result<(), Failure> {
+    /// Whether the shard has ended, as an answer without anything to read on from says.
+    pub(crate) async fn confirm_end(&mut self, children: &[ShardId]) -> Result<(), Failure> {
         let Source { client, stream, .. } = &self.source;
-        shard_end::confirm(client, &stream.name, &self.shard_id, children.len()).await
+        self.end.on_end(client, &stream.name, (&self.shard_id, children.len())).await
     }
 
     pub(crate) fn last(&self, next: Next) -> Page {
@@ -274,20 +302,22 @@ impl Reader {
         for record in records {
             let arrival = record.approximate_arrival_timestamp.and_then(|at| at.to_millis().ok());
             let arrival = arrival.and_then(|ms| u64::try_from(ms).ok()).map(Millis);
-            match record.sequence_number.parse::<SequenceNumber>() {
-                Ok(sequence) => {
+            let wrong = match (record.sequence_number.parse::<SequenceNumber>(), arrival) {
+                (Ok(sequence), Some(arrival)) => {
                     self.from = Checkpoint::After(sequence.clone());
                     raws.push(Raw { arrival, sequence, data: record.data.into_inner() });
+                    continue;
                 }
-                Err(error) => {
-                    add(&self.source.metrics.unnumbered, 1);
-                    let (after, sequence) = (self.from.as_text(), record.sequence_number);
-                    let message = format!(
-                        "the record after {after} has the number {sequence:?}, which cannot be read: {error}; nothing of the shard is read past it"
-                    );
-                    return (raws, Some(Failure::Refused { code: UNREADABLE.to_owned(), message }));
+                (Err(error), _) => {
+                    format!("the number {:?}, which cannot be read: {error}", record.sequence_number)
                 }
-            }
+                (Ok(_), None) => "no time of arrival".to_owned(),
+            };
+            add(&self.source.metrics.unnumbered, 1);
+            let after = self.from.as_text();
+            let message =
+                format!("the record after {after} has {wrong}; nothing of the shard is read past it");
+            return (raws, Some(Failure::Refused { code: UNREADABLE.to_owned(), message }));
         }
         (raws, None)
     }
@@ -328,6 +358,7 @@ impl Reader {
     }
 
     pub(crate) fn went_well(&mut self) {
+        self.end.on_more();
         if self.attempt >= REFUSED_AT {
             self.source.metrics.set_refused(&self.shard_id, false);
         }

@@ -91,7 +91,7 @@ fn counters(m: &Metrics) -> Vec<Counter> {
         ("processor_records_inherited", "Records of parents' tails", Count, get(&m.records_inherited)),
         (
             "processor_records_unnumbered",
-            "Records without a number that can be read",
+            "Records without a number or a time of arrival that can be read",
             Count,
             get(&m.unnumbered),
         ),
@@ -142,6 +142,7 @@ fn gauges(m: &Metrics) -> Vec<(&'static str, &'static str, u64)> {
         ("processor_leases_held", "Leases held", get(&m.leases_held)),
         ("processor_lease_gaps", "Parts of the hash space that no lease covers", get(&m.lease_gaps)),
         ("processor_leases_unread", "Leases that nobody reads", get(&m.leases_unread)),
+        ("processor_leases_unreadable", "Lease rows that cannot be read", get(&m.leases_unreadable)),
         ("processor_leases_altered", "Lease rows that another tool wrote or changed", get(&m.leases_altered)),
         ("processor_shards_refused", "Shards whose reading is refused", m.shards_refused()),
         ("processor_items_held", "Items that the table refuses and that hold a checkpoint", m.items_held()),

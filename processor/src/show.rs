@@ -54,8 +54,9 @@ fn health(shared: &Shared) -> Health {
     let (away, refused) = (get(&metrics.away), metrics.shards_refused());
     let (items, table) = (metrics.items_held(), get(&metrics.table_refuses));
     let (altered, ahead) = (get(&metrics.leases_altered), metrics.clocks_ahead());
+    let unreadable = get(&metrics.leases_unreadable);
     let seen = format!(
-        "leases held {held}, gaps {gaps}, unread {unread}, refused {refused}, altered {altered}, clocks ahead {ahead}, divergence {divergence}, items refused by the table {items}"
+        "leases held {held}, gaps {gaps}, unread {unread}, unreadable {unreadable}, refused {refused}, altered {altered}, clocks ahead {ahead}, divergence {divergence}, items refused by the table {items}"
     );
     let health = if away > 0 && get(&metrics.unauthorized) > 0 {
         Health::bad("unauthorized", "stream or leases refuse the credentials, or a policy denies the calls")
@@ -65,6 +66,11 @@ fn health(shared: &Shared) -> Health {
         Health::bad("refused", "the table refuses writes")
     } else if items > 0 {
         Health::bad("refused", "the table refuses an item")
+    } else if unreadable > 0 {
+        Health::bad(
+            "unwell",
+            "a row of the lease table cannot be read, and nobody reads its shard: `processor leases` names the row, the attribute and what to do",
+        )
     } else if gaps + unread + refused + altered + ahead + divergence > 0 {
         Health::bad("unwell", "one of what was seen is not 0: the log says which and what to do")
     } else {

@@ -144,12 +144,17 @@ impl Sink {
                 );
                 return Ok(());
             };
+            let mut failure = classify(&error);
             if let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() {
-                self.leave(pass, Went::Well);
-                self.compare(&put, failed.item());
-                return Ok(());
+                match self.standing(&put, failed.item()).await {
+                    Ok(stands) => {
+                        self.leave(pass, Went::Well);
+                        self.compare(&put, &stands);
+                        return Ok(());
+                    }
+                    Err(unclear) => failure = unclear,
+                }
             }
-            let failure = classify(&error);
             if is_of_the_item(&failure) {
                 self.leave(pass, Went::Well);
                 return Err(Box::new(Refused { put, failure }));
@@ -157,6 +162,24 @@ impl Sink {
             self.pause(pass, &failure, attempt).await;
             attempt += 1;
         }
+    }
+
+    /// What stands at the key of an item whose condition failed: as the answer has it, else as the table is asked.
+    async fn standing(
+        &self,
+        put: &Put,
+        answered: Option<&HashMap<String, AttributeValue>>,
+    ) -> Result<HashMap<String, AttributeValue>, Failure> {
+        if let Some(stands) = answered.filter(|item| !item.is_empty()) {
+            return Ok(stands.clone());
+        }
+        let (pk, sk) = put.key.clone();
+        let call = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let call = call.key("PK", text(pk)).key("SK", text(sk)).send().await;
+        let stands = call.map_err(|error| classify(&error))?.item;
+        stands.ok_or_else(|| Failure::Unknown {
+            message: "the table says that an item stands at this key and shows none".to_owned(),
+        })
     }
 
     /// Puts items without a condition; returns those that the table refuses.
@@ -234,18 +257,18 @@ impl Sink {
     }
 
     /// Compares an item with what stands at its key.
-    fn compare(&self, put: &Put, stands: Option<&HashMap<String, AttributeValue>>) {
+    fn compare(&self, put: &Put, stands: &HashMap<String, AttributeValue>) {
         self.metrics.table_refuses.store(0, Ordering::Relaxed);
         add(&self.metrics.conditional_failures, 1);
         let key = put.words();
-        let attrs = stands.and_then(|item| runtime::attrs::from_sdk(item).ok());
+        let attrs = runtime::attrs::from_sdk(stands).ok();
         if let Some(skipped) = attrs.and_then(|attrs| SkippedItem::from_attrs(&attrs).ok()) {
             add(&self.metrics.items_skipped, 1);
             tracing::warn!(key, %skipped, "item was given up by a person and is not written");
             return;
         }
         let Some(ours) = &put.digest else { return };
-        let stands = stands.and_then(|old| old.get("digest")).and_then(|value| value.as_s().ok());
+        let stands = stands.get("digest").and_then(|value| value.as_s().ok());
         if matches!((ours, stands), (Attr::S(ours), Some(stands)) if ours == stands) {
             add(&self.metrics.replays, 1);
         } else {

@@ -49,14 +49,19 @@ impl Stream {
     /// The service's time, which is asked for when no reply has told it yet.
     ///
     /// # Errors
-    /// When the service refuses or cannot be reached, or its replies have no `Date`: nothing can be known then of what
-    /// retention took away.
+    /// When the service refuses or cannot be reached, or its replies have no `Date` or do not agree about it: nothing can
+    /// be known then of what retention took away.
     pub async fn now(&self) -> Result<Span, Failure> {
-        if let Some(span) = self.clock.span() {
+        if let Some(span) = self.clock.span().filter(|_| !self.clock.is_in_doubt()) {
             return Ok(span);
         }
         let ask = self.client.list_shards().stream_name(&self.name).max_results(1);
         ask.send().await.map_err(|error| classify(&error))?;
+        if self.clock.is_in_doubt() {
+            let message =
+                "the Date of its replies jumped; it is believed once replies agree for 3 s".to_owned();
+            return Err(Failure::Unknown { message });
+        }
         let message = "its replies have no Date, so nothing tells what retention took away".to_owned();
         self.clock.span().ok_or(Failure::Unknown { message })
     }
@@ -152,6 +157,10 @@ impl Stream {
             created: Millis(u64::try_from(summary.stream_creation_timestamp.to_millis().ok()?).ok()?),
             retention_ms: u64::try_from(summary.retention_period_hours).ok()? * 3_600_000,
         };
+        // Members that are missing are read as zero, and no stream has these.
+        if kept.created == Millis(0) || kept.retention_ms == 0 {
+            return None;
+        }
         *self.managed.lock().expect("no holder panics") = keys_kept(&summary).err();
         let _ = self.met.set(kept.created);
         *self.kept.lock().expect("no holder panics") = Some((kept, Instant::now() + KEPT_FOR));

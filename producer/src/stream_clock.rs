@@ -93,20 +93,29 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_is_noticed_with_the_first_reply() {
+    fn a_wrong_clock_is_noticed_once_replies_agree() {
         let service = ServiceClock::default();
         let mut stream = StreamClock::new(service.clone());
         assert_eq!(stream.look(), 0);
         let date = |behind_ms: u64| i64::try_from(clock::now().0 - behind_ms).unwrap();
         service.on_reply(date(0) / 1_000 * 1_000, Instant::now(), Instant::now());
         assert_eq!((stream.look(), stream.wrong.is_some()), (0, false));
-        // The stream's clock is an hour behind this one, or a `Date` of a whole second says so.
-        service.on_reply(date(3_600_000) / 1_000 * 1_000, Instant::now(), Instant::now());
+        // The stream's clock is an hour behind this one: one reply that says so is not enough.
+        let agree = |behind_ms: u64, stream: &mut StreamClock| {
+            let now = Instant::now();
+            for seconds in 0..4 {
+                assert_eq!(stream.wrong.is_some(), behind_ms == 0, "{seconds}");
+                let (at, date_ms) =
+                    (now + Duration::from_secs(seconds), i64::try_from(seconds * 1_000).unwrap());
+                service.on_reply((date(behind_ms) + date_ms) / 1_000 * 1_000, at, at);
+            }
+        };
+        agree(3_600_000, &mut stream);
         let offset_ms = stream.look();
         assert!((3_598_900..=3_600_000).contains(&offset_ms), "{offset_ms}");
         assert!(stream.wrong.is_some());
         assert!(clock::now().since(stream.now()) >= 3_598_000, "judged by the stream's");
-        service.on_reply(date(0) / 1_000 * 1_000, Instant::now(), Instant::now());
+        agree(0, &mut stream);
         assert!(stream.look().unsigned_abs() <= OFFSET_TOLD_MS && stream.wrong.is_none());
     }
 }

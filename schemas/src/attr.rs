@@ -77,6 +77,20 @@ pub fn number<T: std::str::FromStr>(attrs: &Attrs, name: &str) -> Result<T, Attr
     read.ok_or(()).or_else(|()| wrong(name, "a whole number that fits"))
 }
 
+/// The largest count: more than a stream can hold, and thousands of them can be added up.
+pub const COUNT_MAX: u64 = 1 << 48;
+
+/// A count of an item: a whole number up to [`COUNT_MAX`], so that sums of counts fit.
+///
+/// # Errors
+/// When the attribute is absent, is no whole number, or is larger.
+pub fn count(attrs: &Attrs, name: &str) -> Result<u64, AttrError> {
+    match number(attrs, name)? {
+        count if count > COUNT_MAX => wrong(name, "a whole number of at most 2^48"),
+        count => Ok(count),
+    }
+}
+
 /// Money of an item. DynamoDB cuts trailing zeros, and other programs write some or an exponent: `5.4`, `5.40000` and
 /// `54e-1` are the same.
 ///
@@ -163,6 +177,11 @@ mod tests {
         for bad in ["41.7", "4294967296", "-1", "1e10", "1e999999999", ""] {
             assert!(number::<u32>(&item(bad), "n").is_err(), "{bad}");
         }
+        assert_eq!(count(&item("281474976710656"), "n"), Ok(COUNT_MAX));
+        assert_eq!(
+            count(&item("281474976710657"), "n").unwrap_err().wanted,
+            "a whole number of at most 2^48"
+        );
         assert_eq!(
             number::<u128>(&item("99999999999999999999999999999999999999"), "n"),
             Ok(10_u128.pow(38) - 1)

@@ -12,6 +12,8 @@ use crate::time::Millis;
 
 /// Most characters of a value that are repeated.
 const VALUE_CHARS_MAX: usize = 80;
+/// The largest version that is counted on.
+const VERSION_MAX: i64 = 1 << 62;
 const MONEY: &str = "a decimal with at most 14 digits before the point and 4 behind it";
 
 /// A cell of the ledger that holds what no stage writes.
@@ -109,6 +111,17 @@ impl RowOf {
         read.map_err(|()| self.damaged(column, word, "active, suspended or NULL"))
     }
 
+    /// A version of a row, which is counted on.
+    ///
+    /// # Errors
+    /// When it is NULL, below zero, or so large that no debits can have made it.
+    pub fn version(&self, column: &'static str, version: Option<i64>) -> Result<i64, DamagedCell> {
+        version.filter(|version| (0..=VERSION_MAX).contains(version)).ok_or_else(|| {
+            let found = version.map(|version| version.to_string());
+            self.damaged(column, found.as_deref(), "a count of debits from 0 to 2^62")
+        })
+    }
+
     /// A value that must be there.
     ///
     /// # Errors
@@ -146,5 +159,9 @@ mod tests {
         assert_eq!(row.status("status", None), Ok(AccountStatus::Active));
         assert_eq!(row.status("status", Some("clo\u{1b}sed")).unwrap_err().found, "clo\\u{1b}sed");
         assert_eq!(row.there::<i64>("version", None).unwrap_err().found, "nothing");
+        assert_eq!(row.version("version", Some(VERSION_MAX)), Ok(VERSION_MAX));
+        for (bad, found) in [(Some(i64::MAX), "9223372036854775807"), (Some(-1), "-1"), (None, "nothing")] {
+            assert_eq!(row.version("version", bad).unwrap_err().found, found);
+        }
     }
 }

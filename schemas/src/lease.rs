@@ -225,14 +225,21 @@ impl Lease {
         };
         let moment =
             |name: &str| if has(name) { number(attrs, name).map(|ms| Some(Millis(ms))) } else { Ok(None) };
+        // Counters are counted on: one at the end of its range, which only another tool writes, could not be.
+        let counter = |name: &str| match number(attrs, name)? {
+            counter if counter > COUNTER_MAX => {
+                Err(AttrError { name: name.to_owned(), wanted: "a counter of at most 2^62" })
+            }
+            counter => Ok(counter),
+        };
         let clock = |name: &str| moment(name).map(Option::unwrap_or_default);
         let maybe = |name: &str| if has(name) { text(attrs, name).map(Some) } else { Ok(None) };
         let row = Self {
             shard_id: ShardId(text(attrs, "leaseKey")?),
             owner: maybe("leaseOwner")?,
-            counter: number(attrs, "leaseCounter")?,
+            counter: counter("leaseCounter")?,
             owner_switches: if has("ownerSwitchesSinceCheckpoint") {
-                number(attrs, "ownerSwitchesSinceCheckpoint")?
+                counter("ownerSwitchesSinceCheckpoint")?
             } else {
                 0
             },
@@ -253,6 +260,9 @@ impl Lease {
         Ok(Self { seal: Seal::read(attrs, &row), ..row })
     }
 }
+
+/// The largest counter that is counted on.
+const COUNTER_MAX: u64 = 1 << 62;
 
 /// The word for a beginning that cuts windows; without it a beginning is whole.
 const CUT: &str = "CUT";
@@ -325,5 +335,20 @@ mod tests {
         lease.children = vec![ShardId("a".into()), ShardId("b".into())];
         lease.tail_checkpoint = Some(Checkpoint::TrimHorizon);
         assert_eq!(Lease::from_attrs(&lease.to_attrs()), Ok(lease));
+    }
+
+    #[test]
+    fn a_counter_that_cannot_be_counted_on_is_named() {
+        let row = |name: &str, value: u64| {
+            let mut attrs = Lease::new(ShardId("s".into()), HashRange::ALL, Vec::new()).to_attrs();
+            attrs.insert(name.to_owned(), n(value));
+            Lease::from_attrs(&attrs)
+        };
+        for name in ["leaseCounter", "ownerSwitchesSinceCheckpoint"] {
+            assert!(row(name, COUNTER_MAX).is_ok());
+            for value in [COUNTER_MAX + 1, u64::MAX] {
+                assert_eq!(row(name, value).unwrap_err().name, name, "{value}");
+            }
+        }
     }
 }

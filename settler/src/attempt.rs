@@ -149,7 +149,7 @@ fn account(row: &Row) -> Read<AccountId, Account> {
         Ok(Account {
             balance: of.money("balance", balance)?,
             credit_limit: of.money_from_zero("credit_limit", credit_limit)?,
-            version: of.there("version", version)?,
+            version: of.version("version", version)?,
             status: of.status("status", status)?,
         })
     };

@@ -18,7 +18,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use runtime::backoff::Backoff;
 use runtime::failure::{Failure, classify};
-use runtime::shard_end;
+use runtime::shard_end::ShardEnd;
 use runtime::shutdown::Shutdown;
 use runtime::told::Told;
 use schemas::geometry::Geometry;
@@ -248,7 +248,7 @@ impl Replays {
             Reading::new(self.geometry, group.window, (&group.shard_id, group.replay.as_ref()), slots);
         let mut cost = Cost::default();
         let (mut iterator, mut empty, mut attempt, mut doubts) = (None, 0, 0, 0);
-        let mut limit = self.lock().limit.unwrap_or(FIRST_PAGE);
+        let (mut limit, mut end) = (self.lock().limit.unwrap_or(FIRST_PAGE), ShardEnd::default());
         while let Some((shard_id, from)) = reading.reading() {
             let (shard_id, from) = (shard_id.clone(), from.clone());
             let page = match self.page(&shard_id, &from, &mut iterator, limit).await {
@@ -281,10 +281,14 @@ impl Replays {
             let has_next = page.next_shard_iterator().is_some();
             let is_tip = has_next && page.millis_behind_latest() == Some(0) && page.records().is_empty();
             empty = if is_tip { empty + 1 } else { 0 };
-            if let Err(reason) = take(&mut reading, &page) {
-                return Read::Lost(format!("{reason} in shard {shard_id}"));
+            if let Err(failure) = take(&mut reading, &page) {
+                // What follows the last record that was read is asked for again.
+                iterator = None;
+                self.away(&shard_id, &failure);
+                continue;
             }
-            if self.is_end(&shard_id, &page).await && reading.reading().is_some_and(|(at, _)| *at == shard_id)
+            if self.is_end(&mut end, &shard_id, &page).await
+                && reading.reading().is_some_and(|(at, _)| *at == shard_id)
             {
                 reading.on_end();
             }
@@ -299,12 +303,13 @@ impl Replays {
     }
 
     /// Whether a page is the last of its shard.
-    async fn is_end(&self, shard_id: &ShardId, page: &GetRecordsOutput) -> bool {
+    async fn is_end(&self, end: &mut ShardEnd, shard_id: &ShardId, page: &GetRecordsOutput) -> bool {
         if page.next_shard_iterator().is_some() {
+            end.on_more();
             return false;
         }
         let children = page.child_shards().len();
-        let confirmed = shard_end::confirm(&self.client, &self.stream, shard_id, children).await;
+        let confirmed = end.on_end(&self.client, &self.stream, (shard_id, children)).await;
         confirmed.inspect_err(|failure| self.away(shard_id, failure)).is_ok()
     }
 

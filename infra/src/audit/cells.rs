@@ -153,6 +153,13 @@ impl<'a> Cells<'a> {
         self.noted(at)
     }
 
+    /// A version, which counts debits.
+    pub(super) fn version(&mut self, column: usize, name: &'static str) -> i64 {
+        let version = self.get(column, name);
+        let version = self.of.version(name, version);
+        self.noted(version).unwrap_or_default()
+    }
+
     /// The word of an account's status.
     pub(super) fn status(&mut self, name: &'static str, word: Option<&str>) {
         let status = self.of.status(name, word);

@@ -39,7 +39,7 @@ pub enum Pending {
     /// It is only counted.
     #[default]
     Allowed,
-    /// Everything should be decided by now.
+    /// Everything should be decided by now, and nothing held.
     Difference,
 }
 

@@ -105,6 +105,19 @@ impl Items {
         }
         Ok(())
     }
+
+    /// What processors hold because the table refuses it. A row about an item stays for some minutes after it was taken
+    /// or given up.
+    pub(super) fn held_by_processors(&self, now: Millis) -> impl Iterator<Item = &RefusedItem> {
+        let told = self.missing.refused.values().filter(move |row| row.ttl > now.seconds());
+        told.filter(|row| !self.missing.skipped.contains_key(&row.key) && !self.stands(&row.key))
+    }
+
+    fn stands(&self, key: &(String, String)) -> bool {
+        self.aggregates.values().any(|found| found.item.key() == *key)
+            || self.totals.values().any(|(item, _)| item.key() == *key)
+            || self.hot.values().any(|(item, _)| item.key() == *key)
+    }
 }
 
 fn attr_text(value: &Attr) -> String {

@@ -19,8 +19,17 @@ pub(super) fn mark(
             if let Some(decision) = &item.decision {
                 findings.add("aggregate decision", about, "nothing", decision_words(decision));
             }
-            if item.state == State::Pending && pending == Pending::Difference {
-                findings.add("aggregate state", about, "SETTLED or NO_SALE", item.state.as_str());
+            if pending == Pending::Difference {
+                let found = match (item.state, &item.held_error) {
+                    (State::Held, error) => format!(
+                        "HELD: {}; mend that, then `settler release --slot {} --window {}`",
+                        or_nothing(error.as_ref()),
+                        item.slot_id,
+                        item.window_start
+                    ),
+                    (state, _) => state.as_str().to_owned(),
+                };
+                findings.add("aggregate state", about, "SETTLED or NO_SALE", found);
             }
         }
         State::Settled | State::NoSale => {

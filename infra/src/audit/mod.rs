@@ -215,7 +215,7 @@ pub fn compare(log: &Recomputed, items: &Items, rows: &Rows, pending: Pending, n
         earlier: 0,
         pending: in_state(State::Pending),
         held: in_state(State::Held),
-        refused: auction::count(items.missing.refused.values().filter(|row| row.ttl > now.seconds()).count()),
+        refused: auction::count(items.held_by_processors(now).count()),
         skipped: auction::count(items.missing.skipped.len()),
         settlements: auction::count(rows.settlements.len() + rows.damaged.settlements.len()),
         unjudged,

@@ -290,7 +290,7 @@ impl Rows {
             opening_balance: cells.money(1, "opening_balance"),
             balance: None,
             credit_limit: cells.money_from_zero(3, "credit_limit"),
-            version: cells.there(4, "version"),
+            version: cells.version(4, "version"),
             status: None,
             status_since: None,
         };

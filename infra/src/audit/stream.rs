@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-use aws_sdk_kinesis::types::{ChildShard, Record as Stored, Shard as Listed, ShardIteratorType};
+use aws_sdk_kinesis::types::{Record as Stored, Shard as Listed, ShardIteratorType};
 use runtime::distribution::{ServiceManaged, keys_kept};
 use runtime::failure::Failure;
 use runtime::service_clock::ServiceClock;
-use runtime::shard_end;
+use runtime::shard_end::ShardEnd;
 use schemas::ids::{SequenceNumber, ShardId};
 use schemas::limits::GET_RECORDS_MAX;
 use schemas::record;
@@ -118,7 +118,8 @@ impl Stream<'_> {
         let mut reading = all.begin(shard);
         let mut last: Option<SequenceNumber> = None;
         let mut iterator = self.iterator(shard, last.as_ref()).await?;
-        let (mut records, mut told, mut odd_ends) = (0, Instant::now(), 0);
+        let (mut records, mut told) = (0, Instant::now());
+        let (mut end, mut odd_ends) = (ShardEnd::default(), 0);
         while let Some(token) = iterator {
             let call = || self.client.get_records().shard_iterator(&token).limit(GET_RECORDS_MAX).send();
             let page = match retry::read(call).await {
@@ -143,33 +144,37 @@ impl Stream<'_> {
             if is_tip(&page, until) {
                 return self.left(shard, reading, all, (records, false));
             }
-            odd_ends = if page.next_shard_iterator.is_some() { 0 } else { odd_ends + 1 };
             iterator = match page.next_shard_iterator {
-                Some(next) => Some(next),
-                None => self.beyond(shard, (last.as_ref(), odd_ends), page.child_shards).await?,
+                Some(next) => {
+                    (end, odd_ends) = (ShardEnd::default(), 0);
+                    Some(next)
+                }
+                None => {
+                    odd_ends += 1;
+                    let children = page.child_shards.unwrap_or_default().len();
+                    match end.on_end(self.client, self.name, (&shard.id, children)).await {
+                        Ok(()) => None,
+                        Err(failure) => self.beyond(shard, (last.as_ref(), odd_ends), &failure).await?,
+                    }
+                }
             };
         }
         self.left(shard, reading, all, (records, true))
     }
 
-    /// Where reading goes on after an answer without an iterator: nowhere at the end of a shard, else behind the last
-    /// record.
+    /// Where reading goes on after an answer that says falsely, or not surely, that the shard has ended.
     async fn beyond(
         &self,
         shard: &Shard,
         (last, odd_ends): (Option<&SequenceNumber>, u32),
-        children: Option<Vec<ChildShard>>,
+        failure: &Failure,
     ) -> anyhow::Result<Option<String>> {
-        let children = children.unwrap_or_default().len();
-        match shard_end::confirm(self.client, self.name, &shard.id, children).await {
-            Ok(()) => Ok(None),
-            Err(failure) if failure.is_transient() && odd_ends < ODD_ENDS_MAX => {
-                tracing::warn!(shard_id = %shard.id, %failure, "shard is read on from its last record");
-                tokio::time::sleep(BETWEEN_ENDS).await;
-                self.iterator(shard, last).await
-            }
-            Err(failure) => Err(self.sentence(&failure)),
+        if !failure.is_transient() || odd_ends >= ODD_ENDS_MAX {
+            return Err(self.sentence(failure));
         }
+        tracing::warn!(shard_id = %shard.id, %failure, "shard is read on from its last record");
+        tokio::time::sleep(BETWEEN_ENDS).await;
+        self.iterator(shard, last).await
     }
 
     fn left(

@@ -209,7 +209,7 @@ async fn leases_move_within_3_s_of_sigterm_and_15_s_of_kill() {
     let rewind = ["rewind", "shardId-000000000001", "--to", "TRIM_HORIZON"];
     let refused = world.leases(&rewind).await.unwrap_err();
     assert!(refused.to_string().contains("nothing to read again"), "{refused}");
-    let lost = lines_with([third.log.as_path()].into_iter(), "lease lost to another worker");
+    let lost = lines_with([third.log.as_path()].into_iter(), "lease lost: its row was released by a command");
     assert_eq!(lost.len(), 1, "the owner that was told by nobody finds out by its next write or look");
     drop((second, third));
     world.stop().await;

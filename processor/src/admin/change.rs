@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::place::{first_record, holds, is_not_given};
 use super::{all, call};
-use crate::core::doubt::doubted;
+use crate::core::doubt::believe_one;
 use crate::core::holding::Written;
 use crate::core::lease::{Age, former};
 use crate::error::Error;
@@ -62,11 +62,9 @@ pub(super) async fn release(
 ) -> Result<(), Error> {
     let shards = stream.shards().await.map_err(call(&format!("stream {}", stream.name)))?;
     let listed = shards.iter().find(|one| one.shard_id.0 == shard);
-    // A place that is not believed must not be sealed as if our processor had written it.
-    let owned = |row: &Lease| {
-        let believed = if row.is_trusted() { row.clone() } else { doubted(row, listed, Age::Old) };
-        Ok(row.owner.is_some().then_some(believed))
-    };
+    let latest = stream.now().await.map_err(call(&format!("stream {}", stream.name)))?.latest;
+    // What is not believed must not be sealed as if our processor had written it.
+    let owned = |row: &Lease| Ok(row.owner.is_some().then(|| believe_one(row, listed, (Age::Old, latest))));
     let released = write((leases, stream), shard, owned).await?;
     let mut out = std::io::stdout();
     match released {
@@ -114,7 +112,7 @@ pub(super) async fn rewind(
     let arrival = first_arrival(stream, (&listed.shard_id, &place), age).await?;
     let change = |row: &Lease| {
         // What a tool wrote beside its place is not taken over.
-        let row = if row.is_trusted() { row.clone() } else { doubted(row, Some(&listed), age) };
+        let row = believe_one(row, Some(&listed), (age, now.latest));
         rewound(&row, (&place, arrival), target, geometry).map(Some)
     };
     let row = write((leases, stream), shard, change).await?;

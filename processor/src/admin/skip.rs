@@ -34,8 +34,23 @@ impl Table<'_> {
         format!("table {} of aggregates", self.name)
     }
 
-    /// The items that processors hold because the table refuses them, oldest key first.
+    /// The items that processors hold because the table refuses them, oldest key first. A row about one stays for some
+    /// minutes after the item was taken or given up.
     pub(super) async fn refused(&self, now: Millis) -> Result<Vec<RefusedItem>, Error> {
+        let mut held = Vec::new();
+        for row in self.told_of(now).await? {
+            let (pk, sk) = &row.key;
+            let get = self.client.get_item().table_name(self.name).consistent_read(true);
+            let answer = get.key("PK", s(pk)).key("SK", s(sk)).send().await;
+            if answer.map_err(|error| call(&self.told())(classify(&error)))?.item.is_none() {
+                held.push(row);
+            }
+        }
+        Ok(held)
+    }
+
+    /// What processors told of refused items in the last minutes, oldest key first.
+    async fn told_of(&self, now: Millis) -> Result<Vec<RefusedItem>, Error> {
         let (mut found, mut from) = (Vec::new(), None);
         loop {
             let query = self.client.query().table_name(self.name).consistent_read(true);

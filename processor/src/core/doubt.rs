@@ -4,9 +4,9 @@
 //! as it stands, with the clock of its first record, and every window that may have begun before is cut. What the
 //! stream itself says of a shard, its range and its parents, is taken from the stream.
 //!
-//! `closedThrough` stays as it is found. Lowering it could write windows again that someone took care to keep
-//! unwritten, as `leases forget` does; where it was raised, the windows it passes are not written. Both ways no auction
-//! is written from a part of its bids.
+//! `closedThrough` stays as it is found, but never beyond the stream's clock. Lowering it could write windows again that
+//! someone took care to keep unwritten, as `leases forget` does; where it was raised, the windows it passes are not
+//! written. Both ways no auction is written from a part of its bids.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,23 +59,32 @@ pub struct Believed {
 
 /// Looks at all rows, beside the shards as the stream lists them.
 #[must_use]
-pub fn believe(rows: &[Lease], shards: &[Listed], age: Age) -> Believed {
+pub fn believe(rows: &[Lease], shards: &[Listed], (age, latest): (Age, Millis)) -> Believed {
     let mut believed = Believed::default();
     for row in rows {
         let shard = shards.iter().find(|shard| shard.shard_id == row.shard_id);
-        if row.is_trusted() {
-            let is_foreign = row.seal == Seal::Foreign && !mutant::is(Mutant::LineageOfTheRow);
-            believed.rows.push(match shard.filter(|_| is_foreign) {
-                Some(shard) => unread(row, shard, age),
-                None => row.clone(),
-            });
-            continue;
+        let one = believe_one(row, shard, (age, latest));
+        if !row.is_trusted() {
+            believed.doubts.insert(row.shard_id.clone(), Doubt::of(row, one.beginning));
         }
-        let doubted = doubted(row, shard, age);
-        believed.doubts.insert(row.shard_id.clone(), Doubt::of(row, doubted.beginning));
-        believed.rows.push(doubted);
+        believed.rows.push(one);
     }
     believed
+}
+
+/// A row as it may be believed, of a stream of this age whose clock is at most `latest`.
+#[must_use]
+pub fn believe_one(row: &Lease, shard: Option<&Listed>, (age, latest): (Age, Millis)) -> Lease {
+    if !row.is_trusted() {
+        // Nothing that is still to come can have been closed.
+        let closed_through = row.closed_through.min(latest);
+        return Lease { closed_through, ..doubted(row, shard, age) };
+    }
+    let is_foreign = row.seal == Seal::Foreign && !mutant::is(Mutant::LineageOfTheRow);
+    match shard.filter(|_| is_foreign) {
+        Some(shard) => unread(row, shard, age),
+        None => row.clone(),
+    }
 }
 
 /// A row that another tool made for a shard of which nothing was read yet, as our processor would have made it. Which
@@ -92,8 +101,7 @@ fn unread(row: &Lease, shard: &Listed, age: Age) -> Lease {
 
 /// A row whose place is not believed, as it may be read from. A word such as `LATEST` has it read from the shard's
 /// beginning, which is whole where nothing stood before it and nothing is gone.
-#[must_use]
-pub fn doubted(row: &Lease, shard: Option<&Listed>, age: Age) -> Lease {
+fn doubted(row: &Lease, shard: Option<&Listed>, age: Age) -> Lease {
     let mut doubted = Lease { beginning: Beginning::Cut, inherited: true, ..row.clone() };
     doubted.tails.clear();
     doubted.replay_clock = Millis(0);

@@ -25,7 +25,7 @@ use super::trimmed::Unread;
 mod events;
 mod reading;
 
-pub use self::events::{Effect, Finish, Now, Raw, Taken, Timing, Written};
+pub use self::events::{Effect, Finish, Loss, Now, Raw, Taken, Timing, Written};
 
 /// Items that are closed and not durable before reading pauses: some hundred bytes each.
 const UNWRITTEN_MAX: usize = 100_000;
@@ -263,7 +263,11 @@ impl Holding {
                 self.leaving = Leaving::HandedOver;
             }
             _ if self.leaving == Leaving::HandedOver => self.finish(Finish::HandedOver),
-            _ => self.finish(Finish::Lost),
+            row => {
+                let other = |row: &Lease| row.owner.clone().filter(|owner| *owner != self.worker);
+                let loss = row.map_or(Loss::Missing, |row| other(row).map_or(Loss::Changed, Loss::Taken));
+                self.finish(Finish::Lost(loss));
+            }
         }
     }
 

@@ -60,6 +60,8 @@ pub struct Look<'a> {
     pub shards: &'a [Listed],
     /// How old the stream is.
     pub age: Age,
+    /// The latest that its clock may stand at.
+    pub latest: Millis,
     /// When the stream was made, where it is known: rows are marked with it.
     pub created: Option<Millis>,
     /// Shards that this worker reads now.
@@ -127,7 +129,7 @@ impl Watch {
     /// Looks at all leases at `now` of a monotonic clock and answers what to do.
     pub fn on_look(&mut self, look: &Look<'_>, now: Duration) -> Vec<Action> {
         self.remember(look.rows, now);
-        let Believed { rows: believed, doubts } = believe(look.rows, look.shards, look.age);
+        let Believed { rows: believed, doubts } = believe(look.rows, look.shards, (look.age, look.latest));
         let look = &Look { rows: &believed, ..*look };
         let rows: Rows<'_> = look.rows.iter().map(|row| (&row.shard_id, row)).collect();
         let mut actions = self.make(look, &rows);

@@ -15,11 +15,11 @@ pub(super) fn tell(shared: &Shared, doubt: &Doubt, row: &Lease) {
     match beginning {
         Beginning::Whole => {
             tracing::warn!(%shard_id, checkpoint, disagrees = %doubt, %closed_through, next,
-                "lease row that another tool wrote: its shard is read from its beginning, no window is cut");
+                "lease row that another tool wrote: its shard is read from its beginning and no window is cut; windows over by closed_through are not written again");
         }
         Beginning::Cut => {
             tracing::warn!(%shard_id, checkpoint, disagrees = %doubt, %closed_through, next,
-                "lease row that another tool wrote: windows that may have begun before its place are counted and not written");
+                "lease row that another tool wrote: windows that may have begun before its place are counted and not written, and neither are windows over by closed_through");
         }
     }
 }

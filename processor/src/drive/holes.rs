@@ -62,7 +62,7 @@ fn say(found: &Holes) {
         tracing::error!(start = %range.start, end = %range.end, "no lease covers this part of the hash space");
     }
     for Unreadable { shard_id, reason } in &found.unreadable {
-        tracing::error!(%shard_id, reason, "row of the lease table cannot be read, its shard is left alone");
+        tracing::error!(%shard_id, reason, "row of the lease table cannot be read, and nobody reads its shard: put the attribute right, or delete the row and its shard is read from its beginning or from what its parents left");
     }
 }
 

@@ -1,8 +1,8 @@
-//! Looks at every reply of a client: whether the credentials were refused, and whether a success was cut to nothing.
+//! Looks at every reply of a client: whether the credentials were refused, and whether a success lacks what it must have.
 //!
-//! The SDK reads an empty body as an answer without any members. A page of records without a next iterator would be the
-//! end of its shard, a scan without items an empty table, a list of shards without shards an empty stream; so an empty
-//! success of an operation that always has members is no answer.
+//! The SDK reads a member that is missing as an empty one. A page without `Records` would hold no records, a scan without
+//! items would be an empty table, a summary without members a stream of 1970; so a success of an operation without the
+//! member that it always has is no answer.
 
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::config::interceptors::{
@@ -15,28 +15,66 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use crate::credentials::Renewable;
 use crate::error_class::{Class, class_of};
 
-/// Operations of Kinesis whose replies always have a body (Kinesis API reference); those of DynamoDB all have one.
-const WITH_BODY: [&str; 8] = [
-    "DescribeStreamConsumer",
-    "DescribeStreamSummary",
-    "GetRecords",
-    "GetShardIterator",
-    "ListShards",
-    "PutRecord",
-    "PutRecords",
-    "RegisterStreamConsumer",
+/// Operations, and the member that each success has (API references of Kinesis and DynamoDB, "Response Elements").
+const MEMBERS: [(&str, &str); 14] = [
+    ("BatchGetItem", "Responses"),
+    ("DescribeStreamConsumer", "ConsumerDescription"),
+    ("DescribeStreamSummary", "StreamDescriptionSummary"),
+    ("DescribeTable", "Table"),
+    ("DescribeTimeToLive", "TimeToLiveDescription"),
+    ("GetRecords", "Records"),
+    ("GetShardIterator", "ShardIterator"),
+    ("ListShards", "Shards"),
+    ("PutRecord", "SequenceNumber"),
+    ("PutRecords", "Records"),
+    ("Query", "Count"),
+    ("RegisterStreamConsumer", "Consumer"),
+    ("Scan", "Count"),
+    ("TransactGetItems", "Responses"),
 ];
 
 /// Attached to a client as an interceptor.
 #[derive(Debug)]
 pub(crate) struct Replies(pub(crate) Renewable);
 
-/// Whether a call's reply always has a body.
-#[derive(Clone, Copy, Debug)]
-struct HasBody(bool);
+/// What a success of a call has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Nothing that is known.
+    Nothing,
+    /// A body, as all operations of DynamoDB have.
+    Body,
+    /// A body with this member.
+    Member(&'static str),
+}
 
-impl Storable for HasBody {
+impl Storable for Wanted {
     type Storer = StoreReplace<Self>;
+}
+
+impl Wanted {
+    fn of(target: Option<&str>) -> Self {
+        let (service, operation) = target.and_then(|target| target.split_once('.')).unwrap_or_default();
+        match MEMBERS.iter().find(|(name, _)| *name == operation) {
+            Some((_, member)) => Self::Member(member),
+            None if service.starts_with("DynamoDB") => Self::Body,
+            None => Self::Nothing,
+        }
+    }
+
+    /// What of it a body lacks.
+    fn lacks(self, body: &[u8]) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            _ if body.is_empty() => Some("the reply has no body".to_owned()),
+            Self::Body => None,
+            Self::Member(member) => {
+                let name = format!("\"{member}\"");
+                let has = body.windows(name.len()).any(|part| part == name.as_bytes());
+                (!has).then(|| format!("the reply has no {member}"))
+            }
+        }
+    }
 }
 
 impl Intercept for Replies {
@@ -51,7 +89,7 @@ impl Intercept for Replies {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let target = context.request().headers().get("x-amz-target");
-        config.interceptor_state().store_put(HasBody(has_body(target)));
+        config.interceptor_state().store_put(Wanted::of(target));
         Ok(())
     }
 
@@ -61,22 +99,18 @@ impl Intercept for Replies {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let has_body = config.load::<HasBody>().is_some_and(|has_body| has_body.0);
-        let is_empty = context.response().body().bytes().is_some_and(<[u8]>::is_empty);
-        match context.output_or_error() {
-            Err(_) if is_unauthorized(context.response()) => self.0.refuse(),
-            Ok(_) if is_empty && has_body => {
-                return Err("the reply has no body".into());
+        match (context.output_or_error(), context.response().body().bytes()) {
+            (Err(_), _) if is_unauthorized(context.response()) => self.0.refuse(),
+            (Ok(_), Some(body)) => {
+                let wanted = config.load::<Wanted>().copied().unwrap_or(Wanted::Nothing);
+                if let Some(lacks) = wanted.lacks(body) {
+                    return Err(lacks.into());
+                }
             }
             _ => {}
         }
         Ok(())
     }
-}
-
-fn has_body(target: Option<&str>) -> bool {
-    let (service, operation) = target.and_then(|target| target.split_once('.')).unwrap_or_default();
-    service.starts_with("DynamoDB") || WITH_BODY.contains(&operation)
 }
 
 /// Whether a reply carries a code of the credentials (AWS JSON protocol: a header, or `__type` of the body, with a
@@ -93,7 +127,7 @@ fn is_unauthorized(response: &HttpResponse) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -101,7 +135,7 @@ mod tests {
     use crate::failure::{Failure, classify};
 
     /// Answers everything with this; returns its URL.
-    async fn service(reply: &'static str) -> String {
+    pub(crate) async fn service(reply: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
@@ -137,7 +171,12 @@ mod tests {
         let unexpected = |failure: &Failure| matches!(failure, Failure::Unexpected { .. });
         let throttled = |failure: &Failure| matches!(failure, Failure::Throttled { .. });
         type Right = fn(&Failure) -> bool;
-        let all: [(&str, Right); 9] = [
+        let all: [(&str, Right); 11] = [
+            ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}", unknown),
+            (
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 26\r\n\r\n{\"NextShardIterator\":\"one\"}",
+                unknown,
+            ),
             ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", unknown),
             ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8\r\n\r\n{\"Record", unknown),
             ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 80\r\n\r\n{\"Record", unknown),

@@ -2,8 +2,10 @@
 //!
 //! The wall clock of this machine takes no part in it. A reply's `Date` has whole seconds, and was written after the
 //! request left and before the reply came; so each reply bounds the service's clock from both sides. The bounds of
-//! about a minute are taken together, which narrows them to some round trip. A service that was set to another time
-//! contradicts them, and then its last reply alone counts.
+//! about a minute are taken together, which narrows them to some round trip. A reply that contradicts them may be of
+//! one server with a wrong clock, or the service was set to another time: it is followed once three replies in a row
+//! agree with it and not with what was known, and at least 3 s lie between the first of them and the last. Until then
+//! the clock is in doubt, and what was known counts.
 //!
 //! A server with a clock must send `Date` (RFC 9110, section 6.6.1). While no reply had one, nothing is known: callers
 //! get `None` and must not fall back to the wall clock where a decision depends on it.
@@ -23,6 +25,10 @@ pub use schemas::time::Span;
 
 /// How long a bound counts at most is twice this: clocks drift apart by less than the width of a bound meanwhile.
 const BOUNDS_EVERY: Duration = Duration::from_secs(30);
+/// So many replies in a row that contradict what is known are believed,
+const CONTRADICTIONS_MIN: u32 = 3;
+/// when so much time lies between the first and the last.
+const CONTRADICTED_FOR: Duration = Duration::from_secs(3);
 /// A `Date` is cut to whole seconds.
 const DATE_MS: i64 = 999;
 
@@ -70,6 +76,13 @@ impl ServiceClock {
         *known = Some(Known::with(known.take(), Bounds { lower, upper }, received));
     }
 
+    /// Whether the last reply contradicts those before it, so that it is not known which are right.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_some_and(|known| known.contradicted.is_some())
+    }
+
     fn bounds(&self) -> Option<Bounds> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().map(Known::bounds)
@@ -104,17 +117,37 @@ struct Known {
     /// Of the running one.
     running: Bounds,
     began: Instant,
+    contradicted: Option<Contradicted>,
+}
+
+/// Replies in a row that say something else, and agree among themselves.
+#[derive(Clone, Copy, Debug)]
+struct Contradicted {
+    say: Bounds,
+    count: u32,
+    since: Instant,
 }
 
 impl Known {
     /// What is known once a reply said this.
     fn with(known: Option<Self>, said: Bounds, at: Instant) -> Self {
-        let anew = Self { before: None, running: said, began: at };
+        let anew = Self { before: None, running: said, began: at, contradicted: None };
         let Some(known) = known else { return anew };
-        // A clock that was set contradicts what was known of it.
         if known.bounds().and(said).is_none() {
-            return anew;
+            let first = Contradicted { say: said, count: 0, since: at };
+            let before = known.contradicted.unwrap_or(first);
+            let agreed = before.say.and(said).map(|say| Contradicted { say, ..before });
+            let now = agreed.unwrap_or(first);
+            let now = Contradicted { count: now.count + 1, ..now };
+            let is_set = now.count >= CONTRADICTIONS_MIN
+                && at.saturating_duration_since(now.since) >= CONTRADICTED_FOR;
+            return if is_set {
+                Self { running: now.say, ..anew }
+            } else {
+                Self { contradicted: Some(now), ..known }
+            };
         }
+        let known = Self { contradicted: None, ..known };
         if at.saturating_duration_since(known.began) >= BOUNDS_EVERY {
             return Self { before: Some(known.running), ..anew };
         }
@@ -200,13 +233,36 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_is_followed_at_once() {
+    fn a_clock_that_was_set_is_followed_once_replies_agree() {
         let clock = ServiceClock::default();
         reply(&clock, AT, (0, 5));
         let day = 86_400_000;
-        for (ahead, sent) in [(AT + day, 2_000), (AT - day, 4_000), (AT + 3_000, 6_000)] {
-            let now = reply(&clock, ahead, (sent, 5));
-            assert!((now.lower..=now.upper).contains(&ahead), "{now:?}");
+        for (ahead, sent) in [(AT + day, 10_000), (AT - day, 20_000), (AT + 3_000, 30_000)] {
+            let before = clock.bounds().unwrap();
+            for later in [0, 1_000, 2_000] {
+                assert_eq!(reply(&clock, ahead, (sent + later, 5)), before, "{later}");
+                assert!(clock.is_in_doubt());
+            }
+            let now = reply(&clock, ahead, (sent + 3_000, 5));
+            assert!((now.lower..=now.upper).contains(&ahead) && !clock.is_in_doubt(), "{now:?}");
+        }
+    }
+
+    #[test]
+    fn replies_that_contradict_each_other_are_not_followed() {
+        let clock = ServiceClock::default();
+        let first = reply(&clock, AT, (0, 5));
+        let wrong = AT + 108_000_000;
+        // One odd reply among right ones, however often, and odd ones that differ.
+        for sent in (1_000..20_000).step_by(1_000) {
+            reply(&clock, wrong, (sent, 5));
+            assert!(clock.is_in_doubt());
+            let known = reply(&clock, AT, (sent + 500, 5));
+            assert!(known.and(first).is_some() && !clock.is_in_doubt(), "{known:?}");
+        }
+        for sent in (20_000..29_000).step_by(1_000) {
+            let known = reply(&clock, wrong + 10 * i64::try_from(sent).unwrap(), (sent, 5));
+            assert!(known.and(first).is_some() && clock.is_in_doubt(), "{known:?}");
         }
     }
 

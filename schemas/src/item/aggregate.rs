@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::digest::Fields;
 use super::replay::Replay;
-use crate::attr::{Attr, AttrError, Attrs, map, maps, millis, money, n, number, s, text};
+use crate::attr::{Attr, AttrError, Attrs, count, map, maps, millis, money, n, number, s, text};
 use crate::bid::RankKey;
 use crate::geometry::Ranking;
 use crate::ids::{AccountId, BidId, Region, SequenceNumber, SettlementId, ShardId, SlotId};
@@ -239,7 +239,7 @@ impl RegionStats {
 
     fn from_attrs(attrs: &Attrs) -> Result<Self, AttrError> {
         Ok(Self {
-            bids: number(attrs, "bids")?,
+            bids: count(attrs, "bids")?,
             amount_sum: money(attrs, "amount_sum")?,
             amount_max: price(attrs, "amount_max")?,
             latency_ms_sum: number(attrs, "latency_ms_sum")?,
@@ -360,12 +360,12 @@ impl Aggregate {
             slot_id: text(attrs, "slot_id")?,
             window_start: millis(attrs, "window_start")?,
             window_end: millis(attrs, "window_end")?,
-            bids: number(attrs, "bids")?,
-            bidders: number(attrs, "bidders")?,
+            bids: count(attrs, "bids")?,
+            bidders: count(attrs, "bidders")?,
             amount_sum: money(attrs, "amount_sum")?,
             amount_min: price(attrs, "amount_min")?,
             amount_max: price(attrs, "amount_max")?,
-            duplicates: number(attrs, "duplicates")?,
+            duplicates: count(attrs, "duplicates")?,
             regions,
             candidates: candidates?,
             next_amount: when("next_amount")?,

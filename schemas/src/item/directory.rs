@@ -6,7 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::attr::{Attr, AttrError, Attrs, bytes, map, n, number, s, text};
+use crate::attr::{Attr, AttrError, Attrs, bytes, count, map, n, number, s, text};
 use crate::keys;
 
 /// Bytes of one part: with its keys far below the 400 KB of an item.
@@ -110,7 +110,7 @@ impl Edition {
 
     fn from_attrs(attrs: &Attrs) -> Result<Self, AttrError> {
         Ok(Self {
-            version: number(attrs, "version")?,
+            version: count(attrs, "version")?,
             digest: text(attrs, "digest")?,
             parts: number(attrs, "parts")?,
         })
@@ -145,7 +145,7 @@ impl DirectoryHead {
         let unbounded = attrs.get("unbounded") == Some(&Attr::Bool(true));
         Ok(Self {
             edition: Edition::from_attrs(attrs)?,
-            entries: number(attrs, "entries")?,
+            entries: count(attrs, "entries")?,
             unbounded,
             before,
         })

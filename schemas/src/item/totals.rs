@@ -2,7 +2,7 @@
 
 use super::aggregate::price;
 use super::digest::Fields;
-use crate::attr::{Attr, AttrError, Attrs, maps, millis, money, n, number, s, text};
+use crate::attr::{Attr, AttrError, Attrs, count, maps, millis, money, n, number, s, text};
 use crate::ids::{Region, ShardId, SlotId};
 use crate::keys;
 use crate::money::{Money, Price};
@@ -107,20 +107,20 @@ impl RegionTotals {
             region: region.map_err(|_| AttrError { name: "region".to_owned(), wanted: "a region" })?,
             window_start: millis(attrs, "window_start")?,
             shard_id: ShardId(text(attrs, "shard_id")?),
-            bids: number(attrs, "bids")?,
+            bids: count(attrs, "bids")?,
             amount_sum: money(attrs, "amount_sum")?,
             amount_max: if attrs.contains_key("amount_max") {
                 Some(price(attrs, "amount_max")?)
             } else {
                 None
             },
-            top_ranked: number(attrs, "top_ranked")?,
+            top_ranked: count(attrs, "top_ranked")?,
             latency_ms_sum: number(attrs, "latency_ms_sum")?,
-            late: number(attrs, "late")?,
-            early: number(attrs, "early")?,
-            stray: number(attrs, "stray")?,
-            duplicates: number(attrs, "duplicates")?,
-            rejected: number(attrs, "rejected")?,
+            late: count(attrs, "late")?,
+            early: count(attrs, "early")?,
+            stray: count(attrs, "stray")?,
+            duplicates: count(attrs, "duplicates")?,
+            rejected: count(attrs, "rejected")?,
             ttl: number(attrs, "ttl")?,
         })
     }
@@ -198,7 +198,7 @@ impl HotSlots {
         let one = |attrs: &Attrs| {
             Ok(HotSlot {
                 slot_id: text(attrs, "slot_id")?,
-                bids: number(attrs, "bids")?,
+                bids: count(attrs, "bids")?,
                 amount_max: price(attrs, "amount_max")?,
             })
         };

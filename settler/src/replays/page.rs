@@ -1,6 +1,7 @@
 //! One page of a shard: its records for a reading, and how large the next one may be.
 
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use runtime::failure::Failure;
 use schemas::ids::SequenceNumber;
 use schemas::limits::GET_RECORDS_MAX;
 use schemas::record;
@@ -9,17 +10,19 @@ use schemas::time::Millis;
 use super::BYTES_PER_S;
 use crate::core::replay::Reading;
 
-/// Gives a page to a reading.
-pub(super) fn take(reading: &mut Reading, page: &GetRecordsOutput) -> Result<(), String> {
+/// Gives a page to a reading, up to the first record without a number or a time of arrival that can be read.
+pub(super) fn take(reading: &mut Reading, page: &GetRecordsOutput) -> Result<(), Failure> {
     for record in page.records() {
         if reading.reading().is_none() {
             return Ok(());
         }
         let arrival = record.approximate_arrival_timestamp().and_then(|at| at.to_millis().ok());
-        let arrival = arrival.and_then(|ms| u64::try_from(ms).ok()).map(Millis).unwrap_or_default();
+        let arrival = arrival.and_then(|ms| u64::try_from(ms).ok()).map(Millis);
         let number = record.sequence_number();
-        let sequence: SequenceNumber =
-            number.parse().map_err(|_| format!("there is a record without a number ({number})"))?;
+        let (Ok(sequence), Some(arrival)) = (number.parse::<SequenceNumber>(), arrival) else {
+            let message = format!("an answer has a record {number:?} without a number or a time of arrival");
+            return Err(Failure::Unknown { message });
+        };
         reading.on_record(arrival, &sequence, &record::decode(record.data().as_ref()));
     }
     Ok(())

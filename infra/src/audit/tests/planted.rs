@@ -146,6 +146,16 @@ fn an_item_that_was_given_up_or_is_held_or_was_passed_is_no_matter_of_time() {
     assert!(!may_come && result.refused == 1);
     let (words, ..) = found(&refused(NOW.seconds()));
     assert_eq!(words, "nothing", "it was told of too long ago");
+    // The row about it stays for a while after the item was taken, or was given up.
+    let mut taken = world(Pricing::First);
+    refused(NOW.seconds() + 1)(&mut taken);
+    assert_eq!(taken.judge(Pending::Difference).refused, 0, "it stands");
+    let given_up = |w: &mut World| {
+        refused(NOW.seconds() + 1)(w);
+        skipped(w);
+    };
+    let (_, _, result) = found(&given_up);
+    assert_eq!((result.skipped, result.refused), (1, 0));
 
     let through = |back: u64| {
         move |w: &mut World| {
@@ -157,6 +167,20 @@ fn an_item_that_was_given_up_or_is_held_or_was_passed_is_no_matter_of_time() {
     let (words, may_come, _) = found(&through(0));
     assert!(words.contains("the checkpoint of ") && words.ends_with("has passed it") && !may_come, "{words}");
     assert_eq!(found(&through(1)).0, "nothing", "its checkpoint is before it");
+}
+
+#[test]
+fn a_held_auction_is_a_difference_where_everything_should_be_decided() {
+    let mut world = world(Pricing::First);
+    world.rows =
+        Rows { accounts: world.rows.accounts.clone(), slots: world.rows.slots.clone(), ..Rows::default() };
+    let item = &mut world.first_item().item;
+    (item.state, item.decision, item.held_error) = (State::Held, None, Some("why it is".to_owned()));
+    let result = world.judge(Pending::Difference);
+    let found = result.differences.iter().find(|one| one.what == "aggregate state").expect("it is told");
+    assert!(found.found.starts_with("HELD: why it is; ") && found.found.contains("`settler release --slot "));
+    assert!(!found.may_still_come());
+    assert!(world.judge(Pending::Allowed).differences.iter().all(|one| one.what != "aggregate state"));
 }
 
 fn printed(result: &AuditResult) -> String {

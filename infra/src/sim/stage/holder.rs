@@ -181,7 +181,7 @@ impl Holder {
         }
         for (arrival, sequence, data) in page.records {
             let raw = Raw {
-                arrival: Some(Millis(arrival)),
+                arrival: Millis(arrival),
                 sequence: sequence.to_string().parse().expect("digits are a number"),
                 data,
             };

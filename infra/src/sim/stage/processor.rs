@@ -162,10 +162,11 @@ impl ProcessorStage {
             })
             .collect();
         let held: BTreeSet<ShardId> = self.holders.keys().cloned().collect();
-        let age = net.setting.kept().age(self.now(net).service.latest);
+        let latest = self.now(net).service.latest;
+        let age = net.setting.kept().age(latest);
         let appetite = Appetite::Share;
         let created = Some(net.setting.kept().created);
-        let look = Look { rows, shards: &shards, age, created, held: &held, appetite };
+        let look = Look { rows, shards: &shards, age, latest, created, held: &held, appetite };
         let monotonic = self.now(net).monotonic;
         self.actions = self.watch.on_look(&look, monotonic).into();
         self.act(net);

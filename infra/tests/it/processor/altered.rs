@@ -206,3 +206,65 @@ async fn a_checkpoint_that_is_edited_under_its_reader_is_written_over_and_no_bid
     assert!(reader.wait().await);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_cannot_be_read_is_told_by_health_metrics_and_log_until_it_is_deleted() {
+    let world = World::start().await;
+    let reader = world.process("reader", &format!("{QUICK} --listen 127.0.0.1:0"));
+    world.held("reader", 4, DEADLINE).await;
+    let address =
+        log(&reader.log).iter().find_map(|line| line["address"].as_str().map(str::to_owned)).unwrap();
+    let until = async |status: &str| {
+        let began = Instant::now();
+        loop {
+            let health = get(&address, "/health").await;
+            if health.starts_with(status) {
+                return health;
+            }
+            assert!(began.elapsed() < DEADLINE, "{health}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    until("HTTP/1.1 200").await;
+    // A text where a number must stand, and a number that cannot be counted on.
+    let counters = [AttributeValue::S("7".to_owned()), AttributeValue::N(u64::MAX.to_string())];
+    for (times, counter) in (1..).zip(counters) {
+        world.set("shardId-000000000001", "leaseCounter", counter).await;
+        let health = until("HTTP/1.1 503").await;
+        assert!(
+            health.contains("cannot be read") && health.contains("gaps 1, unread 0, unreadable 1"),
+            "{health}"
+        );
+        let metrics = get(&address, "/metrics").await;
+        assert!(metrics.contains("\nprocessor_lease_gaps 1\n"), "{metrics}");
+        assert!(metrics.contains("\nprocessor_leases_unreadable 1\n"), "{metrics}");
+        let lines = told(&reader, "row of the lease table cannot be read");
+        assert!(
+            lines.iter().any(|line| line["reason"].as_str().unwrap().contains("leaseCounter")),
+            "{lines:#?}"
+        );
+        let began = Instant::now();
+        while told(&reader, "its row was deleted or cannot be read").len() < times {
+            assert!(
+                began.elapsed() < DEADLINE,
+                "its holder finds it by its next renewal: {:#?}",
+                told(&reader, "lease")
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let delete = world.place.clients.dynamodb.delete_item().table_name(&world.place.names.lease_table);
+        delete.key("leaseKey", AttributeValue::S("shardId-000000000001".to_owned())).send().await.unwrap();
+        until("HTTP/1.1 200").await;
+        world.held("reader", 4, DEADLINE).await;
+    }
+    assert_eq!(told(&reader, "lost to another worker").len(), 0, "nobody took it");
+    assert_eq!(
+        told(&reader, "its row was deleted or cannot be read").len(),
+        2,
+        "{:#?}",
+        told(&reader, "lease")
+    );
+    reader.signal(Signal::TERM);
+    assert!(reader.wait().await);
+    world.stop().await;
+}

@@ -150,7 +150,10 @@ async fn rows_that_are_damaged_are_told_and_read_again_when_they_are_mended() {
     assert_eq!(told("cannot be read", Some("shardId-000000000002")), 1, "{lines:#?}");
     let address = lines.iter().find_map(|line| line["address"].as_str()).expect("where health is shown");
     let health = get(address, "/health").await;
-    assert!(health.starts_with("HTTP/1.1 503") && health.contains("gaps 1, unread 0, refused 1"), "{health}");
+    assert!(
+        health.starts_with("HTTP/1.1 503") && health.contains("gaps 1, unread 0, unreadable 1, refused 1"),
+        "{health}"
+    );
     assert!(get(address, "/metrics").await.contains("\nprocessor_shards_refused 1\n"));
 
     for shard in ["shardId-000000000001", "shardId-000000000003"] {

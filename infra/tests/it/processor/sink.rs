@@ -104,6 +104,25 @@ async fn another_item_at_a_key_is_a_divergence_and_the_first_one_stays() {
     world.stop().await;
 }
 
+/// The condition fails, and neither the answer nor the table shows what stands there: nothing does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_condition_that_shows_no_item_is_no_proof_that_one_stands() {
+    let world = World::start().await;
+    let (sink, metrics) = sink(&world).await;
+    let pk = schemas::keys::slot_pk(&bid(0, 0).slot_id);
+    world.proxy.set_refused(Some(("ConditionalCheckFailedException", &pk)));
+    let (_, written) = write(&sink, closed((0..2).map(|number| bid(number, number))));
+    wait(|| get(&metrics.write_faults) > 1).await;
+    assert!(
+        !written.is_finished() && get(&metrics.divergence) == 0,
+        "it is tried again and is no divergence"
+    );
+    world.proxy.set_refused(None);
+    tokio::time::timeout(SOON, written).await.expect("it is tried again").unwrap();
+    assert!(world.items(&world.place.names.table).await.keys().any(|(stands, _)| *stands == pk));
+    world.stop().await;
+}
+
 /// How long a refused item may take to be tried again in these tests: some of the first waits.
 const SOON: Duration = Duration::from_secs(30);
 

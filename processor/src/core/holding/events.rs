@@ -46,8 +46,8 @@ impl Now {
 /// A record as it was read.
 #[derive(Clone, Debug)]
 pub struct Raw {
-    /// When the stream stored it; none when it did not say, and then the clock stands still.
-    pub arrival: Option<Millis>,
+    /// When the stream stored it.
+    pub arrival: Millis,
     /// Its number.
     pub sequence: SequenceNumber,
     /// Its bytes.
@@ -83,7 +83,7 @@ pub enum Effect {
 }
 
 /// Why a lease is no longer held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finish {
     /// The shard was read to its end.
     Ended,
@@ -91,8 +91,19 @@ pub enum Finish {
     Released,
     /// It was handed over to who asked for it.
     HandedOver,
-    /// Another worker took it.
-    Lost,
+    /// Its row is not what its holder last wrote.
+    Lost(Loss),
+}
+
+/// What stands where the row of a lost lease stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The row of this worker, or of this other tool.
+    Taken(String),
+    /// A row without an owner, or with this worker as its owner and a counter that it did not write.
+    Changed,
+    /// No row, or one that cannot be read.
+    Missing,
 }
 
 /// What became of writing a row.

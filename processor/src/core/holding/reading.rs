@@ -40,7 +40,7 @@ impl Holding {
     pub fn on_record(&mut self, raw: &Raw) -> Taken {
         let mut decoded = std::mem::take(&mut self.decoded);
         decode_into(&raw.data, &mut decoded);
-        let taken = self.on_decoded(raw.arrival.unwrap_or_default(), &raw.sequence, &decoded);
+        let taken = self.on_decoded(raw.arrival, &raw.sequence, &decoded);
         self.decoded = decoded;
         taken
     }

@@ -108,12 +108,17 @@ fn a_renewal_over_another_workers_row_ends_the_holding() {
     let mut lost = holding(row());
     let (mine, _) = written(&mut lost, 3_000).expect("a renewal is due");
     lost.on_row(Written::Refused(Some(Box::new(Lease { owner: Some("you".into()), ..mine.clone() }))));
-    assert_eq!(finish(&mut lost), Some(Finish::Lost));
+    assert_eq!(finish(&mut lost), Some(Finish::Lost(Loss::Taken("you".to_owned()))));
     // Two steps ahead is no reply that was lost: somebody had it in between.
     let mut lost = holding(row());
     written(&mut lost, 3_000).expect("a renewal is due");
     lost.on_row(Written::Refused(Some(Box::new(Lease { counter: 9, ..mine }))));
-    assert_eq!(finish(&mut lost), Some(Finish::Lost));
+    assert_eq!(finish(&mut lost), Some(Finish::Lost(Loss::Changed)));
+    // Deleted, or made unreadable.
+    let mut lost = holding(row());
+    written(&mut lost, 3_000).expect("a renewal is due");
+    lost.on_row(Written::Refused(None));
+    assert_eq!(finish(&mut lost), Some(Finish::Lost(Loss::Missing)));
 }
 
 #[test]
@@ -186,9 +191,10 @@ fn a_row_that_a_tool_replaced_is_lost_and_not_read_from() {
         take(&mut holding, 1, 50_000, 1);
         let (tried, _) = written(&mut holding, 1_000).expect("a checkpoint");
         let place = Checkpoint::After(sequence(9));
+        let loss = owner.clone().map_or(Loss::Changed, Loss::Taken);
         let found = Lease { owner, checkpoint: place, seal: Seal::Foreign, ..tried };
         holding.on_row(Written::Refused(Some(Box::new(found))));
-        assert_eq!(finish(&mut holding), Some(Finish::Lost));
+        assert_eq!(finish(&mut holding), Some(Finish::Lost(loss)));
     }
 }
 

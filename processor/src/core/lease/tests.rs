@@ -2,6 +2,9 @@ use super::*;
 use schemas::attr::{Attr, n, s};
 use schemas::time::Millis;
 
+/// Far beyond every clock here.
+const LATEST: Millis = Millis(1_000);
+
 fn lease(id: &str, owner: Option<&str>, counter: u64) -> Lease {
     let mut lease = Lease::new(ShardId(id.to_owned()), HashRange::ALL, Vec::new());
     (lease.owner, lease.counter) = (owner.map(str::to_owned), counter);
@@ -25,6 +28,7 @@ fn look(watch: &mut Watch, rows: &[Lease], seconds: u64) -> Vec<Action> {
         rows,
         shards: &shards,
         age: Age::Young,
+        latest: LATEST,
         created: None,
         held: &held,
         appetite: Appetite::Share,
@@ -78,6 +82,7 @@ fn a_worker_takes_its_share_and_asks_only_at_a_difference_of_two() {
         rows: &even,
         shards: &shards,
         age: Age::Young,
+        latest: LATEST,
         created: None,
         held: &held,
         appetite: Appetite::Share,
@@ -126,6 +131,7 @@ fn a_parents_row_goes_only_after_every_child_has_copied_it_and_does_not_come_bac
         rows: &rows,
         shards: &shards,
         age: Age::Old,
+        latest: LATEST,
         created: None,
         held: &held,
         appetite: Appetite::Nothing,
@@ -148,6 +154,7 @@ fn what_nobody_can_have_seen_is_cut() {
         rows: &[],
         shards: &shards,
         age: Age::Old,
+        latest: LATEST,
         created: None,
         held: &held,
         appetite: Appetite::Share,
@@ -212,7 +219,7 @@ fn a_place_that_our_processor_did_not_write_is_cut_and_told_once() {
         let held = BTreeSet::new();
         let (age, created, appetite) = (Age::Old, None, Appetite::Share);
         let rows = std::slice::from_ref(&row);
-        let at = Look { rows, shards: &shards, age, created, held: &held, appetite };
+        let at = Look { rows, shards: &shards, age, latest: LATEST, created, held: &held, appetite };
         let actions = me().on_look(&at, Duration::ZERO);
         let [Action::Take { row: taken, doubts, .. }] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!((taken.beginning, taken.replay_clock), (Beginning::Cut, Millis(0)), "{row:?}");
@@ -278,7 +285,7 @@ fn a_row_that_a_tool_made_for_an_unread_shard_has_the_lineage_of_the_stream() {
     let (shards, held) = (listed(&[parent.clone(), a.clone(), b.clone()]), BTreeSet::new());
     let act = |rows: &[Lease], age| {
         let (created, appetite) = (None, Appetite::Share);
-        let at = Look { rows, shards: &shards, age, created, held: &held, appetite };
+        let at = Look { rows, shards: &shards, age, latest: LATEST, created, held: &held, appetite };
         me().on_look(&at, Duration::ZERO)
     };
     let with_parent = act(&[parent.clone(), made.clone(), b.clone()], Age::Young);
@@ -303,6 +310,16 @@ fn a_row_that_a_tool_made_for_an_unread_shard_has_the_lineage_of_the_stream() {
 }
 
 #[test]
+fn nothing_that_is_still_to_come_counts_as_closed_whatever_a_tool_wrote() {
+    let root = Lease { checkpoint: Checkpoint::After("50".parse().unwrap()), ..lease("a", None, 1) };
+    let root = Lease { replay_clock: Millis(5), closed_through: Millis(9), ..root };
+    for (written, counts) in [(999, 999), (1_001, 1_000), (9_000_000, 1_000)] {
+        let (taken, doubts) = takes(&[edited(&root, "closedThrough", n(written))], "a");
+        assert_eq!((taken.closed_through, doubts.len()), (Millis(counts), 1));
+    }
+}
+
+#[test]
 fn a_root_row_that_a_tool_made_is_cut_where_retention_may_have_taken_its_beginning() {
     let root = lease("a", None, 1);
     let made = replaced(&root, "TRIM_HORIZON");
@@ -310,8 +327,10 @@ fn a_root_row_that_a_tool_made_is_cut_where_retention_may_have_taken_its_beginni
         let (shards, held) = (listed(std::slice::from_ref(&root)), BTreeSet::new());
         let (created, appetite) = (None, Appetite::Share);
         let rows = std::slice::from_ref(&made);
-        let actions = me()
-            .on_look(&Look { rows, shards: &shards, age, created, held: &held, appetite }, Duration::ZERO);
+        let actions = me().on_look(
+            &Look { rows, shards: &shards, age, latest: LATEST, created, held: &held, appetite },
+            Duration::ZERO,
+        );
         let [Action::Take { row, .. }] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!(row.beginning, beginning, "{age:?}");
     }
@@ -385,6 +404,7 @@ fn rows_are_marked_with_their_stream_and_those_of_another_are_told_apart() {
         rows: &rows,
         shards: &shards,
         age,
+        latest: LATEST,
         created: Some(Millis(5)),
         held: &held,
         appetite: Appetite::Share,

@@ -115,6 +115,7 @@ impl Fleet {
             rows: &rows,
             shards: &shards,
             age: Age::Young,
+            latest: now.service.latest,
             created: None,
             held: &held,
             appetite: Appetite::Share,
