@@ -47,7 +47,7 @@ enum Command {
     Audit(Audit),
     /// Seeded worlds of faults around the cores of all stages; exit 1 and the shortest history when one breaks.
     Sim(crate::sim::command::Sim),
-    /// One auction: who won and why, and each loser's reason.
+    /// One auction: who won and why, and each loser's reason; exit 1 when item, row and entries contradict each other.
     Explain(Explain),
     /// Settlers race for one account or one auction, by backoff strategy; writes into the ledger, so never one that counts.
     Contend(Box<Contend>),

@@ -1,8 +1,9 @@
 //! `exchange explain`: one auction, who won and why, and each loser's reason.
 //!
-//! Reads the auction's item and what its decision left in the ledger, and puts them side by side. Judges nothing: that
-//! the two agree is what [`crate::audit`] finds out.
+//! Reads the auction's item and what its decision left in the ledger, and puts them side by side. Where they contradict
+//! each other it says so and ends with 1; which of them is right is what [`crate::audit`] finds out.
 
+mod contradictions;
 mod print;
 #[cfg(test)]
 mod tests;
@@ -14,9 +15,10 @@ use std::path::PathBuf;
 use aws_sdk_dynamodb::types::AttributeValue;
 use clap::Args;
 use runtime::failure::classify;
+use schemas::attr::Attrs;
 use schemas::geometry::{Geometry, Pricing, Ranking};
 use schemas::ids::{SettlementId, SlotId};
-use schemas::item::{Aggregate, GeometryItem, SkippedItem};
+use schemas::item::{Aggregate, GeometryItem, ItemError, SkippedItem};
 use schemas::keys;
 use schemas::settlement::settlement_id;
 use schemas::time::Millis;
@@ -25,10 +27,11 @@ use settler::db::Ledger;
 
 use crate::audit::rows::{Rows, read_one};
 use crate::failure::Failure;
-use crate::output::{JsonFile, lost};
+use crate::output::{JsonFile, counted, lost};
 use crate::place::{Names, Place};
 use crate::provision::sentence;
 
+pub use self::contradictions::{Contradiction, Item, contradictions};
 use self::verdicts::Case;
 
 /// Options of `exchange explain`.
@@ -87,6 +90,10 @@ pub struct Explanation {
     /// The amount that follows the last candidate.
     pub next_amount: Option<String>,
     pub entries: Vec<Booked>,
+    /// Where the sources above do not agree.
+    pub contradictions: Vec<Contradiction>,
+    /// Whether the decision's row is there and cannot be read.
+    pub is_row_damaged: bool,
 }
 
 /// A candidate and what became of it.
@@ -126,6 +133,10 @@ pub async fn run(options: Explain) -> anyhow::Result<()> {
     let rows = read_one(&connection.client, id.0).await?;
     let decided = rows.settlements.first().map(|row| (row.slot_id, row.window_start));
     let Some((slot, window)) = decided.or(named) else {
+        if let Some(cell) = rows.damaged.cells.first() {
+            let advice = "name slot and window start to see the rest, and put it right with SQL";
+            return Err(Failure::found(format!("the decision cannot be read: {cell}; {advice}")).into());
+        }
         return Err(Failure::found(format!(
             "the ledger knows no settlement {id}; name slot and window start of an auction that is not decided yet"
         ))
@@ -134,23 +145,36 @@ pub async fn run(options: Explain) -> anyhow::Result<()> {
     let agreed = runtime::agreed::read(&place.clients.dynamodb, &place.names.table, None).await;
     let agreed = agreed.map_err(Failure::from)?;
     let Found { item, skipped } = item(&place, &slot, window).await?;
-    if item.is_none() && skipped.is_none() && rows.settlements.is_empty() {
+    let is_known = !rows.settlements.is_empty() || !rows.damaged.settlements.is_empty();
+    if item.is_none() && skipped.is_none() && !is_known {
         return Err(Failure::found(unknown(&slot, window, &agreed.geometry)).into());
     }
-    let mut explanation = explain((slot, window), item.as_ref(), &rows, &agreed);
+    let aggregate = item.as_ref().map(|(aggregate, _)| aggregate);
+    let mut explanation = explain((slot, window), aggregate, &rows, &agreed);
+    let whole = item.as_ref().map(|(aggregate, digest)| Item { aggregate, digest });
+    explanation.contradictions = contradictions((slot, window), whole, &rows, agreed.geometry.pricing);
     if let Some(skipped) = skipped {
         (explanation.state, explanation.skipped) = (Some("SKIPPED".to_owned()), Some(skipped.to_string()));
     }
     match json {
-        Some(json) => Ok(json.write(&explanation)?),
-        None => Ok(explanation.print(&mut std::io::stdout()).map_err(lost)?),
+        Some(json) => json.write(&explanation)?,
+        None => explanation.print(&mut std::io::stdout()).map_err(lost)?,
+    }
+    match explanation.contradictions.len() {
+        0 => Ok(()),
+        count => Err(Failure::found(format!(
+            "{} between item, row and entries of this auction; `exchange audit` says what follows from the stream",
+            counted(count, "contradiction")
+        ))
+        .into()),
     }
 }
 
 /// What stands at an auction's key.
 #[derive(Default)]
 struct Found {
-    item: Option<Aggregate>,
+    /// With the digest that it carries.
+    item: Option<(Aggregate, String)>,
     skipped: Option<SkippedItem>,
 }
 
@@ -166,7 +190,7 @@ async fn item(place: &Place, slot: &SlotId, window: Millis) -> anyhow::Result<Fo
     if let Some(skipped) = read.as_ref().ok().and_then(|item| SkippedItem::from_attrs(item).ok()) {
         return Ok(Found { skipped: Some(skipped), item: None });
     }
-    let read = read.and_then(|item| Aggregate::from_attrs(&item).map_err(|error| error.to_string()));
+    let read = read.and_then(|item| whole(&item).map_err(|error| error.to_string()));
     let damaged = |reason| {
         let (pk, sk) = (keys::slot_pk(slot), keys::window_sk(window));
         Failure::found(format!(
@@ -174,6 +198,10 @@ async fn item(place: &Place, slot: &SlotId, window: Millis) -> anyhow::Result<Fo
         ))
     };
     Ok(Found { item: Some(read.map_err(damaged)?), skipped: None })
+}
+
+fn whole(item: &Attrs) -> Result<(Aggregate, String), ItemError> {
+    Ok((Aggregate::from_attrs(item)?, Aggregate::stored_digest(item)?))
 }
 
 /// What to say of an auction that neither table nor ledger knows; where its window starts, unless that was asked for.
@@ -236,6 +264,8 @@ pub fn explain(
         candidates: case.standings(),
         next_amount: item.and_then(|item| item.next_amount).map(|amount| amount.to_string()),
         entries: entries.collect(),
+        contradictions: Vec::new(),
+        is_row_damaged: !rows.damaged.settlements.is_empty(),
     }
 }
 

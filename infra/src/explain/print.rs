@@ -2,6 +2,8 @@
 
 use std::io::{Result, Write};
 
+use runtime::say;
+
 use super::Explanation;
 use crate::output::counted;
 
@@ -11,42 +13,50 @@ impl Explanation {
     /// # Errors
     /// When writing fails.
     pub fn print(&self, out: &mut dyn Write) -> Result<()> {
-        writeln!(out, "auction of slot {} in window {}", self.slot_id, self.window_start)?;
+        say!(out, "auction of slot {} in window {}", self.slot_id, self.window_start)?;
         match (&self.state, self.bids, self.bidders, self.duplicates) {
             (Some(state), Some(bids), Some(bidders), Some(duplicates)) => {
                 let bids = format!("{} of {}", counted(bids, "bid"), counted(bidders, "account"));
                 let duplicates = counted(duplicates, "duplicate");
-                writeln!(out, "  {state}, {bids}, {duplicates}, ranked by {}", self.ranking)?;
+                say!(out, "  {state}, {bids}, {duplicates}, ranked by {}", self.ranking)?;
             }
             _ if self.skipped.is_some() => {}
-            _ => writeln!(out, "  its item is gone; the ledger keeps the decision")?,
+            _ => say!(out, "  its item is gone; the ledger keeps the decision")?,
         }
         for (region, bids) in &self.regions {
-            writeln!(out, "  {region:<24} {bids:>10} {}", if *bids == 1 { "bid" } else { "bids" })?;
+            say!(out, "  {region:<24} {bids:>10} {}", if *bids == 1 { "bid" } else { "bids" })?;
         }
         if let Some(error) = &self.held_error {
-            writeln!(out, "held: {error}")?;
+            say!(out, "held: {error}")?;
         }
         if let Some(skipped) = &self.skipped {
-            writeln!(out, "  SKIPPED: the table refused its item, which was {skipped}")?;
+            say!(out, "  SKIPPED: the table refused its item, which was {skipped}")?;
+        }
+        for one in &self.contradictions {
+            say!(out, "CONTRADICTION in {}: {}, but {}", one.what, one.one, one.other)?;
         }
         self.decision(out)?;
-        writeln!(out, "candidates")?;
+        say!(out, "candidates")?;
         for one in &self.candidates {
-            writeln!(
+            say!(
                 out,
                 "  {:>2}. {:>20} from {} in {} (bid {}): {}",
-                one.rank, one.amount, one.account_id, one.region, one.bid_id, one.verdict
+                one.rank,
+                one.amount,
+                one.account_id,
+                one.region,
+                one.bid_id,
+                one.verdict
             )?;
         }
         if let Some(next) = &self.next_amount {
-            writeln!(out, "      {next:>20} is the next amount; the item keeps no more candidates")?;
+            say!(out, "      {next:>20} is the next amount; the item keeps no more candidates")?;
         }
         if !self.entries.is_empty() {
-            writeln!(out, "ledger")?;
+            say!(out, "ledger")?;
         }
         for entry in &self.entries {
-            writeln!(out, "  {:<6} {:>20} {}", entry.direction, entry.amount, entry.account_id)?;
+            say!(out, "  {:<6} {:>20} {}", entry.direction, entry.amount, entry.account_id)?;
         }
         Ok(())
     }
@@ -55,27 +65,28 @@ impl Explanation {
         let at = self.settled_at.as_deref().unwrap_or("an unknown time");
         match (&self.outcome, &self.winner, &self.clearing_price) {
             (Some(_), Some(winner), Some(price)) => {
-                writeln!(out, "sold to {winner} for {price} ({}) at {at}", self.pricing)?;
+                say!(out, "sold to {winner} for {price} ({}) at {at}", self.pricing)?;
             }
             (Some(_), ..) => {
                 let reason = self.no_sale_reason.as_deref().unwrap_or("no reason was kept");
-                writeln!(out, "not sold: {reason}, at {at}")?;
+                say!(out, "not sold: {reason}, at {at}")?;
             }
+            (None, ..) if self.is_row_damaged => say!(out, "decided, and its row cannot be read")?,
             (None, ..) if self.held_error.is_some() || self.skipped.is_some() => {}
-            (None, ..) => writeln!(out, "not decided yet")?,
+            (None, ..) => say!(out, "not decided yet")?,
         }
         if let Some(by) = &self.price_set_by {
-            writeln!(out, "  the price was set by {by}")?;
+            say!(out, "  the price was set by {by}")?;
         }
         if let (Some(floor), Some(publisher)) = (&self.floor_price, &self.publisher) {
-            writeln!(out, "  the slot's floor was {floor}, its publisher {publisher}")?;
+            say!(out, "  the slot's floor was {floor}, its publisher {publisher}")?;
         }
         if let (Some(looked @ 1..), Some(unknown)) = (self.log_accounts, self.log_unknown) {
-            writeln!(
+            say!(
                 out,
                 "  behind the candidates {looked} accounts were looked at in the log, {unknown} of them unknown"
             )?;
         }
-        writeln!(out, "  settlement {}", self.settlement_id)
+        say!(out, "  settlement {}", self.settlement_id)
     }
 }

@@ -5,7 +5,7 @@ use schemas::money::Money;
 use uuid::Uuid;
 
 use super::*;
-use crate::audit::rows::{Evidence, Settlement};
+use crate::audit::rows::{Entry, Evidence, Settlement};
 
 fn agreed() -> GeometryItem {
     GeometryItem { geometry: Geometry::default(), ttl_after_ms: 0, outbox_buckets: 16 }
@@ -227,4 +227,143 @@ fn what_nobody_knows_is_told_with_a_hint_that_was_not_asked_for() {
     assert!(told.ends_with("nobody bid in it, or it is not closed yet"), "{told}");
     let told = unknown(&slot, Millis(start.0 + 7), &geometry);
     assert!(told.ends_with(&format!("every 10000 ms, the one of that time at {start}")), "{told}");
+}
+
+/// A sale whose sources agree, and its parts to spoil.
+struct Agreed {
+    item: Aggregate,
+    digest: String,
+    rows: Rows,
+}
+
+fn agreeing() -> Agreed {
+    let evidence = vec![seen(0, Some("insufficient_funds")), seen(1, None), seen(2, None)];
+    let mut rows = decided(Some(&evidence[1].clone()), evidence.clone());
+    let mut item = item(&evidence, None);
+    let row = &mut rows.settlements[0];
+    let winner = item.candidates[1].clone();
+    row.winner_region = Some(winner.region.to_string());
+    row.winner_shard = Some(winner.shard_id.to_string());
+    row.winner_sequence = Some(winner.sequence.to_string());
+    row.winner_sub_sequence = Some(i64::from(winner.sub_sequence));
+    let publisher = AccountId(Uuid::from_u128(99));
+    (row.floor_price, row.publisher_account_id) = (Some(Money(1)), Some(publisher));
+    let outcome = schemas::item::Outcome::Sale { winner: winner.account_id, clearing_price: winner.amount };
+    let settlement_id = settlement_id(&auction().0, auction().1);
+    item.decision = Some(schemas::item::Decision { settlement_id, settled_at: row.settled_at, outcome });
+    let digest = item.digest();
+    row.aggregate_digest.clone_from(&digest);
+    let entry = |direction: &str, account_id| Entry {
+        entry_id: Uuid::from_u128(1),
+        settlement_id: Some(row.settlement_id),
+        deposit_id: None,
+        account_id,
+        direction: direction.to_owned(),
+        amount: winner.amount.into(),
+        account_version: None,
+        created_at: row.settled_at,
+    };
+    rows.entries = vec![entry("DEBIT", winner.account_id), entry("CREDIT", publisher)];
+    Agreed { item, digest, rows }
+}
+
+/// The facts that are said to contradict each other once something is spoiled.
+fn spoiled(spoil: impl FnOnce(&mut Agreed)) -> Vec<String> {
+    let mut all = agreeing();
+    spoil(&mut all);
+    let whole = Item { aggregate: &all.item, digest: &all.digest };
+    let found = contradictions(auction(), Some(whole), &all.rows, Pricing::First);
+    found.into_iter().map(|one| one.what).collect()
+}
+
+#[test]
+fn sources_that_agree_contradict_nothing() {
+    assert_eq!(spoiled(|_| {}), [""; 0]);
+    let Agreed { rows, .. } = agreeing();
+    assert_eq!(contradictions(auction(), None, &rows, Pricing::First), [], "the item is gone");
+    let pending = |all: &mut Agreed| {
+        (all.item.state, all.item.decision) = (schemas::item::State::Pending, None);
+    };
+    assert_eq!(spoiled(pending), [""; 0], "the mark is still to come");
+    let undecided = |all: &mut Agreed| {
+        pending(all);
+        all.rows = Rows::default();
+    };
+    assert_eq!(spoiled(undecided), [""; 0]);
+    // One of the row's release kept no publisher.
+    let earlier = |all: &mut Agreed| all.rows.settlements[0].publisher_account_id = None;
+    assert_eq!(spoiled(earlier), [""; 0]);
+}
+
+#[test]
+fn each_contradiction_between_item_row_evidence_and_entries_is_named() {
+    type Spoil = fn(&mut Agreed);
+    let other = || Some(AccountId(Uuid::from_u128(0x10)));
+    assert_eq!(
+        spoiled(|all| all.rows.settlements[0].winner_account = other()),
+        ["winner", "ledger entry", "ledger entry", "winner", "winner"]
+    );
+    let spoils: [(&[&str], Spoil); _] = [
+        (&["digest", "digest"], |all| all.digest = "another".to_owned()),
+        (&["digest"], |all| all.rows.settlements[0].aggregate_digest = "another".to_owned()),
+        (&["digest"], |all| all.item.bids = 77),
+        (
+            &[
+                "clearing_price",
+                "ledger entry",
+                "ledger entry",
+                "ledger entry",
+                "ledger entry",
+                "clearing_price",
+            ],
+            |all| all.rows.settlements[0].clearing_price = Some(Money(1)),
+        ),
+        (&["clearing_price", "winning_amount", "winning_amount"], |all| {
+            all.rows.settlements[0].winning_amount = Some(Money(50_000));
+        }),
+        (&["settled_at"], |all| all.rows.settlements[0].settled_at = Millis(1)),
+        (&["winner_region"], |all| all.rows.settlements[0].winner_region = None),
+        (&["winner_sequence"], |all| all.rows.settlements[0].winner_sequence = Some("2".to_owned())),
+        (&["no_sale_reason", "no_sale_reason"], |all| {
+            all.rows.settlements[0].no_sale_reason = Some("below_floor".to_owned());
+        }),
+        (&["state"], |all| all.item.state = schemas::item::State::Pending),
+        (&["state"], |all| all.item.decision = None),
+        (&["ledger entry"], |all| drop(all.rows.entries.pop())),
+        (&["ledger entry"], |all| all.rows.entries.push(all.rows.entries[0].clone())),
+        (&["ledger entry", "ledger entry"], |all| all.rows.entries[0].amount = Money(1)),
+        (&["ledger entry", "ledger entry"], |all| {
+            all.rows.entries[1].account_id = all.rows.entries[0].account_id
+        }),
+        (&["decision", "ledger entry", "ledger entry", "decision"], |all| drop(all.rows.settlements.pop())),
+        (&["winner"], |all| all.rows.evidence.values_mut().for_each(|kept| drop(kept.remove(1)))),
+        (&["winner"], |all| {
+            all.rows
+                .evidence
+                .values_mut()
+                .flatten()
+                .for_each(|one| one.passed_over = Some("suspended".into()));
+        }),
+        (&["candidate 2"], |all| {
+            all.rows.evidence.values_mut().for_each(|kept| kept[2].amount = Money(3));
+        }),
+    ];
+    for (place, (expected, spoil)) in spoils.into_iter().enumerate() {
+        assert_eq!(spoiled(spoil), expected, "{place}");
+    }
+}
+
+#[test]
+fn a_contradiction_is_printed_with_both_sides_and_stays_on_its_line() {
+    let mut all = agreeing();
+    all.rows.settlements[0].winner_region = Some("eu\u{1b}[2J\nwest".to_owned());
+    let whole = Item { aggregate: &all.item, digest: &all.digest };
+    let mut explained = explain(auction(), Some(&all.item), &all.rows, &agreed());
+    explained.contradictions = contradictions(auction(), Some(whole), &all.rows, Pricing::First);
+    let mut printed = Vec::new();
+    explained.print(&mut printed).unwrap();
+    let printed = String::from_utf8(printed).unwrap();
+    let line = "CONTRADICTION in winner_region: the item's candidate has eu-west-1, \
+        but the row says eu\\u{1b}[2J\\nwest";
+    assert!(printed.lines().any(|one| one == line), "{printed}");
 }

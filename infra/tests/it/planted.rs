@@ -66,6 +66,18 @@ fn is_found(local: &Local, what: &str, auction: &Sold) {
     told.says(1, &["the audit found"]);
 }
 
+/// Holds that `explain` names a contradiction and ends with 1, for a person and as JSON.
+#[track_caller]
+fn contradicts(local: &Local, auction: &Sold, line: &str) {
+    let told = local.exchange(&["explain", &auction.settlement]);
+    assert!(told.stdout.contains(&format!("CONTRADICTION in {line}")), "{told:?}");
+    told.says(1, &["contradiction", "exchange audit"]);
+    let json = local.exchange(&["explain", &auction.settlement, "--json", "-"]);
+    let explained: Value =
+        serde_json::from_str(&json.stdout).unwrap_or_else(|error| panic!("{error}: {json:?}"));
+    assert!(!explained["contradictions"].as_array().unwrap().is_empty(), "{explained}");
+}
+
 #[track_caller]
 fn is_clean(local: &Local) {
     let (code, found) = local.audit();
@@ -90,8 +102,14 @@ fn each_planted_difference_is_found_and_names_its_auction() {
     };
     set("00000000-0000-4000-8000-00000000dead");
     is_found(&local, "aggregate decision", first);
+    contradicts(
+        &local,
+        first,
+        "winner: the item says 00000000-0000-4000-8000-00000000dead, but the row says",
+    );
     set(&winner);
     is_clean(&local);
+    local.exchange(&["explain", &first.settlement]).done();
 
     // An aggregate that is gone.
     let item = aws(&local, &[&["dynamodb", "get-item"][..], &table, &["--key", &second.key]].concat());
@@ -110,12 +128,23 @@ fn each_planted_difference_is_found_and_names_its_auction() {
     );
     psql(&local, &add);
     is_found(&local, "entr", third);
+    contradicts(
+        &local,
+        third,
+        "ledger entry: the row asks for none like it, but financial_ledger has CREDIT 1.0000",
+    );
     psql(&local, &format!("DELETE FROM financial_ledger WHERE entry_id = '{entry}'"));
     is_clean(&local);
 
     // A settlement that is gone.
     psql(&local, &format!("DELETE FROM settlements WHERE settlement_id = '{}'", fourth.settlement));
     is_found(&local, "settlement", fourth);
+    let told = local.exchange(&["explain", &fourth.slot, &fourth.window]);
+    assert!(
+        told.stdout.contains("CONTRADICTION in decision: the item is SETTLED, but settlements has no row"),
+        "{told:?}"
+    );
+    told.says(1, &["contradiction"]);
 }
 
 /// Every slot gets another floor and publisher; then what rows keep of their slots is belied, and at last taken away.
@@ -250,6 +279,11 @@ fn a_value_that_no_stage_writes_is_named_by_table_row_and_column_and_hides_nothi
         let said = told["found"].as_str().unwrap().to_lowercase();
         let advice = "put it right with sql";
         assert!(said.starts_with(&value.to_lowercase()) && said.contains(advice), "{told}");
+        if ["settlements", "ad_bids", "financial_ledger"].contains(&table) {
+            let explained = local.exchange(&["explain", &first.slot, &first.window]);
+            assert!(explained.stdout.contains(&format!("CONTRADICTION in {whole}")), "{explained:?}");
+            explained.says(1, &["1 contradiction"]);
+        }
         set(&stood);
         is_clean(&local);
     }

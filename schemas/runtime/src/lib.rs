@@ -23,6 +23,7 @@ pub mod origin;
 pub mod outage;
 pub mod process;
 mod replies;
+pub mod say;
 pub mod service_clock;
 pub mod shard_end;
 pub mod shutdown;
