@@ -12,5 +12,6 @@ mod foreign;
 mod ledger;
 mod picky;
 mod rows;
+mod telling;
 mod tls;
 mod world;
