@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail as its body does")]
 
+mod browser;
 mod conformance;
 mod crowded;
 mod damaged;
