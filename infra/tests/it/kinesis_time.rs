@@ -202,7 +202,7 @@ async fn replies_tell_the_services_own_clock_whatever_the_clock_here_says() {
     let began = std::time::Instant::now();
     while clients.kinesis_clock.is_in_doubt() {
         assert!(began.elapsed().as_secs() < 30, "replies that agree are believed");
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         ask().await;
     }
     let (offset, day) = (clients.kinesis_clock.offset_ms().unwrap(), 25 * 3_600_000);
